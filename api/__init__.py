@@ -1,0 +1,1 @@
+"""Query API: typed questions in, numbers out; never SQL from users."""

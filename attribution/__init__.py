@@ -1,0 +1,1 @@
+"""The pure core: takes values, returns values. No clock, no network, no randomness."""

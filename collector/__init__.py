@@ -1,0 +1,1 @@
+"""HTTP intake: answers only when an event is durable."""

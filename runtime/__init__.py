@@ -1,0 +1,1 @@
+"""The one place that wires: settings, command line, embedded servers, simulator."""

@@ -1,0 +1,1 @@
+"""Faust app and agents that move events; visitor and conversion state in Redis."""

@@ -1,0 +1,83 @@
+"""Names and keys shared by everybody who touches Kafka or Redis. Knows no client library.
+
+Redis keys carry the partition as hash tag (``{h3}``), so one atomic script stays in one slot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+HITS = "headwater.hits.v1"
+DEALS = "headwater.deals.v1"
+SPEND = "headwater.spend.v1"
+CONVERSIONS = "headwater.conversions.v1"
+CREDITS = "headwater.credits.v1"
+DEAD_LETTERS = "headwater.dead-letters.v1"
+ALL = (HITS, DEALS, SPEND, CONVERSIONS, CREDITS, DEAD_LETTERS)
+
+VOLATILE_CLUSTER_PREFIX = "hw-mem-"
+"""Cluster ids of brokers that keep their log in memory begin so. Every start of such a broker has a new id;
+the id is the "broker epoch" beside each offset. A spool for such a broker is kept until the fence has passed."""
+
+
+def murmur2(data: bytes) -> int:
+    """Kafka's murmur2 (org.apache.kafka.common.utils.Utils), as a positive 31-bit number."""
+    length = len(data)
+    mask = 0xFFFFFFFF
+    m = 0x5BD1E995
+    h = (0x9747B28C ^ length) & mask
+    end = length & ~3
+    for i in range(0, end, 4):
+        k = int.from_bytes(data[i : i + 4], "little")
+        k = (k * m) & mask
+        k ^= k >> 24
+        k = (k * m) & mask
+        h = (h * m) & mask
+        h ^= k
+    rest = length & 3
+    if rest == 3:
+        h ^= data[end + 2] << 16
+    if rest >= 2:
+        h ^= data[end + 1] << 8
+    if rest >= 1:
+        h ^= data[end]
+        h = (h * m) & mask
+    h ^= h >> 13
+    h = (h * m) & mask
+    h ^= h >> 15
+    return h & 0x7FFFFFFF
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition Kafka's default partitioner gives ``key`` (a visitor_id or conversion_id)."""
+    return murmur2(key.encode()) % partitions
+
+
+def fence_key(topic: str, partition: int) -> str:
+    """Hash: ``epoch`` (owner), ``broker`` (cluster id), ``offset`` (next to read), ``pending``, ``payload``."""
+    return f"hw:{{{_tag(topic)}{partition}}}:fence"
+
+
+def timeline_key(partition: int, site: str, visitor_id: str) -> bytes:
+    """String: one visitor's timeline. The id is hashed: fixed length, no personal data in key listings."""
+    digest = hashlib.blake2b(f"{site}\0{visitor_id}".encode(), digest_size=12).digest()
+    return b"t{h%d}" % partition + digest
+
+
+def dirty_key(partition: int) -> str:
+    """Hash: conversions that the credit agent has still to look at (field = conversion + visitor)."""
+    return f"hw:{{h{partition}}}:dirty"
+
+
+def conversion_key(partition: int, conversion_id: str) -> str:
+    """String: one conversion, its facts and what has been credited."""
+    return f"c{{c{partition}}}{conversion_id}"
+
+
+def outbox_key(partition: int) -> str:
+    """Hash: ledger rows decided but not yet known to be in ClickHouse (field = batch id)."""
+    return f"hw:{{c{partition}}}:outbox"
+
+
+def _tag(topic: str) -> str:
+    return {HITS: "h", CONVERSIONS: "c", DEALS: "d", SPEND: "s"}[topic]
