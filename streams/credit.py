@@ -1,0 +1,248 @@
+"""The credit stage of one partition of conversions: what stands credited, and the ledger rows that say so.
+
+The past it reads belongs to other partitions and may change between two attempts, so a decision is persisted
+before it is written out: conversion states and the rows (the outbox) are committed together, then the rows go
+to ClickHouse under the batch's token, then the outbox entry is deleted. Whoever comes next finishes an outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from attribution.conversions import Conversion
+from attribution.errors import Rejected
+from attribution.ledger import Statement, credit, entries
+from attribution.paths import build_path
+from attribution.policy import AttributionPolicy
+from attribution.timeline import Timeline
+from sinks.tables import COLUMNS
+from streams import metrics
+from streams.dead_letters import TRANSFORM_VERSION, DeadLetter
+from streams.fence import FenceStore, Position
+from streams.patience import patiently
+from streams.records import Batch
+from streams.rows import Row, conversion_row, credit_row
+from streams.stitch import Send
+from streams.topics import (
+    CONVERSIONS,
+    CREDITS,
+    DEAD_LETTERS,
+    conversion_key,
+    dirty_key,
+    outbox_key,
+    partition_of,
+    timeline_key,
+)
+from streams.triggers import Trigger, decode_triggers, encode_trigger
+
+log = structlog.get_logger(__name__)
+
+
+class CreditState(msgspec.Struct, array_like=True):
+    """What Redis keeps of one conversion: its facts, and the statement that the ledger adds up to."""
+
+    conversion: Conversion
+    statement: bytes = b""
+
+
+class Outbox(msgspec.Struct, array_like=True):
+    """Decided rows by table, and the dirty fields that they answer (hits partition → field → value)."""
+
+    rows: dict[str, list[Row]]
+    answered: dict[int, dict[bytes, bytes]]
+
+
+class Writer(Protocol):
+    """The part of ``sinks.writer.RowWriter`` used here."""
+
+    def insert(self, table: str, columns: tuple[str, ...], rows: list[Row], token: str) -> None:
+        """Insert as one block, once per token."""
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_state_of = msgspec.msgpack.Decoder(CreditState).decode
+_outbox_of = msgspec.msgpack.Decoder(Outbox).decode
+PastOf = Callable[[list[tuple[int, str, str]]], Awaitable[list[Timeline]]]
+
+
+class CreditStage:
+    """One partition's credit stage. ``position`` is what ``FenceStore.acquire`` found."""
+
+    def __init__(
+        self,
+        partition: int,
+        broker: str,
+        position: Position,
+        fences: FenceStore,
+        writer: Writer,
+        send: Send,
+        policy: AttributionPolicy,
+        partitions: int,
+    ) -> None:
+        self._partition = partition
+        self._broker = broker
+        self._epoch = position.epoch
+        self._fences = fences
+        self._writer = writer
+        self._send = send
+        self._policy = policy
+        self._partitions = partitions
+
+    async def start(self) -> None:
+        """Finish the outboxes that an earlier owner left."""
+        left = await patiently(lambda: self._fences.redis.hgetall(outbox_key(self._partition)), "redis outbox")
+        for batch_id, packed in sorted(left.items()):
+            await self._deliver(batch_id, packed)
+            metrics.RECOVERED.inc()
+
+    async def idle(self) -> None:
+        """Nothing to do: stitch sends again what is not answered."""
+
+    async def process(self, batch: Batch) -> None:
+        """Bring every conversion that the batch names up to date."""
+        began = time.monotonic()
+        triggers, dead_letters = self._read(batch)
+        by_conversion: dict[str, list[Trigger]] = {}
+        for trigger in triggers:
+            by_conversion.setdefault(trigger.conversion_id, []).append(trigger)
+        states, rows = await self._decide(by_conversion)
+        if dead_letters:
+            rows["dead_letters"] = [letter.row() for letter in dead_letters]
+            for letter in dead_letters:
+                await patiently(lambda m=letter: self._send(DEAD_LETTERS, m.key, m.message()), "dead letter")  # type: ignore[misc]
+        answered: dict[int, dict[bytes, bytes]] = {}
+        for trigger in triggers:
+            answered.setdefault(trigger.hits_partition, {})[trigger.field] = encode_trigger(trigger)
+        batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._epoch}"
+        packed = _pack(Outbox({table: r for table, r in rows.items() if r}, answered))
+        await self._fences.commit_credit(
+            self._partition, self._epoch, batch.broker, batch.last + 1, batch_id, packed, states
+        )
+        await self._deliver(batch_id.encode(), packed)
+        metrics.BATCHES.labels(CONVERSIONS).inc()
+        metrics.BATCH_SECONDS.labels(CONVERSIONS).observe(time.monotonic() - began)
+
+    def _read(self, batch: Batch) -> tuple[list[Trigger], list[DeadLetter]]:
+        triggers: list[Trigger] = []
+        dead_letters: list[DeadLetter] = []
+        for record in batch.records:
+            try:
+                for trigger in decode_triggers(record.value):
+                    if partition_of(trigger.conversion_id, self._partitions) != self._partition:
+                        raise Rejected("wrong_partition", "the record key must be the conversion_id")
+                    triggers.append(trigger)
+            except Rejected as error:
+                dead_letters.append(
+                    DeadLetter(
+                        topic=CONVERSIONS,
+                        broker=batch.broker,
+                        partition=batch.partition,
+                        offset=record.offset,
+                        index=-1,
+                        reason=error.reason,
+                        detail=error.message[:500],
+                        key=record.key,
+                        payload=record.value,
+                        attempts=1,
+                        recorded_at=record.timestamp,
+                    )
+                )
+                metrics.DEAD_LETTERED.labels(error.reason).inc()
+        return triggers, dead_letters
+
+    async def _decide(self, by_conversion: dict[str, list[Trigger]]) -> tuple[dict[str, bytes], dict[str, list[Row]]]:
+        """The new state of each conversion, and the rows by which the ledger gets there."""
+        ids = list(by_conversion)
+        known = await self._known(ids)
+        conversions: list[tuple[Conversion, CreditState | None, list[Trigger]]] = []
+        for conversion_id in ids:
+            state, triggers = known.get(conversion_id), by_conversion[conversion_id]
+            facts = [trigger.fact for trigger in triggers if trigger.fact is not None]
+            if state is None and not facts:
+                continue  # the fact is still on its way; it will find the past as it then is
+            conversion = state.conversion if state is not None else Conversion()
+            for fact in facts:
+                conversion = conversion.merge(fact)
+            conversions.append((conversion, state, triggers))
+        pasts = await self._pasts([conversion for conversion, _, _ in conversions])
+        states: dict[str, bytes] = {}
+        credits: list[Row] = []
+        changes: list[Row] = []
+        for (conversion, state, triggers), past in zip(conversions, pasts, strict=True):
+            fact = conversion.winner
+            path = build_path(past.touchpoints(self._policy), fact.occurred_at, fact.type, self._policy)
+            old = Statement.from_bytes(state.statement) if state is not None and state.statement else None
+            new = credit(fact, path, self._policy)
+            recorded_at = max(trigger.recorded_at for trigger in triggers)
+            old_fact = state.conversion.winner if state is not None else None
+            cause = "conversion" if old_fact is None else "late_touch" if old_fact == fact else "earlier_fact"
+            difference = entries(old, new)
+            for entry in difference:
+                taken_back = entry.weight_ppb < 0 or entry.conversion_value_minor < 0
+                statement = old if taken_back and old is not None else new
+                credits.append(
+                    credit_row(fact, entry, statement, cause, self._policy.version, recorded_at)
+                )
+            if old_fact != fact:
+                if old_fact is not None:
+                    changes.append(conversion_row(old_fact, -1, cause, recorded_at))
+                changes.append(conversion_row(fact, 1, cause, recorded_at))
+            key = conversion_key(self._partition, fact.conversion_id)
+            states[key] = _pack(CreditState(conversion, new.to_bytes()))
+            if difference:
+                metrics.CREDITED.inc()
+                metrics.ENTRIES.inc(len(difference))
+        return states, {"credits": credits, "conversions": changes}
+
+    async def _known(self, ids: list[str]) -> dict[str, CreditState]:
+        if not ids:
+            return {}
+        keys = [conversion_key(self._partition, conversion_id) for conversion_id in ids]
+        values = await patiently(lambda: self._fences.redis.mget(keys), "redis conversions")
+        return {i: _state_of(value) for i, value in zip(ids, values, strict=True) if value is not None}
+
+    async def _pasts(self, conversions: list[Conversion]) -> list[Timeline]:
+        """The visitors' timelines as they stand: stitch wrote them before it sent the trigger."""
+        if not conversions:
+            return []
+        winners = [conversion.winner for conversion in conversions]
+        keys = [timeline_key(partition_of(f.visitor_id, self._partitions), f.site, f.visitor_id) for f in winners]
+        values = await patiently(lambda: self._fences.redis.mget(keys), "redis timelines")
+        return [
+            Timeline.empty(f.site, f.visitor_id) if value is None else Timeline.from_bytes(value, f.site, f.visitor_id)
+            for f, value in zip(winners, values, strict=True)
+        ]
+
+    async def _deliver(self, batch_id: bytes, packed: bytes) -> None:
+        """Rows to ClickHouse, entries to the credits topic, then the outbox and the dirty fields are done with."""
+        outbox = _outbox_of(packed)
+        token = f"{CONVERSIONS}:{self._partition}:{batch_id.decode()}:{TRANSFORM_VERSION}"
+
+        async def insert(table: str, rows: list[Row]) -> None:
+            await patiently(
+                lambda: asyncio.to_thread(self._writer.insert, table, COLUMNS[table], rows, f"{table}:{token}"),
+                f"clickhouse {table}",
+            )
+
+        await asyncio.gather(*(insert(table, rows) for table, rows in outbox.rows.items()))
+        await self._publish(outbox.rows.get("credits", []))
+        await patiently(lambda: self._fences.redis.hdel(outbox_key(self._partition), batch_id), "redis outbox")
+        for partition, fields in outbox.answered.items():
+            await self._fences.forget(dirty_key(partition), fields)
+
+    async def _publish(self, credits: list[Row]) -> None:
+        """Ledger entries for other consumers: one value per conversion, at least once."""
+        names = COLUMNS["credits"]
+        position = names.index("conversion_id")
+        by_conversion: dict[str, list[dict[str, object]]] = {}
+        for row in credits:
+            by_conversion.setdefault(row[position], []).append(dict(zip(names, row, strict=True)))
+        for conversion_id, said in by_conversion.items():
+            value = msgspec.json.encode(said)
+            await patiently(lambda k=conversion_id, v=value: self._send(CREDITS, k.encode(), v), "credits topic")  # type: ignore[misc]

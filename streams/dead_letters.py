@@ -1,0 +1,56 @@
+"""Inputs that could not be processed: kept with reason and bytes, replayable."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import msgspec
+
+TRANSFORM_VERSION = "1"
+"""Part of every insert token and dead letter: raise it whenever the same input gives other rows."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """One refused input. ``payload`` are its bytes as they came; ``recorded_at`` epoch ms."""
+
+    topic: str
+    broker: str
+    partition: int
+    offset: int
+    index: int
+    """Position within its envelope; -1 when the whole value could not be read."""
+    reason: str
+    detail: str
+    key: bytes
+    payload: bytes
+    attempts: int
+    recorded_at: int
+
+    @property
+    def dead_letter_id(self) -> str:
+        """32 hex digits, the same for the same input."""
+        text = f"{self.topic}\0{self.broker}\0{self.partition}\0{self.offset}\0{self.index}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def row(self) -> tuple[Any, ...]:
+        """A row of ``dead_letters``."""
+        return (
+            self.dead_letter_id,
+            self.topic,
+            self.broker,
+            self.partition,
+            self.offset,
+            self.reason,
+            self.detail,
+            base64.b64encode(self.key).decode(),
+            base64.b64encode(self.payload).decode(),
+            self.attempts,
+            TRANSFORM_VERSION,
+            self.recorded_at,
+        )
+
+    def message(self) -> bytes:
+        """A value of ``headwater.dead-letters.v1``: the same facts as JSON, bytes in base64."""
+        return msgspec.json.encode({**msgspec.structs.asdict(self), "dead_letter_id": self.dead_letter_id})

@@ -1,0 +1,129 @@
+"""The fence: where each partition stands, kept in Redis together with the state it belongs to.
+
+``claim`` → compute → insert into ClickHouse → ``commit``. See docs/delivery.md for why this loses nothing
+and counts nothing twice. Every write names the owner's epoch and is refused when a newer owner exists.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from attribution.errors import HeadwaterError
+from streams.patience import patiently
+from streams.topics import CONVERSIONS, dirty_key, fence_key, outbox_key
+
+TIMELINE_TTL_SECONDS = 400 * 86_400
+"""Garbage collection only: longer than any lookback window, renewed by every write."""
+
+
+class Fenced(HeadwaterError):
+    """This worker no longer owns the partition, or the store was set back: stop without writing."""
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A range that was claimed and not committed: it may or may not be in ClickHouse."""
+
+    broker: str
+    first: int
+    last: int
+    version: str
+    attempt: int
+
+
+class Position(msgspec.Struct, frozen=True):
+    """What an owner finds when it takes a partition over."""
+
+    epoch: int
+    broker: str
+    offset: int
+    pending: Pending | None
+    payload: bytes
+
+
+def _lua(name: str) -> str:
+    return resources.files("streams").joinpath("lua", name).read_text()
+
+
+class FenceStore:
+    """Fences of one Redis. All calls wait while Redis is away; ``Fenced`` means: die."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self._acquire = redis.register_script(_lua("acquire.lua"))
+        self._claim = redis.register_script(_lua("claim.lua"))
+        self._commit_stitch = redis.register_script(_lua("commit_stitch.lua"))
+        self._commit_credit = redis.register_script(_lua("commit_credit.lua"))
+        self._forget = redis.register_script(_lua("forget.lua"))
+
+    async def acquire(self, topic: str, partition: int) -> Position:
+        """Become the owner of a partition: a new epoch, and where the last owner stopped."""
+        key = fence_key(topic, partition)
+        epoch, broker, offset, pending, payload = await self._run(self._acquire, [key], [], "acquire")
+        return Position(
+            epoch=int(epoch),
+            broker=broker.decode(),
+            offset=int(offset or 0),
+            pending=msgspec.convert(json.loads(pending), Pending) if pending else None,
+            payload=payload,
+        )
+
+    async def claim(
+        self, topic: str, partition: int, epoch: int, broker: str, first: int, last: int, version: str, payload: bytes
+    ) -> int:
+        """Persist the borders of a batch before its first effect. Returns the attempt's number, from 1."""
+        args = [epoch, broker, first, last, version, payload]
+        return int(await self._run(self._claim, [fence_key(topic, partition)], args, "claim"))
+
+    async def commit_stitch(
+        self,
+        topic: str,
+        partition: int,
+        epoch: int,
+        broker: str,
+        first: int,
+        next_offset: int,
+        timelines: dict[bytes, bytes],
+        dirty: dict[bytes, bytes],
+    ) -> None:
+        """Write timelines, dirty conversions and the fence in one atomic step."""
+        keys: list[Any] = [fence_key(topic, partition), dirty_key(partition), *timelines]
+        args: list[Any] = [epoch, broker, first, next_offset, TIMELINE_TTL_SECONDS, len(timelines)]
+        args.extend(timelines.values())
+        for field, value in dirty.items():
+            args += (field, value)
+        await self._run(self._commit_stitch, keys, args, "commit stitch")
+
+    async def commit_credit(
+        self,
+        partition: int,
+        epoch: int,
+        broker: str,
+        next_offset: int,
+        batch_id: str,
+        rows: bytes,
+        conversions: dict[str, bytes],
+    ) -> None:
+        """Write what stands credited, the outbox that will say so in the ledger, and the fence."""
+        keys = [fence_key(CONVERSIONS, partition), outbox_key(partition), *conversions]
+        args: list[Any] = [epoch, broker, next_offset, batch_id, rows, len(conversions), *conversions.values()]
+        await self._run(self._commit_credit, keys, args, "commit credit")
+
+    async def forget(self, key: str, fields: dict[bytes, bytes]) -> None:
+        """Delete fields of the hash ``key`` that still hold the given values."""
+        if fields:
+            args = [part for pair in fields.items() for part in pair]
+            await self._run(self._forget, [key], args, "forget")
+
+    async def _run(self, script: Any, keys: list[Any], args: list[Any], what: str) -> Any:
+        try:
+            return await patiently(lambda: script(keys=keys, args=args), f"redis {what}")
+        except ResponseError as error:
+            if str(error).split(" ", 1)[0] in ("FENCED", "BEHIND", "CONFLICT", "DIVERGED"):
+                raise Fenced(str(error)) from error
+            raise

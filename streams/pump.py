@@ -1,0 +1,170 @@
+"""A pump turns the records of one partition into contiguous batches and has a stage process them in order.
+
+One task per partition: while one waits for ClickHouse, another computes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import Protocol
+
+import structlog
+
+from streams.records import Batch, Record
+
+log = structlog.get_logger(__name__)
+
+MAX_BUFFERED_BYTES = 16 << 20
+"""Beyond this the pump makes the Faust agent wait, and Kafka keeps the rest."""
+
+
+class Stage(Protocol):
+    """What processes the batches of one partition: first ``start``, then ``process`` one at a time."""
+
+    async def start(self) -> None:
+        """Finish what an earlier owner left half done."""
+
+    async def process(self, batch: Batch) -> None:
+        """Make every effect of the batch, then move the fence. Raises to stop the worker."""
+
+    async def idle(self) -> None:
+        """Called about once a second while nothing arrives."""
+
+
+class Pump:
+    """Buffer and batch the records of one partition.
+
+    ``next_offset`` is the next record wanted; ``must_end_at`` forces the border of the first batch (a pending
+    range of an earlier owner); ``size_of`` estimates how many events a record holds, for ``max_events``.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        broker: str,
+        stage: Stage,
+        *,
+        next_offset: int,
+        must_end_at: int | None,
+        max_events: int,
+        wait_seconds: float,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.next_offset = next_offset
+        self.last_progress = time.monotonic()
+        self._broker = broker
+        self._stage = stage
+        self._must_end_at = must_end_at
+        self._max_events = max_events
+        self._wait_seconds = wait_seconds
+        self._buffer: deque[Record] = deque()
+        self._bytes = 0
+        self._events = 0
+        self._oldest_at = 0.0
+        self._arrived = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_stuck_since(self) -> float:
+        """Seconds since the last progress while records wait; 0 when none wait."""
+        return time.monotonic() - self.last_progress if self._buffer else 0.0
+
+    def start(self) -> asyncio.Task[None]:
+        """Run until ``close``; the task ends with the stage's exception if one is raised."""
+        self._task = asyncio.create_task(self._run(), name=f"pump-{self.topic}-{self.partition}")
+        return self._task
+
+    async def put(self, record: Record) -> None:
+        """Buffer a record; waits while the buffer is full. Records before ``next_offset`` are passed over."""
+        if self._closing or record.offset < self.next_offset:
+            return
+        if not self._buffer:
+            self._oldest_at = self.last_progress = time.monotonic()
+        self._buffer.append(record)
+        self.next_offset = record.offset + 1
+        self._bytes += len(record.value)
+        self._events += estimate_events(record)
+        self._arrived.set()
+        if self._is_enough():
+            self._enough.set()
+        if self._bytes > MAX_BUFFERED_BYTES:
+            self._room.clear()
+            await self._room.wait()
+
+    async def close(self, deadline_seconds: float) -> None:
+        """Let the running batch end, but no longer than the deadline. Safe at any moment: see the fence."""
+        self._closing = True
+        self._arrived.set()
+        self._enough.set()
+        self._room.set()
+        if self._task is None or self._task.done():
+            return
+        _, pending = await asyncio.wait({self._task}, timeout=deadline_seconds)
+        if pending:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=1)
+
+    async def _run(self) -> None:
+        await self._stage.start()
+        while not self._closing:
+            if not self._buffer:
+                self._arrived.clear()
+                try:
+                    await asyncio.wait_for(self._arrived.wait(), timeout=1.0)
+                except TimeoutError:
+                    await self._stage.idle()
+                continue
+            records = await self._collect()
+            if not records:
+                return
+            await self._stage.process(Batch(self.topic, self.partition, self._broker, records))
+            self.last_progress = time.monotonic()
+
+    def _is_enough(self) -> bool:
+        if self._must_end_at is not None:
+            return self.next_offset > self._must_end_at
+        return self._events >= self._max_events
+
+    async def _collect(self) -> list[Record]:
+        """The records of the next batch: what arrives within the wait, or all up to the forced border."""
+        self._enough.clear()
+        if not self._is_enough() and not self._closing:
+            wait = None if self._must_end_at is not None else self._oldest_at + self._wait_seconds - time.monotonic()
+            if wait is None or wait > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._enough.wait(), timeout=wait)
+        if self._closing:
+            return []
+        records: list[Record] = []
+        taken = 0
+        while self._buffer:
+            record = self._buffer[0]
+            size = estimate_events(record)
+            if self._must_end_at is not None:
+                if record.offset > self._must_end_at:
+                    break
+            elif records and taken + size > self._max_events:
+                break
+            records.append(self._buffer.popleft())
+            self._bytes -= len(record.value)
+            taken += size
+        self._events -= taken
+        self._must_end_at = None
+        self._oldest_at = time.monotonic()
+        if self._bytes <= MAX_BUFFERED_BYTES // 2:
+            self._room.set()
+        return records
+
+
+def estimate_events(record: Record) -> int:
+    """About how many events an envelope holds: exact enough to bound a batch, and free to compute."""
+    return 1 + len(record.value) // 400

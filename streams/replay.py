@@ -1,0 +1,71 @@
+"""Dead letters back in: each payload is produced again to its topic, and that is written down."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections import Counter
+from importlib import resources
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from sinks.tables import COLUMNS
+from sinks.writer import RowWriter
+from streams.topics import CONVERSIONS, HITS, partition_of
+
+KEY_FIELD = {HITS: "visitor_id", CONVERSIONS: "conversion_id"}
+CHUNK = 1_000
+
+
+async def replay(
+    client: Any,
+    writer: RowWriter,
+    kafka: str,
+    *,
+    idempotent: bool,
+    partitions: int,
+    database: str,
+    reason: str = "",
+    dry_run: bool = False,
+) -> Counter[str]:
+    """Send every dead letter that was not replayed yet; counts by reason.
+
+    ``reason`` limits it to one reason; ``dry_run`` only counts. A letter that fails again becomes a new dead
+    letter. Between sending and writing it down a crash may send a letter twice: its ``event_id`` makes that
+    harmless.
+    """
+    sql = resources.files("streams").joinpath("sql", "open_dead_letters.sql").read_text()
+    counts: Counter[str] = Counter()
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=idempotent)
+    if not dry_run:
+        await producer.start()
+    try:
+        rows = client.query(sql.replace("{database}", database), parameters={"reason": reason}).result_rows
+        for start in range(0, len(rows), CHUNK):
+            part = rows[start : start + CHUNK]
+            for _, topic, letter_reason, key, payload in part:
+                counts[letter_reason] += 1
+                if not dry_run:
+                    await _send(producer, topic, base64.b64decode(key), base64.b64decode(payload), partitions)
+            if not dry_run:
+                now = int(time.time() * 1000)
+                ids = [row[0] for row in part]
+                token = f"replay:{ids[0]}:{len(ids)}:{now}"
+                writer.insert("dead_letter_replays", COLUMNS["dead_letter_replays"], [(i, now) for i in ids], token)
+    finally:
+        if not dry_run:
+            await producer.stop()
+    return counts
+
+
+async def _send(producer: AIOKafkaProducer, topic: str, key: bytes, payload: bytes, partitions: int) -> None:
+    """To the partition of its own key field if the payload can be read, else where its record key says."""
+    try:
+        fields = msgspec.json.decode(payload, type=dict[str, Any])
+        own_key = fields.get(KEY_FIELD.get(topic, ""), "")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        own_key = ""
+    text = own_key if isinstance(own_key, str) and own_key else key.decode("utf-8", "replace")
+    await producer.send_and_wait(topic, value=payload, key=text.encode(), partition=partition_of(text, partitions))

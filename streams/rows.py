@@ -1,0 +1,178 @@
+"""Domain values as ClickHouse rows, in the column order of ``sinks.tables``.
+
+Instants stay epoch milliseconds and hours epoch seconds: ClickHouse reads both into DateTime64(3) and DateTime.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attribution.acquisition import DIRECT
+from attribution.conversions import ConversionFact
+from attribution.enrich import Enriched
+from attribution.hit import Hit
+from attribution.ledger import Entry, Statement
+from attribution.money import format_amount
+from attribution.timeline import Session, Touchpoint
+
+Row = tuple[Any, ...]
+PPB_DIGITS = 9
+
+
+def hit_row(hit: Hit, enriched: Enriched, broker: str, partition: int, offset: int) -> Row:
+    """A row of ``hits``."""
+    way = enriched.acquisition or DIRECT
+    agent = enriched.agent
+    return (
+        hit.site,
+        hit.event_id,
+        hit.visitor_id,
+        hit.event,
+        hit.occurred_at,
+        hit.received_at,
+        hit.clock_skew_ms,
+        hit.time_flag,
+        1 if enriched.in_session else 0,
+        hit.url,
+        enriched.path,
+        hit.referrer,
+        enriched.referrer_host,
+        hit.title,
+        way.channel,
+        way.source,
+        way.medium,
+        way.campaign,
+        way.term,
+        way.content,
+        way.ad_network,
+        way.click_id_param,
+        way.click_id,
+        hit.user_id,
+        hit.email_sha256,
+        hit.value,
+        hit.currency,
+        hit.order_id,
+        hit.consent,
+        1 if hit.gpc else 0,
+        1 if hit.dnt else 0,
+        agent.device,
+        agent.browser,
+        agent.os,
+        hit.user_agent,
+        hit.ip,
+        bytes(hit.props).decode(),
+        broker,
+        partition,
+        offset,
+    )
+
+
+def session_row(session: Session, sign: int, broker: str, partition: int, offset: int) -> Row:
+    """A signed row of ``sessions``; ``offset`` is the batch's first."""
+    way = session.acquisition
+    return (
+        session.site,
+        session.session_id,
+        session.visitor_id,
+        session.started_at,
+        session.ended_at,
+        way.channel,
+        way.source,
+        way.medium,
+        way.campaign,
+        way.term,
+        way.content,
+        way.ad_network,
+        session.landing_page,
+        session.referrer_host,
+        session.hits,
+        session.page_views,
+        session.hours,
+        session.hour_hits,
+        session.hour_page_views,
+        sign,
+        broker,
+        partition,
+        offset,
+    )
+
+
+def touchpoint_row(touchpoint: Touchpoint, sign: int, broker: str, partition: int, offset: int) -> Row:
+    """A signed row of ``touchpoints``; ``offset`` is the batch's first."""
+    way = touchpoint.acquisition
+    return (
+        touchpoint.site,
+        touchpoint.touchpoint_id,
+        touchpoint.visitor_id,
+        touchpoint.touched_at,
+        way.channel,
+        way.source,
+        way.medium,
+        way.campaign,
+        way.term,
+        way.content,
+        way.ad_network,
+        touchpoint.landing_page,
+        sign,
+        broker,
+        partition,
+        offset,
+    )
+
+
+def conversion_row(fact: ConversionFact, sign: int, cause: str, recorded_at: int) -> Row:
+    """A signed row of ``conversions``."""
+    return (
+        fact.site,
+        fact.conversion_id,
+        fact.type,
+        fact.order_id,
+        fact.visitor_id,
+        fact.event_id,
+        fact.occurred_at,
+        format_amount(fact.value_minor or 0, fact.currency),
+        fact.currency,
+        sign,
+        cause,
+        recorded_at,
+    )
+
+
+def credit_row(
+    fact: ConversionFact, entry: Entry, statement: Statement, cause: str, policy_version: str, recorded_at: int
+) -> Row:
+    """A signed row of ``credits``; ``statement`` says in which currency and when the entry's conversion was."""
+    way = entry.acquisition
+    currency = statement.currency
+    return (
+        fact.site,
+        entry.model,
+        fact.conversion_id,
+        entry.touchpoint_id,
+        statement.type,
+        fact.visitor_id,
+        way.channel,
+        way.source,
+        way.medium,
+        way.campaign,
+        way.term,
+        way.content,
+        way.ad_network,
+        entry.landing_page,
+        format_ppb(entry.weight_ppb),
+        format_amount(entry.amount_minor, currency),
+        format_amount(entry.conversion_value_minor, currency),
+        currency,
+        cause,
+        policy_version,
+        entry.touched_at,
+        statement.converted_at,
+        recorded_at,
+    )
+
+
+def format_ppb(billionths: int) -> str:
+    """A weight as decimal text with nine digits: 250000000 is ``0.250000000``."""
+    sign = "-" if billionths < 0 else ""
+    whole, rest = divmod(abs(billionths), 10**PPB_DIGITS)
+    return f"{sign}{whole}.{rest:0{PPB_DIGITS}d}"

@@ -1,0 +1,207 @@
+"""The stitch stage of one partition of hits: claim → compute → insert → commit → trigger.
+
+Only the owner of a partition writes its visitors' timelines, so it keeps the recent ones in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from attribution.timeline import Timeline
+from sinks.tables import COLUMNS
+from streams import metrics
+from streams.dead_letters import TRANSFORM_VERSION
+from streams.fence import FenceStore, Pending, Position
+from streams.patience import patiently
+from streams.records import Batch, pack_records, unpack_records
+from streams.rows import Row
+from streams.stitch_batch import StitchOutput, StitchRules, Visitor, read_batch, stitch
+from streams.topics import CONVERSIONS, DEAD_LETTERS, HITS, VOLATILE_CLUSTER_PREFIX, dirty_key, timeline_key
+from streams.triggers import Trigger, decode_triggers, encode_trigger
+
+log = structlog.get_logger(__name__)
+
+ISOLATE_FROM_ATTEMPT = 3
+"""A range that failed this often is processed hit by hit, and what raises is dead-lettered."""
+RESEND_AFTER_SECONDS = 15.0
+"""A trigger whose conversion is still dirty after this is sent again (the broker may have forgotten it)."""
+WORK_SLICE = 2_000
+
+
+class Writer(Protocol):
+    """The part of ``sinks.writer.RowWriter`` used here."""
+
+    def insert(self, table: str, columns: tuple[str, ...], rows: list[Row], token: str) -> None:
+        """Insert as one block, once per token."""
+
+    def count_rows(self, table: str, src_broker: str, src_partition: int, from_offset: int, to_offset: int) -> int:
+        """Rows of a source range."""
+
+
+Send = Callable[[str, bytes, bytes], Awaitable[None]]
+"""(topic, key, value): returns when the broker has it."""
+
+
+class StitchStage:
+    """One partition's stitch stage. ``position`` is what ``FenceStore.acquire`` found."""
+
+    def __init__(
+        self,
+        partition: int,
+        broker: str,
+        position: Position,
+        fences: FenceStore,
+        writer: Writer,
+        send: Send,
+        rules: StitchRules,
+        *,
+        cache_visitors: int = 50_000,
+    ) -> None:
+        self._partition = partition
+        self._broker = broker
+        self._position = position
+        self._fences = fences
+        self._writer = writer
+        self._send = send
+        self._rules = rules
+        self._cache_visitors = cache_visitors
+        self._timelines: OrderedDict[Visitor, Timeline] = OrderedDict()
+        self._version = f"{TRANSFORM_VERSION}.{rules.policy.version}"
+        self._sent: dict[bytes, tuple[bytes, float]] = {}
+
+    async def start(self) -> None:
+        """Finish the range of a broker that is gone, then send every trigger that nobody has answered."""
+        pending = self._position.pending
+        if pending is not None and pending.broker != self._broker:
+            await self._recover_from_payload(pending)
+        await self._resend_dirty(older_than=0.0)
+
+    async def idle(self) -> None:
+        """Send again what credit has not answered for a while."""
+        await self._resend_dirty(older_than=RESEND_AFTER_SECONDS)
+
+    async def process(self, batch: Batch) -> None:
+        """One batch, exactly once in effect."""
+        began = time.monotonic()
+        payload = pack_records(batch.records) if batch.broker.startswith(VOLATILE_CLUSTER_PREFIX) else b""
+        attempt = await self._fences.claim(
+            HITS, self._partition, self._position.epoch, batch.broker, batch.first, batch.last, self._version, payload
+        )
+        await self._finish(batch, attempt)
+        metrics.BATCHES.labels(HITS).inc()
+        metrics.BATCH_SECONDS.labels(HITS).observe(time.monotonic() - began)
+
+    async def _recover_from_payload(self, pending: Pending) -> None:
+        """The broker forgot the claimed records (it keeps its log in memory): take them from the claim."""
+        records = unpack_records(self._position.payload)
+        batch = Batch(HITS, self._partition, pending.broker, records)
+        attempt = await self._fences.claim(
+            HITS, self._partition, self._position.epoch, pending.broker, pending.first, pending.last, pending.version, b""
+        )
+        await self._finish(batch, attempt)
+        log.info("recovered", partition=self._partition, first=pending.first, last=pending.last, broker=pending.broker)
+
+    async def _finish(self, batch: Batch, attempt: int) -> None:
+        isolate = attempt >= ISOLATE_FROM_ATTEMPT
+        read = read_batch(batch, self._rules, attempt=attempt, isolate=isolate)
+        await self._load(list(read.by_visitor))
+        output = stitch(read, self._timelines.__getitem__, batch, self._rules, attempt=attempt, isolate=isolate)
+        await self._insert(batch, output, is_repeat=attempt > 1)
+        for letter in output.dead_letters:
+            await patiently(lambda m=letter: self._send(DEAD_LETTERS, m.key, m.message()), "dead letter")  # type: ignore[misc]
+        dirty = {trigger.field: encode_trigger(trigger) for trigger in output.triggers}
+        states = {
+            timeline_key(self._partition, *visitor): self._timelines[visitor].to_bytes() for visitor in output.changed
+        }
+        await self._fences.commit_stitch(
+            HITS, self._partition, self._position.epoch, batch.broker, batch.first, batch.last + 1, states, dirty
+        )
+        for visitor in output.poisoned:
+            self._timelines.pop(visitor, None)
+        self._trim()
+        metrics.HITS.inc(output.accepted)
+        for reason, count in output.dropped.items():
+            metrics.DROPPED.labels(reason.value).inc(count)
+        for letter in output.dead_letters:
+            metrics.DEAD_LETTERED.labels(letter.reason).inc()
+        await self._send_triggers(output.triggers)
+
+    async def _insert(self, batch: Batch, output: StitchOutput, *, is_repeat: bool) -> None:
+        """Every table's rows under a token that names the immutable range; a repeat is dropped by ClickHouse."""
+        token = f"{batch.topic}:{batch.broker}:{batch.partition}:{batch.first}-{batch.last}:{self._version}"
+
+        async def insert(table: str, rows: list[Row]) -> None:
+            await patiently(
+                lambda: asyncio.to_thread(self._writer.insert, table, COLUMNS[table], rows, f"{table}:{token}"),
+                f"clickhouse {table}",
+            )
+
+        await asyncio.gather(*(insert(table, rows) for table, rows in output.rows.items() if rows))
+        if is_repeat:
+            metrics.RECOVERED.inc()
+            await self._check_recovered(batch, len(output.rows["hits"]))
+
+    async def _check_recovered(self, batch: Batch, expected: int) -> None:
+        """After a repeated range ClickHouse must hold its hits once; anything else is an alarm, not a guess."""
+        found = await patiently(
+            lambda: asyncio.to_thread(
+                self._writer.count_rows, "hits", batch.broker, batch.partition, batch.first, batch.last
+            ),
+            "clickhouse count",
+        )
+        if found != expected:
+            metrics.RECOVERY_MISMATCH.inc()
+            log.error("recovery_mismatch", partition=self._partition, first=batch.first, found=found, expected=expected)
+
+    async def _load(self, visitors: list[Visitor]) -> None:
+        """Bring the timelines of ``visitors`` into memory."""
+        missing = [visitor for visitor in visitors if visitor not in self._timelines]
+        for start in range(0, len(missing), WORK_SLICE):
+            part = missing[start : start + WORK_SLICE]
+            keys = [timeline_key(self._partition, *visitor) for visitor in part]
+            values = await patiently(lambda keys=keys: self._fences.redis.mget(keys), "redis timelines")  # type: ignore[misc]
+            for visitor, value in zip(part, values, strict=True):
+                self._timelines[visitor] = (
+                    Timeline.from_bytes(value, *visitor) if value is not None else Timeline.empty(*visitor)
+                )
+        for visitor in visitors:
+            self._timelines.move_to_end(visitor)
+
+    def _trim(self) -> None:
+        while len(self._timelines) > self._cache_visitors:
+            self._timelines.popitem(last=False)
+
+    async def _send_triggers(self, triggers: list[Trigger]) -> None:
+        now = time.monotonic()
+        for trigger in {trigger.field: trigger for trigger in triggers}.values():
+            self._sent[trigger.field] = (encode_trigger(trigger), now)
+        await asyncio.gather(*(self._try_send(encode_trigger(trigger), trigger) for trigger in triggers))
+
+    async def _try_send(self, value: bytes, trigger: Trigger) -> None:
+        """Best effort: what is lost here is still dirty and will be sent again."""
+        try:
+            await self._send(CONVERSIONS, trigger.conversion_id.encode(), value)
+        except Exception as error:
+            log.warning("trigger_not_sent", conversion_id=trigger.conversion_id, error=str(error))
+
+    async def _resend_dirty(self, older_than: float) -> None:
+        dirty = await patiently(lambda: self._fences.redis.hgetall(dirty_key(self._partition)), "redis dirty")
+        now = time.monotonic()
+        again: list[Trigger] = []
+        still: dict[bytes, tuple[bytes, float]] = {}
+        for field, value in dirty.items():
+            sent_value, sent_at = self._sent.get(field, (b"", 0.0))
+            if older_than == 0.0 or (sent_value == value and now - sent_at >= older_than):
+                again.extend(decode_triggers(value))
+            else:
+                still[field] = (value, sent_at if sent_value == value else now)
+        self._sent = still
+        if again:
+            log.info("triggers_sent_again", partition=self._partition, count=len(again))
+            await self._send_triggers(again)

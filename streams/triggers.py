@@ -1,0 +1,46 @@
+"""What stitch tells credit: a conversion was found, or the past of one has changed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from attribution.conversions import ConversionFact
+from attribution.errors import Rejected
+
+
+class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A value of ``headwater.conversions.v1``. It stays in the dirty hash until credit has acted on it."""
+
+    conversion_id: str
+    site: str
+    visitor_id: str
+    hits_partition: int
+    recorded_at: int
+    """When the collector received the hit that caused it, epoch ms: the ledger's ``recorded_at``."""
+    nonce: str
+    """Broker epoch and offset of the causing batch: tells an older wish from a newer one."""
+    fact: ConversionFact | None = None
+
+    @property
+    def field(self) -> bytes:
+        """Its field in the dirty hash: one per fact, and one for 'the visitor's past has changed'."""
+        tail = f"fact|{self.fact.event_id}" if self.fact else "touched"
+        return f"{self.conversion_id}|{self.site}|{self.visitor_id}|{tail}".encode()
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Trigger).decode
+_decode_many = msgspec.json.Decoder(list[Trigger]).decode
+
+
+def encode_trigger(trigger: Trigger) -> bytes:
+    """The trigger as JSON."""
+    return _encode(trigger)
+
+
+def decode_triggers(value: bytes) -> list[Trigger]:
+    """Triggers of one Kafka value, object or array. Raises ``Rejected('malformed')``."""
+    try:
+        return _decode_many(value) if value[:1] == b"[" else [_decode(value)]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Rejected("malformed", str(error)) from error

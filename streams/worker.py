@@ -1,0 +1,199 @@
+"""One worker process: the Faust app, a pump and a stage per owned partition, and the watch over them.
+
+It dies rather than guesses: an unexpected error, a lost ownership or a broker with another cluster id ends the
+process without moving a fence, and whoever starts it again (``headwater up``, systemd, Kubernetes) lets it take
+over from the fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from faust.types import TP
+from prometheus_client import start_http_server
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from attribution.policy import AttributionPolicy
+from sinks.writer import RowWriter
+from streams import metrics
+from streams.app import FencedApp, check_hooks, create_app
+from streams.credit import CreditStage
+from streams.fence import FenceStore
+from streams.kafka_admin import cluster_id
+from streams.pump import Pump, Stage
+from streams.records import Record
+from streams.stitch import StitchStage
+from streams.stitch_batch import StitchRules
+from streams.topics import CONVERSIONS, HITS, partition_of
+
+log = structlog.get_logger(__name__)
+
+FLUSH_SECONDS = 4.0
+EXIT_FAILED = 70
+EXIT_BROKER_CHANGED = 75
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What a worker needs to know. ``writer_factory`` makes a ClickHouse writer (called in this process)."""
+
+    kafka: str
+    kafka_idempotent: bool
+    redis: str
+    partitions: int
+    policy: AttributionPolicy
+    default_currency: str
+    batch_max_hits: int
+    batch_wait_ms: int
+    metrics_port: int
+    writer_factory: Callable[[], RowWriter]
+    group: str = "headwater-worker"
+
+
+class Worker:
+    """The running worker."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self._redis = Redis.from_url(config.redis, retry=Retry(NoBackoff(), 0), socket_timeout=30, max_connections=200)
+        self._fences = FenceStore(self._redis)
+        self._writer = config.writer_factory()
+        self._producer: AIOKafkaProducer | None = None
+        self._broker = ""
+        self._pumps: dict[TP, Pump] = {}
+        self._ending: asyncio.Future[int] | None = None
+        self.app: FencedApp = create_app(
+            config.kafka, config.group, (HITS, CONVERSIONS), self._seek_to_fence, self._deliver
+        )
+        self.app.on_partitions_revoked.connect(self._on_revoked)
+        self.app.on_before_shutdown.connect(self._on_shutdown)
+
+    async def run(self) -> int:
+        """Work until ``stop`` or a reason to die; the exit code."""
+        check_hooks()
+        self._ending = asyncio.get_running_loop().create_future()
+        self._broker = await cluster_id(self._config.kafka)
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._config.kafka,
+            acks="all",
+            enable_idempotence=self._config.kafka_idempotent,
+            linger_ms=5,
+            max_request_size=8 << 20,
+        )
+        await self._producer.start()
+        if self._config.metrics_port:
+            start_http_server(self._config.metrics_port, "127.0.0.1")
+        watch = asyncio.create_task(self._watch())
+        await self.app.start()
+        log.info("worker_started", broker=self._broker, policy=self._config.policy.version)
+        code = await self._ending
+        watch.cancel()
+        if code != 0:
+            log.error("worker_dies", exit_code=code)
+            os._exit(code)  # no clean-up may move an offset or wait for a stuck part
+        await asyncio.wait_for(self.app.stop(), timeout=20)
+        await self._producer.stop()
+        await self._redis.aclose()
+        return 0
+
+    def stop(self) -> None:
+        """Ask for a clean end: running batches finish."""
+        self._end(0)
+
+    def _end(self, code: int) -> None:
+        if self._ending is not None and not self._ending.done():
+            self._ending.set_result(code)
+
+    async def _send(self, topic: str, key: bytes, value: bytes) -> None:
+        assert self._producer is not None  # noqa: S101 - set before any stage runs
+        partition = partition_of(key.decode("utf-8", "replace"), self._config.partitions)
+        await self._producer.send_and_wait(topic, value=value, key=key, partition=partition)
+
+    async def _seek_to_fence(self, assignment: set[TP]) -> dict[TP, int]:
+        """Own the assigned partitions and say where each starts. A partition owned already goes on as it was."""
+        for tp in [tp for tp in self._pumps if tp not in assignment]:
+            await self._pumps.pop(tp).close(FLUSH_SECONDS)
+        positions: dict[TP, int] = {}
+        for tp in assignment:
+            if tp not in self._pumps:
+                self._pumps[tp] = await self._take_over(tp)
+            positions[tp] = self._pumps[tp].next_offset
+        metrics.PARTITIONS.set(len(self._pumps))
+        return positions
+
+    async def _take_over(self, tp: TP) -> Pump:
+        config = self._config
+        position = await self._fences.acquire(tp.topic, tp.partition)
+        stage: Stage
+        if tp.topic == HITS:
+            rules = StitchRules(config.policy, config.default_currency, config.partitions)
+            stage = StitchStage(tp.partition, self._broker, position, self._fences, self._writer, self._send, rules)
+        else:
+            stage = CreditStage(
+                tp.partition, self._broker, position, self._fences, self._writer, self._send, config.policy, config.partitions
+            )
+        is_same_broker = position.broker == self._broker
+        pending = position.pending if position.pending and position.pending.broker == self._broker else None
+        start = pending.first if pending else position.offset if is_same_broker else 0
+        pump = Pump(
+            tp.topic,
+            tp.partition,
+            self._broker,
+            stage,
+            next_offset=start,
+            must_end_at=pending.last if pending else None,
+            max_events=config.batch_max_hits if tp.topic == HITS else 1_000,
+            wait_seconds=config.batch_wait_ms / 1000 if tp.topic == HITS else 0.02,
+        )
+        log.info("took_over", topic=tp.topic, partition=tp.partition, epoch=position.epoch, offset=start, pending=str(pending))
+        pump.start().add_done_callback(self._pump_done)
+        return pump
+
+    def _pump_done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("stage_failed", task=task.get_name(), error=repr(error), exc_info=error)
+            self._end(EXIT_FAILED)
+
+    async def _deliver(self, topic: str, partition: int, record: Record) -> None:
+        pump = self._pumps.get(TP(topic, partition))
+        if pump is not None:
+            await pump.put(record)
+
+    async def _on_revoked(self, _app: FencedApp, _revoked: set[TP], **_: object) -> None:
+        await self._close_pumps()
+
+    async def _on_shutdown(self, _app: FencedApp, **_: object) -> None:
+        await self._close_pumps()
+
+    async def _close_pumps(self) -> None:
+        pumps, self._pumps = list(self._pumps.values()), {}
+        await asyncio.gather(*(pump.close(FLUSH_SECONDS) for pump in pumps))
+        metrics.PARTITIONS.set(0)
+
+    async def _watch(self) -> None:
+        """Notice a new broker, a partition without progress, a crashed app."""
+        while True:
+            await asyncio.sleep(1.0)
+            stuck = max((pump.is_stuck_since for pump in self._pumps.values()), default=0.0)
+            metrics.STUCK.set(stuck)
+            if self.app.crashed:
+                log.error("app_crashed", reason=repr(self.app.crash_reason))
+                self._end(EXIT_FAILED)
+            try:
+                broker = await cluster_id(self._config.kafka)
+            except Exception as error:
+                log.warning("broker_away", error=str(error))
+                continue
+            if broker != self._broker:
+                log.warning("broker_changed", was=self._broker, now=broker)
+                self._end(EXIT_BROKER_CHANGED)
