@@ -1,0 +1,258 @@
+"""The ledger: what stands credited for a conversion, and the signed entries from one statement to the next.
+
+For every conversion and model, at every moment: the amounts add up to the conversion's value in minor units
+and the weights to one, the unattributed entry included. Money is integers; shares are by largest remainder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from attribution.acquisition import Acquisition
+from attribution.conversions import ConversionFact
+from attribution.errors import HeadwaterError
+from attribution.models import model_named
+from attribution.money import share
+from attribution.packing import Packed, pack_acquisition, pack_word, unpack_acquisition, unpack_word
+from attribution.paths import Path
+from attribution.policy import AttributionPolicy
+
+WEIGHT_ONE = 1_000_000_000
+"""A whole conversion in the ledger's unit of weight (billionths: ``Decimal(18, 9)``)."""
+
+UNATTRIBUTED = Acquisition("(unattributed)", "(unattributed)", "(unattributed)")
+"""Takes the credit of a conversion without any touchpoint in its window."""
+
+_FORMAT = 1
+
+
+class UnreadableStatement(HeadwaterError):
+    """Stored bytes are no statement of a format this version knows: stop, do not guess."""
+
+
+class Terms(msgspec.Struct, frozen=True, gc=False):
+    """What all entries of a conversion share. When any of it changes every entry is written anew."""
+
+    conversion_type: str
+    visitor_id: str
+    """Visitor of the report that counts."""
+    currency: str
+    converted_at: int
+    """Epoch milliseconds, UTC."""
+
+
+class CreditedTouch(msgspec.Struct, frozen=True, gc=False):
+    """Who gets credit: a touchpoint, or nobody (``touchpoint_id`` "", channel ``(unattributed)``)."""
+
+    touchpoint_id: str
+    touched_at: int
+    """Epoch milliseconds, UTC; of the conversion when unattributed."""
+    acquisition: Acquisition
+    landing_page: str
+
+
+class Share(msgspec.Struct, frozen=True, gc=False):
+    """What one touch is credited with under one model."""
+
+    weight_ppb: int
+    """Billionths of the conversion."""
+    amount_minor: int
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One signed row of the ledger."""
+
+    model: str
+    terms: Terms
+    touch: CreditedTouch
+    weight_ppb: int
+    amount_minor: int
+    conversion_value_minor: int
+    """Change of the conversion's value, carried by one entry of a change and model only; else 0."""
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """What stands credited for one conversion."""
+
+    terms: Terms
+    value_minor: int
+    touches: dict[str, CreditedTouch]
+    """By ``touchpoint_id``, in time order."""
+    shares: dict[str, dict[str, Share]]
+    """Model to ``touchpoint_id`` to what it gets; touches that get nothing are left out."""
+
+    def to_bytes(self) -> bytes:
+        """The stored form."""
+        index = {touchpoint_id: number for number, touchpoint_id in enumerate(self.touches)}
+        terms = self.terms
+        return _encode(
+            _Stored(
+                _FORMAT,
+                pack_word(terms.conversion_type),
+                terms.visitor_id,
+                terms.currency,
+                terms.converted_at,
+                self.value_minor,
+                [
+                    (
+                        bytes.fromhex(touch.touchpoint_id),
+                        terms.converted_at - touch.touched_at,
+                        pack_acquisition(touch.acquisition),
+                        touch.landing_page,
+                    )
+                    for touch in self.touches.values()
+                ],
+                [
+                    (
+                        pack_word(model),
+                        [
+                            number
+                            for touchpoint_id, part in parts.items()
+                            for number in (index[touchpoint_id], part.weight_ppb, part.amount_minor)
+                        ],
+                    )
+                    for model, parts in self.shares.items()
+                ],
+            )
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Statement:
+        """The statement that ``to_bytes`` stored. Raises ``UnreadableStatement``."""
+        try:
+            stored = _decode(data)
+            if stored.format != _FORMAT:
+                raise ValueError(f"format {stored.format} is not {_FORMAT}")
+            return cls._restored(stored)
+        except (msgspec.DecodeError, ValueError, IndexError) as error:
+            raise UnreadableStatement(f"stored statement: {error}") from error
+
+    @classmethod
+    def _restored(cls, stored: _Stored) -> Statement:
+        touches = [
+            CreditedTouch(identity.hex(), stored.converted_at - age, unpack_acquisition(packed), landing_page)
+            for identity, age, packed, landing_page in stored.touches
+        ]
+        shares: dict[str, dict[str, Share]] = {}
+        for model, numbers in stored.shares:
+            triples = zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
+            parts = shares[unpack_word(model)] = {}
+            for index, weight, amount in triples:
+                if index < 0:
+                    raise ValueError("a share of no touch")
+                parts[touches[index].touchpoint_id] = Share(weight, amount)
+        terms = Terms(unpack_word(stored.type), stored.visitor_id, stored.currency, stored.converted_at)
+        return cls(terms, stored.value_minor, {touch.touchpoint_id: touch for touch in touches}, shares)
+
+
+class _Stored(msgspec.Struct, array_like=True, gc=False):
+    """The MessagePack form of a statement."""
+
+    format: int
+    type: int | str
+    visitor_id: str
+    currency: str
+    converted_at: int
+    value_minor: int
+    touches: list[tuple[bytes, int, Packed, str]]
+    """(touchpoint id, milliseconds before the conversion, acquisition, landing page)."""
+    shares: list[tuple[int | str, list[int]]]
+    """(model, flat triples of touch index, weight, amount)."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Stored).decode
+
+
+def credit(fact: ConversionFact, path: Path, policy: AttributionPolicy) -> Statement:
+    """What every model of ``policy`` credits for ``fact``, the report that counts (``Conversion.winner``).
+
+    Raises ``Misconfigured`` when the policy names an unknown model.
+    """
+    value = fact.value_minor or 0
+    terms = Terms(fact.type, fact.visitor_id, fact.currency, fact.occurred_at)
+    if not path.touchpoints:
+        nobody = CreditedTouch("", fact.occurred_at, UNATTRIBUTED, "")
+        everything = {"": Share(WEIGHT_ONE, value)}
+        return Statement(
+            terms, value, {"": nobody}, {name: everything for name in policy.models if model_named(name)}
+        )
+    touches = {
+        touch.touchpoint_id: CreditedTouch(
+            touch.touchpoint_id, touch.touched_at, touch.acquisition, touch.landing_page
+        )
+        for touch in path.touchpoints
+    }
+    shares: dict[str, dict[str, Share]] = {}
+    for name in policy.models:
+        weights = model_named(name)(path, policy)
+        shares[name] = {
+            touchpoint_id: Share(weight, amount)
+            for touchpoint_id, weight, amount in zip(
+                touches, share(WEIGHT_ONE, weights), share(value, weights), strict=True
+            )
+            if weight or amount
+        }
+    return Statement(terms, value, touches, shares)
+
+
+def entries(old: Statement | None, new: Statement) -> list[Entry]:
+    """The signed entries that turn what ``old`` credited into what ``new`` credits; none when they agree.
+
+    Unchanged touches get the difference only. When the terms, or a touch's own attributes, differ the old
+    entry is taken back whole and the new one written. A model that ``new`` does not know is taken back.
+    """
+    if old is None:
+        return [entry for model in new.shares for entry in _written(new, model, 1)]
+    if old.terms != new.terms:
+        return [
+            entry
+            for model in _models(old, new)
+            for entry in (*_written(old, model, -1), *_written(new, model, 1))
+        ]
+    return [entry for model in _models(old, new) for entry in _difference(old, new, model)]
+
+
+def _models(old: Statement, new: Statement) -> Iterable[str]:
+    return dict.fromkeys((*new.shares, *old.shares))
+
+
+def _written(statement: Statement, model: str, sign: int) -> Iterator[Entry]:
+    """All entries of one model, written (+1) or taken back (-1); the first carries the value."""
+    value = sign * statement.value_minor
+    for touchpoint_id, part in statement.shares.get(model, {}).items():
+        touch = statement.touches[touchpoint_id]
+        yield Entry(model, statement.terms, touch, sign * part.weight_ppb, sign * part.amount_minor, value)
+        value = 0
+
+
+def _difference(old: Statement, new: Statement, model: str) -> Iterator[Entry]:
+    """The entries of one model when the terms are the same. The first carries the change of the value."""
+    before, after = old.shares.get(model, {}), new.shares.get(model, {})
+    if not before or not after:
+        yield from _written(old, model, -1)
+        yield from _written(new, model, 1)
+        return
+    value = new.value_minor - old.value_minor
+    for touch, weight, amount in _moved(old, new, before, after):
+        yield Entry(model, new.terms, touch, weight, amount, value)
+        value = 0
+
+
+def _moved(
+    old: Statement, new: Statement, before: dict[str, Share], after: dict[str, Share]
+) -> Iterator[tuple[CreditedTouch, int, int]]:
+    """(touch, change of weight, change of amount) for each entry that one model needs."""
+    for touchpoint_id in dict.fromkeys((*before, *after)):
+        was, now = before.get(touchpoint_id), after.get(touchpoint_id)
+        if was and now and old.touches[touchpoint_id] == new.touches[touchpoint_id]:
+            weight, amount = now.weight_ppb - was.weight_ppb, now.amount_minor - was.amount_minor
+            if weight or amount:
+                yield new.touches[touchpoint_id], weight, amount
+            continue
+        if was:
+            yield old.touches[touchpoint_id], -was.weight_ppb, -was.amount_minor
+        if now:
+            yield new.touches[touchpoint_id], now.weight_ppb, now.amount_minor

@@ -1,0 +1,217 @@
+"""The oracle: what the stream must equal once every event has arrived (invariant I1).
+
+One slow pass over all hits in order of time, written as plainly as the rules read, and apart from the
+stream's code: it shares the enrichment of a hit, the models, the division of money and the names of things,
+but neither the timeline, nor the cutting of sessions, nor the choice of a path, nor the ledger.
+
+Hits that one visitor sends twice under one ``event_id`` count once: the copy that comes first in ``hits``, as
+in the stream the copy that comes first in the log. When copies are identical the order of ``hits`` does not
+matter. When they differ (the collector's clock correction can move a retry by some milliseconds), or when a
+visitor has more hits than the policy keeps, the oracle must be given the hits in the order of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import NamedTuple
+
+from attribution.acquisition import DIRECT, Acquisition
+from attribution.conversions import ConversionFact, conversion_fact
+from attribution.enrich import Enriched, enrich
+from attribution.hit import Hit
+from attribution.ids import event_hash, hit_id, seal_click_id, visitor_hash
+from attribution.models import model_named
+from attribution.money import share
+from attribution.paths import Path
+from attribution.policy import AttributionPolicy, SessionSwitch
+from attribution.touchpoints import Session, Touchpoint
+
+Visitor = tuple[str, str]
+"""(site, visitor_id)."""
+
+
+class World(NamedTuple):
+    """Everything that must stand in the end."""
+
+    hits: dict[tuple[str, str, str], Hit]
+    """By (site, visitor_id, event_id): the accepted hits."""
+    sessions: set[Session]
+    touchpoints: set[Touchpoint]
+    conversions: dict[str, ConversionFact]
+    """By conversion id: the report that counts."""
+    credits: dict[tuple[str, str, str], tuple[int, int]]
+    """By (conversion id, model, touchpoint id, "" = unattributed): billionths and minor units."""
+
+
+class _Seen(NamedTuple):
+    """A hit with its judgement, so that a list of them sorts by time and event hash."""
+
+    at: int
+    event: int
+    hit: Hit
+    enriched: Enriched
+    acquisition: Acquisition | None
+
+
+def oracle(hits: Iterable[Hit], policy: AttributionPolicy, default_currency: str) -> World:
+    """The final state of the world after ``hits``."""
+    accepted: dict[tuple[str, str, str], Hit] = {}
+    by_visitor: dict[Visitor, list[_Seen]] = {}
+    for hit in hits:
+        enriched = enrich(hit)
+        if enriched.agent.is_bot or (hit.site, hit.visitor_id, hit.event_id) in accepted:
+            continue
+        known = by_visitor.setdefault((hit.site, hit.visitor_id), [])
+        if len(known) >= policy.max_hits_per_visitor:
+            continue
+        accepted[hit.site, hit.visitor_id, hit.event_id] = hit
+        acquisition = seal_click_id(enriched.acquisition) if enriched.acquisition else None
+        known.append(_Seen(hit.occurred_at, event_hash(hit.event_id), hit, enriched, acquisition))
+
+    sessions: set[Session] = set()
+    touchpoints: dict[Visitor, list[Touchpoint]] = {}
+    for visitor, known in by_visitor.items():
+        touchpoints[visitor] = []
+        in_time = sorted(
+            (seen for seen in known if seen.enriched.in_session), key=lambda seen: (seen.at, seen.event)
+        )
+        for members in _sessions_of(in_time, policy):
+            sessions.add(_session(visitor, members))
+            touchpoints[visitor].extend(_touchpoint(visitor, seen) for seen in _touches_of(members))
+
+    conversions = _conversions(accepted.values(), policy, default_currency)
+    credits: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for conversion_id, fact in conversions.items():
+        known_touches = touchpoints[fact.site, fact.visitor_id]
+        for (model, touchpoint_id), amounts in _credits(fact, known_touches, policy).items():
+            credits[conversion_id, model, touchpoint_id] = amounts
+    return World(
+        accepted, sessions, {touch for all_ in touchpoints.values() for touch in all_}, conversions, credits
+    )
+
+
+def _sessions_of(in_time: list[_Seen], policy: AttributionPolicy) -> list[list[_Seen]]:
+    sessions: list[list[_Seen]] = []
+    for seen in in_time:
+        if not sessions or _starts_session(sessions[-1], seen, policy):
+            sessions.append([])
+        sessions[-1].append(seen)
+    return sessions
+
+
+def _starts_session(session: list[_Seen], seen: _Seen, policy: AttributionPolicy) -> bool:
+    if seen.at - session[-1].at > policy.session_gap_ms:
+        return True
+    if seen.at - session[0].at > policy.session_cap_ms:
+        return True
+    if seen.acquisition is None or policy.session_switch is SessionSwitch.nothing:
+        return False
+    if policy.session_switch is SessionSwitch.tagged_or_paid and not seen.acquisition.is_tagged_or_paid:
+        return False
+    return seen.acquisition.key != _last_acquisition(session).key
+
+
+def _last_acquisition(session: list[_Seen]) -> Acquisition:
+    """The last that any hit of the session brought; Direct when none did."""
+    brought = [seen.acquisition for seen in session if seen.acquisition is not None]
+    return brought[-1] if brought else DIRECT
+
+
+def _session(visitor: Visitor, members: list[_Seen]) -> Session:
+    site, visitor_id = visitor
+    first, last = members[0], members[-1]
+    acquisition = next((seen.acquisition for seen in members if seen.acquisition is not None), DIRECT)
+    hour_of = [seen.at // 3_600_000 * 3600 for seen in members]
+    hours = sorted(set(hour_of))
+    return Session(
+        session_id=hit_id(visitor_hash(site, visitor_id), first.event),
+        visitor_id=visitor_id,
+        site=site,
+        started_at=first.at,
+        ended_at=last.at,
+        acquisition=acquisition,
+        landing_page=first.enriched.path,
+        referrer_host=acquisition.referrer_host,
+        hits=len(members),
+        page_views=sum(seen.enriched.is_page_view for seen in members),
+        hours=tuple(hours),
+        hour_hits=tuple(hour_of.count(hour) for hour in hours),
+        hour_page_views=tuple(
+            sum(seen.enriched.is_page_view for seen, its in zip(members, hour_of, strict=True) if its == hour)
+            for hour in hours
+        ),
+    )
+
+
+def _touches_of(members: list[_Seen]) -> list[_Seen]:
+    """The hit that brought the acquisition (else the first), and later tagged ones with another key."""
+    bringing = [seen for seen in members if seen.acquisition is not None]
+    if not bringing:
+        return [members[0]]
+    touches = [bringing[0]]
+    for before, seen in pairwise(bringing):
+        if before.acquisition is None or seen.acquisition is None:
+            continue
+        if seen.acquisition.is_tagged_or_paid and seen.acquisition.key != before.acquisition.key:
+            touches.append(seen)
+    return touches
+
+
+def _touchpoint(visitor: Visitor, seen: _Seen) -> Touchpoint:
+    site, visitor_id = visitor
+    return Touchpoint(
+        touchpoint_id=hit_id(visitor_hash(site, visitor_id), seen.event),
+        visitor_id=visitor_id,
+        site=site,
+        touched_at=seen.at,
+        acquisition=seen.acquisition or DIRECT,
+        landing_page=seen.enriched.path,
+    )
+
+
+def _conversions(
+    hits: Iterable[Hit], policy: AttributionPolicy, default_currency: str
+) -> dict[str, ConversionFact]:
+    """The report that counts of each conversion: the earliest with a value, else the earliest."""
+    reports: dict[str, list[ConversionFact]] = {}
+    for hit in hits:
+        fact = conversion_fact(hit, policy, default_currency)
+        if fact is not None:
+            reports.setdefault(fact.conversion_id, []).append(fact)
+    winners = {}
+    for conversion_id, facts in reports.items():
+        valued = [fact for fact in facts if fact.value_minor is not None]
+        winners[conversion_id] = min(
+            valued or facts,
+            key=lambda fact: (
+                fact.occurred_at,
+                fact.event_id,
+                fact.visitor_id,
+                fact.received_at,
+                fact.value_minor or 0,
+                fact.currency,
+            ),
+        )
+    return winners
+
+
+def _credits(
+    fact: ConversionFact, touchpoints: list[Touchpoint], policy: AttributionPolicy
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """(model, touchpoint id) to billionths and minor units."""
+    value = fact.value_minor or 0
+    lookback = policy.conversion_lookbacks_ms[fact.type]
+    counted = [touch for touch in touchpoints if 0 <= fact.occurred_at - touch.touched_at <= lookback]
+    counted.sort(key=lambda touch: (touch.touched_at, touch.touchpoint_id))
+    if not counted:
+        return {(model, ""): (1_000_000_000, value) for model in policy.models}
+    path = Path(tuple(counted), fact.occurred_at, fact.type)
+    credits = {}
+    for model in policy.models:
+        weights = model_named(model)(path, policy)
+        shares = zip(counted, share(1_000_000_000, weights), share(value, weights), strict=True)
+        for touch, weight, amount in shares:
+            if weight or amount:
+                credits[model, touch.touchpoint_id] = (weight, amount)
+    return credits

@@ -1,0 +1,78 @@
+"""Paths: which touchpoints count for a conversion, and why the others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from operator import attrgetter
+
+import msgspec
+
+from attribution.policy import AttributionPolicy
+from attribution.touchpoints import Touchpoint
+
+_in_time = attrgetter("touched_at", "touchpoint_id")
+
+
+class Path(msgspec.Struct, frozen=True):
+    """The touchpoints that count for one conversion, in time order."""
+
+    touchpoints: tuple[Touchpoint, ...]
+    """Sorted by (``touched_at``, ``touchpoint_id``)."""
+    converted_at: int
+    """Epoch milliseconds, UTC."""
+    type: str
+
+
+class Why(StrEnum):
+    """Why a touchpoint counts for a conversion or does not."""
+
+    in_window = "in_window"
+    after_conversion = "after_conversion"
+    before_window = "before_window"
+    no_window = "no_window"
+    """The policy has no lookback window for this type of conversion (any more): nothing counts."""
+
+
+class Considered(msgspec.Struct, frozen=True):
+    """One touchpoint and the judgement on it."""
+
+    touchpoint: Touchpoint
+    is_counted: bool
+    why: Why
+
+
+def build_path(
+    touchpoints: Iterable[Touchpoint], converted_at: int, type_: str, policy: AttributionPolicy
+) -> Path:
+    """The path before a conversion of ``type_`` at ``converted_at`` (epoch milliseconds).
+
+    A touchpoint counts when it is at or before the conversion and not older than the type's lookback window,
+    both edges included. A type without window has an empty path.
+    """
+    lookback = policy.conversion_lookbacks_ms.get(type_)
+    if lookback is None:
+        return Path((), converted_at, type_)
+    earliest = converted_at - lookback
+    counted = [touch for touch in touchpoints if earliest <= touch.touched_at <= converted_at]
+    counted.sort(key=_in_time)
+    return Path(tuple(counted), converted_at, type_)
+
+
+def explain_path(
+    touchpoints: Iterable[Touchpoint], converted_at: int, type_: str, policy: AttributionPolicy
+) -> list[Considered]:
+    """Every touchpoint, in time order, with the reason why it counts or not; agrees with ``build_path``."""
+    lookback = policy.conversion_lookbacks_ms.get(type_)
+    considered = []
+    for touch in sorted(touchpoints, key=_in_time):
+        if lookback is None:
+            why = Why.no_window
+        elif touch.touched_at > converted_at:
+            why = Why.after_conversion
+        elif touch.touched_at < converted_at - lookback:
+            why = Why.before_window
+        else:
+            why = Why.in_window
+        considered.append(Considered(touch, why is Why.in_window, why))
+    return considered

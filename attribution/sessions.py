@@ -1,0 +1,162 @@
+"""Cutting a visitor's hits, in order, into sessions and marking the touchpoints among them.
+
+A left fold: whether a hit starts a session depends only on the session before it. So a late hit can only
+change the session that it falls behind and those after it, up to the first border that stays where it was.
+"""
+
+from __future__ import annotations
+
+from attribution.acquisition import DIRECT, Acquisition
+from attribution.ids import hit_id
+from attribution.policy import AttributionPolicy, SessionSwitch
+from attribution.touchpoints import Session, Touchpoint
+
+HOUR_MS = 3_600_000
+
+PlacedHit = tuple[int, int, str, bool, Acquisition | None]
+"""(occurred_at, event hash, path, is page view, acquisition). Sorts by the first two, which are unique."""
+
+Rules = tuple[int, int, str]
+"""(gap ms, cap ms, switch): the part of a policy that decides sessions."""
+
+DEFAULT_RULES: Rules = (30 * 60_000, 86_400_000, "tagged_or_paid")
+"""Rules that timelines store as "nothing special". Part of the stored format: never change."""
+
+
+def rules_of(policy: AttributionPolicy) -> Rules:
+    """What of ``policy`` decides sessions."""
+    return (policy.session_gap_ms, policy.session_cap_ms, policy.session_switch.value)
+
+
+class Cut:
+    """One session while it is cut out of the hits: where it begins, and what is counted so far."""
+
+    __slots__ = (
+        "acquisition",
+        "count",
+        "ended_at",
+        "first",
+        "hour_hits",
+        "hour_page_views",
+        "hours",
+        "landing",
+        "last_key",
+        "page_views",
+        "session",
+        "started_at",
+        "touches",
+    )
+
+    def __init__(self, first: int, hit: PlacedHit) -> None:
+        at, _, _, is_page_view, acquisition = hit
+        self.first = first
+        self.landing = hit
+        self.started_at = self.ended_at = at
+        self.acquisition = acquisition
+        self.last_key = (DIRECT if acquisition is None else acquisition).key
+        self.touches = [hit]
+        self.count = 1
+        self.page_views = 1 if is_page_view else 0
+        self.hours = [at // HOUR_MS * 3600]
+        self.hour_hits = [1]
+        self.hour_page_views = [self.page_views]
+        self.session: Session | None = None
+
+    def extend(self, hit: PlacedHit) -> None:
+        """Take one more hit, not earlier than the last."""
+        at, _, _, is_page_view, acquisition = hit
+        self.session = None
+        self.ended_at = at
+        self.count += 1
+        hour = at // HOUR_MS * 3600
+        if hour == self.hours[-1]:
+            self.hour_hits[-1] += 1
+        else:
+            self.hours.append(hour)
+            self.hour_hits.append(1)
+            self.hour_page_views.append(0)
+        if is_page_view:
+            self.page_views += 1
+            self.hour_page_views[-1] += 1
+        if acquisition is not None:
+            key = acquisition.key
+            if self.acquisition is None:
+                self.acquisition = acquisition
+                self.touches = [hit]
+            elif acquisition.is_tagged_or_paid and key != self.last_key:
+                self.touches.append(hit)
+            self.last_key = key
+
+    def freeze(self, site: str, visitor_id: str, visitor: str) -> Session:
+        """The session as it stands. ``visitor`` is the ``visitor_hash``."""
+        session = self.session
+        if session is None:
+            acquisition = self.acquisition or DIRECT
+            session = self.session = Session(
+                hit_id(visitor, self.landing[1]),
+                visitor_id,
+                site,
+                self.started_at,
+                self.ended_at,
+                acquisition,
+                self.landing[2],
+                acquisition.referrer_host,
+                self.count,
+                self.page_views,
+                tuple(self.hours),
+                tuple(self.hour_hits),
+                tuple(self.hour_page_views),
+            )
+        return session
+
+
+def touchpoint(hit: PlacedHit, site: str, visitor_id: str, visitor: str) -> Touchpoint:
+    """The touchpoint that ``hit`` makes. ``visitor`` is the ``visitor_hash``."""
+    at, event, path, _, acquisition = hit
+    return Touchpoint(hit_id(visitor, event), visitor_id, site, at, acquisition or DIRECT, path)
+
+
+def extend_cuts(
+    hits: list[PlacedHit],
+    start: int,
+    cuts: list[Cut],
+    rules: Rules,
+    old_cuts: list[Cut] | None = None,
+    settled: int = 0,
+    shift: int = 0,
+) -> int:
+    """Cut ``hits[start:]`` into sessions behind those in ``cuts`` (the last of which may go on).
+
+    ``old_cuts`` are earlier cuts of the same hits less ``shift`` new ones, all of them before index
+    ``settled``. As soon as a new border at or behind ``settled`` falls on an old one the rest is known to be
+    unchanged: the fold stops there and returns the index of that old cut. Else it returns
+    ``len(old_cuts)`` (0 without old cuts).
+    """
+    gap, cap, switch = rules
+    is_switching = switch != SessionSwitch.nothing.value
+    is_any = switch == SessionSwitch.any_external.value
+    cut = cuts[-1] if cuts else None
+    met = 0
+    old_count = len(old_cuts) if old_cuts else 0
+    for index in range(start, len(hits)):
+        hit = hits[index]
+        at = hit[0]
+        if cut is not None and at - cut.ended_at <= gap and at - cut.started_at <= cap:
+            acquisition = hit[4]
+            if (
+                acquisition is None
+                or not is_switching
+                or not (is_any or acquisition.is_tagged_or_paid)
+                or acquisition.key == cut.last_key
+            ):
+                cut.extend(hit)
+                continue
+        if old_cuts and index >= settled:
+            old_index = index - shift
+            while met < old_count and old_cuts[met].first < old_index:
+                met += 1
+            if met < old_count and old_cuts[met].first == old_index:
+                return met
+        cut = Cut(index, hit)
+        cuts.append(cut)
+    return old_count
