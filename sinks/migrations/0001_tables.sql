@@ -118,6 +118,8 @@ ENGINE = MergeTree
 ORDER BY (site, reason, hour)
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
+-- The bytes that could not be processed, as base64 (they need not be text). No ALIAS column decodes them: the small
+-- embedded engine has no base64Decode; on a server read base64Decode(payload_base64).
 CREATE TABLE IF NOT EXISTS {database}.dead_letters
 (
     dead_letter_id String,
@@ -129,7 +131,6 @@ CREATE TABLE IF NOT EXISTS {database}.dead_letters
     detail String,
     key_base64 String,
     payload_base64 String,
-    payload String ALIAS base64Decode(payload_base64),
     attempts UInt16,
     version LowCardinality(String),
     recorded_at DateTime64(3, 'UTC')

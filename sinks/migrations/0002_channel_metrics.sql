@@ -3,6 +3,7 @@
 -- credit rows stand once per basis: 'conversion' (hour of the conversion) and 'touch' (hour of the touchpoint).
 -- Hits of a session count under the session's channel, in the hour in which each hit happened; hits outside
 -- sessions (in_session = 0) under their own.
+-- sum(toDecimal64(0, n)) is a zero of type Decimal(38, n): the small embedded engine has no toDecimal128.
 
 CREATE TABLE IF NOT EXISTS {database}.channel_metrics
 (
@@ -32,7 +33,7 @@ TO {database}.channel_metrics AS
 SELECT site, hour, channel, source, medium, campaign, '' AS model, '' AS basis, '' AS conversion_type, '' AS currency,
     sum(toInt64(hour_hit) * sign) AS hits, sum(toInt64(hour_page_view) * sign) AS page_views,
     toInt64(0) AS impressions, toInt64(sum(if(hour_index = 1, sign, 0))) AS sessions,
-    toDecimal128(0, 9) AS conversions, toDecimal128(0, 4) AS revenue
+    sum(toDecimal64(0, 9)) AS conversions, sum(toDecimal64(0, 4)) AS revenue
 FROM {database}.sessions
 ARRAY JOIN hours AS hour, hour_hits AS hour_hit, hour_page_views AS hour_page_view, arrayEnumerate(hours) AS hour_index
 GROUP BY site, hour, channel, source, medium, campaign;
@@ -43,7 +44,7 @@ SELECT site, toStartOfHour(occurred_at, 'UTC') AS hour, channel, source, medium,
     '' AS model, '' AS basis, '' AS conversion_type, '' AS currency,
     toInt64(count()) AS hits, toInt64(countIf(event = 'page_view')) AS page_views,
     toInt64(countIf(event = 'impression')) AS impressions, toInt64(0) AS sessions,
-    toDecimal128(0, 9) AS conversions, toDecimal128(0, 4) AS revenue
+    sum(toDecimal64(0, 9)) AS conversions, sum(toDecimal64(0, 4)) AS revenue
 FROM {database}.hits
 WHERE in_session = 0
 GROUP BY site, hour, channel, source, medium, campaign;

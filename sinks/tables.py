@@ -1,0 +1,98 @@
+"""The columns that a writer fills, in table order (see ``migrations/``).
+
+Values as the writer wants them: instants are integers, epoch milliseconds for ``DateTime64(3)`` and epoch
+seconds for ``DateTime``; money, weights and values are decimal strings (or ``Decimal``); days ISO 8601
+strings; arrays lists. The ``(unattributed)`` entry of a ledger change has ``touched_at = converted_at``, so
+that both bases hold all revenue.
+"""
+
+from __future__ import annotations
+
+_SOURCE = ("src_broker", "src_partition", "src_offset")
+_ACQUISITION = ("channel", "source", "medium", "campaign", "term", "content", "ad_network")
+
+HITS_COLUMNS: tuple[str, ...] = (
+    *("site", "event_id", "visitor_id", "event", "occurred_at", "received_at", "clock_skew_ms", "time_flag"),
+    *("in_session", "url", "path", "referrer", "referrer_host", "title"),
+    *_ACQUISITION,
+    *("click_id_param", "click_id", "user_id", "email_sha256", "value", "currency", "order_id"),
+    *("consent", "gpc", "dnt", "device", "browser", "os", "user_agent", "ip", "props"),
+    *_SOURCE,
+)
+SESSIONS_COLUMNS: tuple[str, ...] = (
+    *("site", "session_id", "visitor_id", "started_at", "ended_at"),
+    *_ACQUISITION,
+    *("landing_page", "referrer_host", "hits", "page_views", "hours", "hour_hits", "hour_page_views", "sign"),
+    *_SOURCE,
+)
+TOUCHPOINTS_COLUMNS: tuple[str, ...] = (
+    *("site", "touchpoint_id", "visitor_id", "touched_at"),
+    *_ACQUISITION,
+    *("landing_page", "sign"),
+    *_SOURCE,
+)
+DROPS_COLUMNS: tuple[str, ...] = ("hour", "site", "reason", "count", *_SOURCE)
+DEAD_LETTERS_COLUMNS: tuple[str, ...] = (
+    *("dead_letter_id", "topic", *_SOURCE, "reason", "detail", "key_base64", "payload_base64"),
+    *("attempts", "version", "recorded_at"),
+)
+DEAD_LETTER_REPLAYS_COLUMNS: tuple[str, ...] = ("dead_letter_id", "replayed_at")
+CONVERSIONS_COLUMNS: tuple[str, ...] = (
+    *(
+        "site",
+        "conversion_id",
+        "type",
+        "order_id",
+        "visitor_id",
+        "event_id",
+        "converted_at",
+        "value",
+        "currency",
+    ),
+    *("sign", "cause", "recorded_at"),
+)
+CREDITS_COLUMNS: tuple[str, ...] = (
+    *("site", "model", "conversion_id", "touchpoint_id", "conversion_type", "visitor_id"),
+    *_ACQUISITION,
+    *("landing_page", "weight", "amount", "conversion_value", "currency", "cause", "policy_version"),
+    *("touched_at", "converted_at", "recorded_at"),
+)
+SPEND_COLUMNS: tuple[str, ...] = (
+    *("day", "ad_network", "account_id", "campaign_id", "campaign", "ad_group_id", "ad_id"),
+    *("channel", "source", "medium", "impressions", "clicks", "views", "installs", "amount", "currency"),
+    "recorded_at",
+)
+CHANNEL_METRICS_COLUMNS: tuple[str, ...] = (
+    *(
+        "site",
+        "hour",
+        "channel",
+        "source",
+        "medium",
+        "campaign",
+        "model",
+        "basis",
+        "conversion_type",
+        "currency",
+    ),
+    *("hits", "page_views", "impressions", "sessions", "conversions", "revenue"),
+)
+
+WRITTEN: dict[str, tuple[str, ...]] = {
+    "hits": HITS_COLUMNS,
+    "sessions": SESSIONS_COLUMNS,
+    "touchpoints": TOUCHPOINTS_COLUMNS,
+    "drops": DROPS_COLUMNS,
+    "dead_letters": DEAD_LETTERS_COLUMNS,
+    "dead_letter_replays": DEAD_LETTER_REPLAYS_COLUMNS,
+    "conversions": CONVERSIONS_COLUMNS,
+    "credits": CREDITS_COLUMNS,
+    "spend": SPEND_COLUMNS,
+}
+"""Tables that programs insert into, with their columns."""
+
+TABLES: tuple[str, ...] = (*WRITTEN, "channel_metrics")
+"""Every table of Headwater that holds facts; the roll-up is filled by materialized views only."""
+
+HAS_SOURCE: frozenset[str] = frozenset(name for name, columns in WRITTEN.items() if "src_offset" in columns)
+"""Tables whose rows name the Kafka batch that wrote them."""
