@@ -7,6 +7,7 @@ are private to faust-streaming 0.15.3, which is pinned; ``check_hooks`` refuses 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any
 
@@ -68,13 +69,11 @@ def check_hooks() -> None:
             f"faust-streaming {faust.__version__} was never tried with the fenced consumer {missing}.",
             "Install faust-streaming==0.15.3.",
         )
-    try:
-        import faust._cython.streams  # noqa: F401
-    except ImportError as error:
+    if importlib.util.find_spec("faust._cython.streams") is None:
         raise Misconfigured(
             "Faust runs without its compiled stream, which accepts records of an old generation.",
             "Install the binary wheel of faust-streaming and unset NO_CYTHON.",
-        ) from error
+        )
 
 
 def create_app(kafka: str, group: str, topics: tuple[str, ...], seek: Seek, deliver: Deliver) -> FencedApp:
@@ -89,9 +88,9 @@ def create_app(kafka: str, group: str, topics: tuple[str, ...], seek: Seek, deli
         processing_guarantee="at_least_once",
         broker_commit_interval=5.0,
         broker_max_poll_interval=1e6,
-        broker_session_timeout=10.0,
+        broker_session_timeout=5.0,
         broker_heartbeat_interval=1.0,
-        broker_rebalance_timeout=6.0,
+        broker_rebalance_timeout=3.0,
         broker_request_timeout=60.0,
         stream_wait_empty=False,
         stream_buffer_maxsize=1024,
@@ -103,7 +102,9 @@ def create_app(kafka: str, group: str, topics: tuple[str, ...], seek: Seek, deli
     app.seek_to_fence = seek
     app.seeks_performed = 0
     for name in topics:
-        topic = app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", acks=False)
+        topic = app.topic(
+            name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", acks=False
+        )
         app.agent(topic, name=f"deliver_{name}")(_agent(name, deliver))
     return app
 
@@ -112,7 +113,9 @@ def _agent(topic: str, deliver: Deliver) -> Callable[[Any], Awaitable[None]]:
     async def hand_over(stream: AsyncIterable[Any]) -> None:
         async for event in stream.events():  # type: ignore[attr-defined]
             message = event.message
-            record = Record(message.offset, int(message.timestamp * 1000), message.key or b"", message.value or b"")
+            record = Record(
+                message.offset, int(message.timestamp * 1000), message.key or b"", message.value or b""
+            )
             await deliver(topic, message.tp.partition, record)
 
     return hand_over

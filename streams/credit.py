@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -21,7 +20,7 @@ from attribution.ledger import Statement, credit, entries
 from attribution.paths import build_path
 from attribution.policy import AttributionPolicy
 from attribution.timeline import Timeline
-from sinks.tables import COLUMNS
+from sinks.tables import WRITTEN
 from streams import metrics
 from streams.dead_letters import TRANSFORM_VERSION, DeadLetter
 from streams.fence import FenceStore, Position
@@ -68,7 +67,6 @@ class Writer(Protocol):
 _pack = msgspec.msgpack.Encoder().encode
 _state_of = msgspec.msgpack.Decoder(CreditState).decode
 _outbox_of = msgspec.msgpack.Decoder(Outbox).decode
-PastOf = Callable[[list[tuple[int, str, str]]], Awaitable[list[Timeline]]]
 
 
 class CreditStage:
@@ -96,7 +94,9 @@ class CreditStage:
 
     async def start(self) -> None:
         """Finish the outboxes that an earlier owner left."""
-        left = await patiently(lambda: self._fences.redis.hgetall(outbox_key(self._partition)), "redis outbox")
+        left = await patiently(
+            lambda: self._fences.redis.hgetall(outbox_key(self._partition)), "redis outbox"
+        )
         for batch_id, packed in sorted(left.items()):
             await self._deliver(batch_id, packed)
             metrics.RECOVERED.inc()
@@ -156,7 +156,9 @@ class CreditStage:
                 metrics.DEAD_LETTERED.labels(error.reason).inc()
         return triggers, dead_letters
 
-    async def _decide(self, by_conversion: dict[str, list[Trigger]]) -> tuple[dict[str, bytes], dict[str, list[Row]]]:
+    async def _decide(
+        self, by_conversion: dict[str, list[Trigger]]
+    ) -> tuple[dict[str, bytes], dict[str, list[Row]]]:
         """The new state of each conversion, and the rows by which the ledger gets there."""
         ids = list(by_conversion)
         known = await self._known(ids)
@@ -164,11 +166,11 @@ class CreditStage:
         for conversion_id in ids:
             state, triggers = known.get(conversion_id), by_conversion[conversion_id]
             facts = [trigger.fact for trigger in triggers if trigger.fact is not None]
-            if state is None and not facts:
-                continue  # the fact is still on its way; it will find the past as it then is
-            conversion = state.conversion if state is not None else Conversion()
+            conversion = state.conversion if state is not None else None
             for fact in facts:
-                conversion = conversion.merge(fact)
+                conversion = Conversion(fact) if conversion is None else conversion.merge(fact)
+            if conversion is None:
+                continue  # the fact is still on its way; it will find the past as it then is
             conversions.append((conversion, state, triggers))
         pasts = await self._pasts([conversion for conversion, _, _ in conversions])
         states: dict[str, bytes] = {}
@@ -176,19 +178,17 @@ class CreditStage:
         changes: list[Row] = []
         for (conversion, state, triggers), past in zip(conversions, pasts, strict=True):
             fact = conversion.winner
-            path = build_path(past.touchpoints(self._policy), fact.occurred_at, fact.type, self._policy)
+            path = build_path(past.touchpoints(), fact.occurred_at, fact.type, self._policy)
             old = Statement.from_bytes(state.statement) if state is not None and state.statement else None
             new = credit(fact, path, self._policy)
             recorded_at = max(trigger.recorded_at for trigger in triggers)
             old_fact = state.conversion.winner if state is not None else None
             cause = "conversion" if old_fact is None else "late_touch" if old_fact == fact else "earlier_fact"
             difference = entries(old, new)
-            for entry in difference:
-                taken_back = entry.weight_ppb < 0 or entry.conversion_value_minor < 0
-                statement = old if taken_back and old is not None else new
-                credits.append(
-                    credit_row(fact, entry, statement, cause, self._policy.version, recorded_at)
-                )
+            credits.extend(
+                credit_row(fact.site, fact.conversion_id, entry, cause, self._policy.version, recorded_at)
+                for entry in difference
+            )
             if old_fact != fact:
                 if old_fact is not None:
                     changes.append(conversion_row(old_fact, -1, cause, recorded_at))
@@ -212,10 +212,14 @@ class CreditStage:
         if not conversions:
             return []
         winners = [conversion.winner for conversion in conversions]
-        keys = [timeline_key(partition_of(f.visitor_id, self._partitions), f.site, f.visitor_id) for f in winners]
+        keys = [
+            timeline_key(partition_of(f.visitor_id, self._partitions), f.site, f.visitor_id) for f in winners
+        ]
         values = await patiently(lambda: self._fences.redis.mget(keys), "redis timelines")
         return [
-            Timeline.empty(f.site, f.visitor_id) if value is None else Timeline.from_bytes(value, f.site, f.visitor_id)
+            Timeline.empty(f.site, f.visitor_id)
+            if value is None
+            else Timeline.from_bytes(value, f.site, f.visitor_id)
             for f, value in zip(winners, values, strict=True)
         ]
 
@@ -226,23 +230,29 @@ class CreditStage:
 
         async def insert(table: str, rows: list[Row]) -> None:
             await patiently(
-                lambda: asyncio.to_thread(self._writer.insert, table, COLUMNS[table], rows, f"{table}:{token}"),
+                lambda: asyncio.to_thread(
+                    self._writer.insert, table, WRITTEN[table], rows, f"{table}:{token}"
+                ),
                 f"clickhouse {table}",
             )
 
         await asyncio.gather(*(insert(table, rows) for table, rows in outbox.rows.items()))
         await self._publish(outbox.rows.get("credits", []))
-        await patiently(lambda: self._fences.redis.hdel(outbox_key(self._partition), batch_id), "redis outbox")
+        await patiently(
+            lambda: self._fences.redis.hdel(outbox_key(self._partition), batch_id), "redis outbox"
+        )
         for partition, fields in outbox.answered.items():
             await self._fences.forget(dirty_key(partition), fields)
 
     async def _publish(self, credits: list[Row]) -> None:
         """Ledger entries for other consumers: one value per conversion, at least once."""
-        names = COLUMNS["credits"]
+        names = WRITTEN["credits"]
         position = names.index("conversion_id")
         by_conversion: dict[str, list[dict[str, object]]] = {}
         for row in credits:
             by_conversion.setdefault(row[position], []).append(dict(zip(names, row, strict=True)))
         for conversion_id, said in by_conversion.items():
             value = msgspec.json.encode(said)
-            await patiently(lambda k=conversion_id, v=value: self._send(CREDITS, k.encode(), v), "credits topic")  # type: ignore[misc]
+            await patiently(
+                lambda k=conversion_id, v=value: self._send(CREDITS, k.encode(), v), "credits topic"
+            )  # type: ignore[misc]

@@ -74,7 +74,15 @@ class FenceStore:
         )
 
     async def claim(
-        self, topic: str, partition: int, epoch: int, broker: str, first: int, last: int, version: str, payload: bytes
+        self,
+        topic: str,
+        partition: int,
+        epoch: int,
+        broker: str,
+        first: int,
+        last: int,
+        version: str,
+        payload: bytes,
     ) -> int:
         """Persist the borders of a batch before its first effect. Returns the attempt's number, from 1."""
         args = [epoch, broker, first, last, version, payload]
@@ -111,7 +119,15 @@ class FenceStore:
     ) -> None:
         """Write what stands credited, the outbox that will say so in the ledger, and the fence."""
         keys = [fence_key(CONVERSIONS, partition), outbox_key(partition), *conversions]
-        args: list[Any] = [epoch, broker, next_offset, batch_id, rows, len(conversions), *conversions.values()]
+        args: list[Any] = [
+            epoch,
+            broker,
+            next_offset,
+            batch_id,
+            rows,
+            len(conversions),
+            *conversions.values(),
+        ]
         await self._run(self._commit_credit, keys, args, "commit credit")
 
     async def forget(self, key: str, fields: dict[bytes, bytes]) -> None:

@@ -8,12 +8,17 @@ HITS = Counter("headwater_worker_hits_total", "Hits that became rows of `hits`."
 DROPPED = Counter("headwater_worker_dropped_total", "Hits refused on purpose.", ["reason"])
 DEAD_LETTERED = Counter("headwater_worker_dead_lettered_total", "Inputs kept as dead letters.", ["reason"])
 BATCHES = Counter("headwater_worker_batches_total", "Batches committed.", ["topic"])
-BATCH_SECONDS = Histogram("headwater_worker_batch_seconds", "Seconds from claim to commit of a batch.", ["topic"])
+BATCH_SECONDS = Histogram(
+    "headwater_worker_batch_seconds", "Seconds from claim to commit of a batch.", ["topic"]
+)
 CREDITED = Counter("headwater_worker_conversions_credited_total", "Conversions whose ledger was corrected.")
 ENTRIES = Counter("headwater_worker_ledger_entries_total", "Signed entries appended to the ledger.")
 PARTITIONS = Gauge("headwater_worker_partitions", "Partitions this worker owns.")
-STUCK = Gauge("headwater_worker_stuck_seconds", "Longest time that waiting records of one partition made no progress.")
+STUCK = Gauge(
+    "headwater_worker_stuck_seconds", "Longest time that waiting records of one partition made no progress."
+)
 RECOVERED = Counter("headwater_worker_recovered_ranges_total", "Pending ranges of an earlier owner finished.")
 RECOVERY_MISMATCH = Counter(
-    "headwater_worker_recovery_mismatch_total", "Recovered ranges whose rows in ClickHouse are not the expected ones."
+    "headwater_worker_recovery_mismatch_total",
+    "Recovered ranges whose rows in ClickHouse are not the expected ones.",
 )

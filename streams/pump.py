@@ -138,7 +138,11 @@ class Pump:
         """The records of the next batch: what arrives within the wait, or all up to the forced border."""
         self._enough.clear()
         if not self._is_enough() and not self._closing:
-            wait = None if self._must_end_at is not None else self._oldest_at + self._wait_seconds - time.monotonic()
+            wait = (
+                None
+                if self._must_end_at is not None
+                else self._oldest_at + self._wait_seconds - time.monotonic()
+            )
             if wait is None or wait > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._enough.wait(), timeout=wait)

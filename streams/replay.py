@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from sinks.tables import COLUMNS
+from sinks.tables import WRITTEN
 from sinks.writer import RowWriter
 from streams.topics import CONVERSIONS, HITS, partition_of
 
@@ -53,7 +53,9 @@ async def replay(
                 now = int(time.time() * 1000)
                 ids = [row[0] for row in part]
                 token = f"replay:{ids[0]}:{len(ids)}:{now}"
-                writer.insert("dead_letter_replays", COLUMNS["dead_letter_replays"], [(i, now) for i in ids], token)
+                writer.insert(
+                    "dead_letter_replays", WRITTEN["dead_letter_replays"], [(i, now) for i in ids], token
+                )
     finally:
         if not dry_run:
             await producer.stop()
@@ -68,4 +70,6 @@ async def _send(producer: AIOKafkaProducer, topic: str, key: bytes, payload: byt
     except (msgspec.DecodeError, UnicodeDecodeError):
         own_key = ""
     text = own_key if isinstance(own_key, str) and own_key else key.decode("utf-8", "replace")
-    await producer.send_and_wait(topic, value=payload, key=text.encode(), partition=partition_of(text, partitions))
+    await producer.send_and_wait(
+        topic, value=payload, key=text.encode(), partition=partition_of(text, partitions)
+    )

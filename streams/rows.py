@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from attribution.enrich import Enriched
+
 from attribution.acquisition import DIRECT
 from attribution.conversions import ConversionFact
-from attribution.enrich import Enriched
 from attribution.hit import Hit
-from attribution.ledger import Entry, Statement
+from attribution.ledger import Entry
 from attribution.money import format_amount
-from attribution.timeline import Session, Touchpoint
+from attribution.touchpoints import Session, Touchpoint
 
 Row = tuple[Any, ...]
 PPB_DIGITS = 9
@@ -139,18 +140,18 @@ def conversion_row(fact: ConversionFact, sign: int, cause: str, recorded_at: int
 
 
 def credit_row(
-    fact: ConversionFact, entry: Entry, statement: Statement, cause: str, policy_version: str, recorded_at: int
+    site: str, conversion_id: str, entry: Entry, cause: str, policy_version: str, recorded_at: int
 ) -> Row:
-    """A signed row of ``credits``; ``statement`` says in which currency and when the entry's conversion was."""
-    way = entry.acquisition
-    currency = statement.currency
+    """A signed row of ``credits``."""
+    terms, touch = entry.terms, entry.touch
+    way = touch.acquisition
     return (
-        fact.site,
+        site,
         entry.model,
-        fact.conversion_id,
-        entry.touchpoint_id,
-        statement.type,
-        fact.visitor_id,
+        conversion_id,
+        touch.touchpoint_id,
+        terms.conversion_type,
+        terms.visitor_id,
         way.channel,
         way.source,
         way.medium,
@@ -158,15 +159,15 @@ def credit_row(
         way.term,
         way.content,
         way.ad_network,
-        entry.landing_page,
+        touch.landing_page,
         format_ppb(entry.weight_ppb),
-        format_amount(entry.amount_minor, currency),
-        format_amount(entry.conversion_value_minor, currency),
-        currency,
+        format_amount(entry.amount_minor, terms.currency),
+        format_amount(entry.conversion_value_minor, terms.currency),
+        terms.currency,
         cause,
         policy_version,
-        entry.touched_at,
-        statement.converted_at,
+        touch.touched_at,
+        terms.converted_at,
         recorded_at,
     )
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from attribution.timeline import Timeline
-from sinks.tables import COLUMNS
+from sinks.tables import WRITTEN
 from streams import metrics
 from streams.dead_letters import TRANSFORM_VERSION
 from streams.fence import FenceStore, Pending, Position
@@ -40,7 +40,9 @@ class Writer(Protocol):
     def insert(self, table: str, columns: tuple[str, ...], rows: list[Row], token: str) -> None:
         """Insert as one block, once per token."""
 
-    def count_rows(self, table: str, src_broker: str, src_partition: int, from_offset: int, to_offset: int) -> int:
+    def count_rows(
+        self, table: str, src_broker: str, src_partition: int, from_offset: int, to_offset: int
+    ) -> int:
         """Rows of a source range."""
 
 
@@ -91,7 +93,14 @@ class StitchStage:
         began = time.monotonic()
         payload = pack_records(batch.records) if batch.broker.startswith(VOLATILE_CLUSTER_PREFIX) else b""
         attempt = await self._fences.claim(
-            HITS, self._partition, self._position.epoch, batch.broker, batch.first, batch.last, self._version, payload
+            HITS,
+            self._partition,
+            self._position.epoch,
+            batch.broker,
+            batch.first,
+            batch.last,
+            self._version,
+            payload,
         )
         await self._finish(batch, attempt)
         metrics.BATCHES.labels(HITS).inc()
@@ -102,25 +111,48 @@ class StitchStage:
         records = unpack_records(self._position.payload)
         batch = Batch(HITS, self._partition, pending.broker, records)
         attempt = await self._fences.claim(
-            HITS, self._partition, self._position.epoch, pending.broker, pending.first, pending.last, pending.version, b""
+            HITS,
+            self._partition,
+            self._position.epoch,
+            pending.broker,
+            pending.first,
+            pending.last,
+            pending.version,
+            b"",
         )
         await self._finish(batch, attempt)
-        log.info("recovered", partition=self._partition, first=pending.first, last=pending.last, broker=pending.broker)
+        log.info(
+            "recovered",
+            partition=self._partition,
+            first=pending.first,
+            last=pending.last,
+            broker=pending.broker,
+        )
 
     async def _finish(self, batch: Batch, attempt: int) -> None:
         isolate = attempt >= ISOLATE_FROM_ATTEMPT
         read = read_batch(batch, self._rules, attempt=attempt, isolate=isolate)
         await self._load(list(read.by_visitor))
-        output = stitch(read, self._timelines.__getitem__, batch, self._rules, attempt=attempt, isolate=isolate)
+        output = stitch(
+            read, self._timelines.__getitem__, batch, self._rules, attempt=attempt, isolate=isolate
+        )
         await self._insert(batch, output, is_repeat=attempt > 1)
         for letter in output.dead_letters:
             await patiently(lambda m=letter: self._send(DEAD_LETTERS, m.key, m.message()), "dead letter")  # type: ignore[misc]
         dirty = {trigger.field: encode_trigger(trigger) for trigger in output.triggers}
         states = {
-            timeline_key(self._partition, *visitor): self._timelines[visitor].to_bytes() for visitor in output.changed
+            timeline_key(self._partition, *visitor): self._timelines[visitor].to_bytes()
+            for visitor in output.changed
         }
         await self._fences.commit_stitch(
-            HITS, self._partition, self._position.epoch, batch.broker, batch.first, batch.last + 1, states, dirty
+            HITS,
+            self._partition,
+            self._position.epoch,
+            batch.broker,
+            batch.first,
+            batch.last + 1,
+            states,
+            dirty,
         )
         for visitor in output.poisoned:
             self._timelines.pop(visitor, None)
@@ -138,7 +170,9 @@ class StitchStage:
 
         async def insert(table: str, rows: list[Row]) -> None:
             await patiently(
-                lambda: asyncio.to_thread(self._writer.insert, table, COLUMNS[table], rows, f"{table}:{token}"),
+                lambda: asyncio.to_thread(
+                    self._writer.insert, table, WRITTEN[table], rows, f"{table}:{token}"
+                ),
                 f"clickhouse {table}",
             )
 
@@ -157,7 +191,13 @@ class StitchStage:
         )
         if found != expected:
             metrics.RECOVERY_MISMATCH.inc()
-            log.error("recovery_mismatch", partition=self._partition, first=batch.first, found=found, expected=expected)
+            log.error(
+                "recovery_mismatch",
+                partition=self._partition,
+                first=batch.first,
+                found=found,
+                expected=expected,
+            )
 
     async def _load(self, visitors: list[Visitor]) -> None:
         """Bring the timelines of ``visitors`` into memory."""

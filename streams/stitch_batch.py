@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
+from attribution.enrich import Enriched, enrich
 
 from attribution.conversions import ConversionFact, conversion_fact
 from attribution.drops import DropReason
-from attribution.enrich import Enriched, enrich
 from attribution.errors import Rejected
 from attribution.hit import Hit, decode_envelope
 from attribution.policy import AttributionPolicy
@@ -100,13 +100,22 @@ def _read_one_by_one(
         try:
             (hit,) = decode_envelope(bytes(part))
         except (Rejected, ValueError) as error:
-            read.dead_letters.append(_dead_letter(batch, record, index, "malformed", str(error), bytes(part), attempt))
+            read.dead_letters.append(
+                _dead_letter(batch, record, index, "malformed", str(error), bytes(part), attempt)
+            )
             continue
         _read_hit(read, batch, record, index, hit, rules, attempt, isolate)
 
 
 def _read_hit(
-    read: ReadBatch, batch: Batch, record: Record, index: int, hit: Hit, rules: StitchRules, attempt: int, isolate: bool
+    read: ReadBatch,
+    batch: Batch,
+    record: Record,
+    index: int,
+    hit: Hit,
+    rules: StitchRules,
+    attempt: int,
+    isolate: bool,
 ) -> None:
     try:
         _check(hit, batch.partition, rules)
@@ -117,13 +126,17 @@ def _read_hit(
         fact = conversion_fact(hit, rules.policy, rules.default_currency)
         item = ReadHit(hit, enriched, mark_of(hit, enriched, rules.policy), fact, record, index)
     except Rejected as error:
-        letter = _dead_letter(batch, record, index, error.reason, f"{error.field}: {error.message}", None, attempt, hit)
+        letter = _dead_letter(
+            batch, record, index, error.reason, f"{error.field}: {error.message}", None, attempt, hit
+        )
         read.dead_letters.append(letter)
         return
     except Exception as error:
         if not isolate:
             raise
-        read.dead_letters.append(_dead_letter(batch, record, index, "poison", repr(error), None, attempt, hit))
+        read.dead_letters.append(
+            _dead_letter(batch, record, index, "poison", repr(error), None, attempt, hit)
+        )
         return
     key = (hit.site, hit.visitor_id)
     known = read.by_visitor.get(key)
@@ -138,13 +151,19 @@ def _check(hit: Hit, partition: int, rules: StitchRules) -> None:
     if not hit.site or not hit.visitor_id or not hit.event_id or not hit.event:
         raise Rejected("malformed", "site, visitor_id, event_id and event must not be empty", "event_id")
     if not EARLIEST_MS <= hit.occurred_at <= LATEST_MS or not EARLIEST_MS <= hit.received_at <= LATEST_MS:
-        raise Rejected("bad_time", "occurred_at and received_at are epoch milliseconds of 1970 to 2200", "occurred_at")
+        raise Rejected(
+            "bad_time", "occurred_at and received_at are epoch milliseconds of 1970 to 2200", "occurred_at"
+        )
 
 
 def check_partition(visitor_id: str, partition: int, partitions: int) -> None:
     """Raise ``Rejected('wrong_partition')`` for a hit that its visitor's owner would never see."""
     if partition_of(visitor_id, partitions) != partition:
-        raise Rejected("wrong_partition", "the record key must be the visitor_id (Kafka's default partitioner)", "visitor_id")
+        raise Rejected(
+            "wrong_partition",
+            "the record key must be the visitor_id (Kafka's default partitioner)",
+            "visitor_id",
+        )
 
 
 def stitch(
@@ -181,13 +200,14 @@ def stitch(
                 raise
             reason = error.reason if isinstance(error, Rejected) else "poison"
             dead_letters.extend(
-                _dead_letter(batch, i.record, i.index, reason, repr(error), None, attempt, i.hit) for i in items
+                _dead_letter(batch, i.record, i.index, reason, repr(error), None, attempt, i.hit)
+                for i in items
             )
             poisoned.append(visitor)
             continue
         facts: dict[str, ConversionFact] = {}
         recorded_at = 0
-        for item, refused in zip(items, change.refused, strict=True):
+        for item, refused in zip(items, change.reasons, strict=True):
             if refused is not None:
                 drops[(_hour_of(item.hit), site, refused)] += 1
                 continue
@@ -195,7 +215,11 @@ def stitch(
             hits.append(hit_row(item.hit, item.enriched, broker, partition, item.record.offset))
             if item.fact is not None:
                 facts[item.fact.conversion_id] = item.fact
-                triggers.append(_trigger(item.fact.conversion_id, visitor, partition, item.hit.received_at, nonce, item.fact))
+                triggers.append(
+                    _trigger(
+                        item.fact.conversion_id, visitor, partition, item.hit.received_at, nonce, item.fact
+                    )
+                )
         if recorded_at == 0:
             continue
         changed.append(visitor)
@@ -203,8 +227,10 @@ def stitch(
         sessions.extend(session_row(s, 1, broker, partition, first) for s in change.sessions_plus)
         touchpoints.extend(touchpoint_row(t, -1, broker, partition, first) for t in change.touchpoints_minus)
         touchpoints.extend(touchpoint_row(t, 1, broker, partition, first) for t in change.touchpoints_plus)
-        for conversion_id in _touched(change, facts):
-            triggers.append(_trigger(conversion_id, visitor, partition, recorded_at, nonce, None))
+        triggers.extend(
+            _trigger(conversion_id, visitor, partition, recorded_at, nonce, None)
+            for conversion_id in _touched(change, facts)
+        )
     rows = {
         "hits": hits,
         "sessions": sessions,
@@ -224,7 +250,12 @@ def _touched(change: Change, facts: dict[str, ConversionFact]) -> Iterable[str]:
 
 
 def _trigger(
-    conversion_id: str, visitor: Visitor, partition: int, recorded_at: int, nonce: str, fact: ConversionFact | None
+    conversion_id: str,
+    visitor: Visitor,
+    partition: int,
+    recorded_at: int,
+    nonce: str,
+    fact: ConversionFact | None,
 ) -> Trigger:
     return Trigger(
         conversion_id=conversion_id,

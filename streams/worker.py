@@ -62,7 +62,9 @@ class Worker:
 
     def __init__(self, config: WorkerConfig) -> None:
         self._config = config
-        self._redis = Redis.from_url(config.redis, retry=Retry(NoBackoff(), 0), socket_timeout=30, max_connections=200)
+        self._redis = Redis.from_url(
+            config.redis, retry=Retry(NoBackoff(), 0), socket_timeout=30, max_connections=200
+        )
         self._fences = FenceStore(self._redis)
         self._writer = config.writer_factory()
         self._producer: AIOKafkaProducer | None = None
@@ -134,10 +136,19 @@ class Worker:
         stage: Stage
         if tp.topic == HITS:
             rules = StitchRules(config.policy, config.default_currency, config.partitions)
-            stage = StitchStage(tp.partition, self._broker, position, self._fences, self._writer, self._send, rules)
+            stage = StitchStage(
+                tp.partition, self._broker, position, self._fences, self._writer, self._send, rules
+            )
         else:
             stage = CreditStage(
-                tp.partition, self._broker, position, self._fences, self._writer, self._send, config.policy, config.partitions
+                tp.partition,
+                self._broker,
+                position,
+                self._fences,
+                self._writer,
+                self._send,
+                config.policy,
+                config.partitions,
             )
         is_same_broker = position.broker == self._broker
         pending = position.pending if position.pending and position.pending.broker == self._broker else None
@@ -152,7 +163,14 @@ class Worker:
             max_events=config.batch_max_hits if tp.topic == HITS else 1_000,
             wait_seconds=config.batch_wait_ms / 1000 if tp.topic == HITS else 0.02,
         )
-        log.info("took_over", topic=tp.topic, partition=tp.partition, epoch=position.epoch, offset=start, pending=str(pending))
+        log.info(
+            "took_over",
+            topic=tp.topic,
+            partition=tp.partition,
+            epoch=position.epoch,
+            offset=start,
+            pending=str(pending),
+        )
         pump.start().add_done_callback(self._pump_done)
         return pump
 
