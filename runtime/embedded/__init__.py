@@ -1,0 +1,1 @@
+"""Real servers from wheels for one machine: broker (Tansu), state (Valkey), ClickHouse engine (chDB)."""

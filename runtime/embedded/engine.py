@@ -1,0 +1,182 @@
+"""The ClickHouse engine inside this process (chDB): opens one folder, runs statements, from any thread.
+
+Every statement gets a connection of its own, which takes a quarter of a millisecond. Connections of one process
+share the folder and run at the same time (a slow SELECT does not hold up an INSERT), and what a statement sets
+(``SET``, ``USE``, temporary tables, read-only mode) ends with it, as on a server without sessions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.machinery
+import importlib.util
+import os
+import re
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from attribution.errors import Misconfigured
+from runtime.embedded.engine_sql import Statement
+
+_EXTENSION = "_chdb.abi3.so"
+_RTLD_DEEPBIND = 0x00008
+_SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_ERROR = re.compile(r"Code: (\d+)\. DB::Exception: (?:Code: \d+\. DB::Exception: )*(.*)", re.DOTALL)
+_ERROR_NAME = re.compile(r"\s*(?:\(version [^()]*(?:\([^()]*\))?\)\.?)?\s*\(([A-Z][A-Z0-9_]*)\)\s*\Z")
+
+LIKE_A_SERVER = {"implicit_select": "0"}
+"""Settings that chDB, meant for interactive use, has otherwise than a ClickHouse server."""
+
+
+class EngineError(Exception):
+    """A statement failed. ``code`` and ``name`` are ClickHouse's, for example 60 and ``UNKNOWN_TABLE``."""
+
+    def __init__(self, code: int, name: str, message: str) -> None:
+        super().__init__(f"{name} ({code}): {message}")
+        self.code = code
+        self.name = name
+        self.message = message
+
+
+class Answer(NamedTuple):
+    """What a statement gave."""
+
+    body: bytes
+    """The result in the format asked for."""
+    rows: int
+    """Rows of the result, or rows that an INSERT received."""
+    read_rows: int
+    """Rows read from storage."""
+    seconds: float
+    """Time in the engine."""
+
+
+class Engine:
+    """One open folder. ``run`` may be called from several threads; ``close`` waits for nothing, call it last."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create the database in ``folder``. Raises ``EngineError``, ``Misconfigured`` (not installed)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._module = _load_extension()
+        # Our signal handlers decide how this process stops.
+        self._module.set_signal_handlers_enabled(False)
+        self._path = str(folder.resolve())
+        self._opening = threading.Lock()
+        self._anchor = self._connect()  # the engine lives while a connection does
+        row = self.run(Statement("SELECT", b"SELECT version(), timezone()", b"", "", None), "TabSeparated")
+        self.version, self.timezone = row.body.decode().strip().split("\t")
+
+    def run(
+        self,
+        statement: Statement,
+        output_format: str,
+        settings: Mapping[str, str] | None = None,
+        parameters: Mapping[str, str] | None = None,
+        database: str = "",
+    ) -> Answer:
+        """Run one statement and wait. Raises ``EngineError``.
+
+        ``parameters`` are values of ``{name:Type}`` in ClickHouse's escaped text form; the engine itself
+        substitutes them. ``settings`` and ``database`` hold for this statement only.
+        """
+        connection = self._connect()
+        try:
+            if database:
+                _query(connection, f"USE {_identifier(database)}".encode(), "Null")
+            _query(connection, _set_statement({**LIKE_A_SERVER, **(settings or {})}), "Null")
+            if statement.data is None:
+                return _query(connection, statement.head, output_format, parameters)
+            return _insert(connection, statement, parameters)
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the folder. No statement may be running."""
+        self._anchor.close()
+
+    def _connect(self) -> Any:
+        with self._opening:
+            try:
+                return self._module.connect(self._path)
+            except RuntimeError as error:
+                raise _parse_error(str(error)) from error
+
+
+def _insert(connection: Any, statement: Statement, parameters: Mapping[str, str] | None) -> Answer:
+    """Binary data reaches the engine as a file in memory: its SQL text would not survive every byte."""
+    descriptor = os.memfd_create("headwater-insert", os.MFD_CLOEXEC)
+    try:
+        with memoryview(statement.data or b"") as rest:
+            written = 0
+            while written < len(rest):
+                written += os.write(descriptor, rest[written:])
+        return _query(connection, statement.insert_from(f"/proc/self/fd/{descriptor}"), "Null", parameters)
+    finally:
+        os.close(descriptor)
+
+
+def _query(
+    connection: Any, sql: bytes, output_format: str, parameters: Mapping[str, str] | None = None
+) -> Answer:
+    try:
+        result = connection.query(sql, output_format, params=dict(parameters or {}))
+    except RuntimeError as error:
+        raise _parse_error(str(error)) from error
+    if result.has_error():
+        raise _parse_error(result.error_message())
+    return Answer(result.bytes(), result.rows_read(), result.storage_rows_read(), result.elapsed())
+
+
+def _set_statement(settings: Mapping[str, str]) -> bytes:
+    for name in settings:
+        if not _SETTING_NAME.match(name):
+            raise EngineError(115, "UNKNOWN_SETTING", f"Unknown setting '{name}'")
+    pairs = (f"{name} = {_string(value)}" for name, value in settings.items())
+    return ("SET " + ", ".join(pairs)).encode()
+
+
+def _string(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _identifier(name: str) -> str:
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _parse_error(text: str) -> EngineError:
+    """``Code: 60. DB::Exception: ... (UNKNOWN_TABLE)``, sometimes said twice, into its parts."""
+    found = _ERROR.search(text)
+    if found is None:
+        return EngineError(1000, "UNKNOWN_EXCEPTION", text)
+    code, message = int(found.group(1)), found.group(2)
+    name = "UNKNOWN_EXCEPTION"
+    while tail := _ERROR_NAME.search(message):
+        name, message = tail.group(1), message[: tail.start()]
+    return EngineError(code, name, message.strip())
+
+
+def _load_extension() -> ModuleType:
+    """The engine's extension module alone.
+
+    ``import chdb`` would import pyarrow and pandas, 250 MB that only its data-frame functions need. The extension
+    itself asks for neither. It is loaded by its path, with RTLD_DEEPBIND as the package does, so that it keeps
+    its own memory allocator. Raises ``Misconfigured`` when it is not installed.
+    """
+    spec = importlib.util.find_spec("chdb")
+    path = next((Path(p) / _EXTENSION for p in spec.submodule_search_locations or []), None) if spec else None
+    if path is None or not path.is_file():
+        raise Misconfigured(
+            "The embedded ClickHouse engine is not installed.",
+            'Install it with: pip install "headwater[embedded]"',
+        )
+    ctypes.CDLL(str(path), mode=sys.getdlopenflags() | _RTLD_DEEPBIND)
+    loader = importlib.machinery.ExtensionFileLoader("_chdb", str(path))
+    extension = importlib.util.spec_from_file_location("_chdb", path, loader=loader)
+    assert extension is not None  # noqa: S101 - a loader was given
+    module = importlib.util.module_from_spec(extension)
+    loader.exec_module(module)
+    return module
