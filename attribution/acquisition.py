@@ -1,8 +1,24 @@
-"""How a visitor came: what a URL and a referrer say about source, medium, campaign and channel."""
+"""How a visitor came: what a URL and a referrer say about source, medium, campaign and channel.
+
+Evidence, strongest first: UTM tags name the visit; a click id fills in what they leave open and proves payment; the
+referrer speaks when neither is there. Plain referrers are named as GA4 does: source = host without ``www.``, medium
+``referral`` (``organic`` for search engines, with the engine's name as source; ``ai-assistant``; ``email`` for
+webmail), never the network's name: ``l.facebook.com / referral``. The visitor's own site, payment providers and
+login pages are no referrers.
+"""
 
 from __future__ import annotations
 
 import msgspec
+
+from attribution.channels import classify_channel
+from attribution.sources import SourceKind, known_host, known_source
+from attribution.tables import read_rows
+from attribution.urls import ParsedUrl, is_same_site, parse_url
+
+MAX_FIELD = 256
+"""Characters kept of each tag."""
+NOT_SET = "(not set)"
 
 
 class Acquisition(msgspec.Struct, frozen=True, array_like=True):
@@ -28,3 +44,143 @@ class Acquisition(msgspec.Struct, frozen=True, array_like=True):
 
 
 DIRECT = Acquisition("Direct", "(direct)", "(none)")
+
+
+class ClickIdRule(msgspec.Struct, frozen=True):
+    """One row of ``tables/click_ids.tsv``."""
+
+    param: str
+    kind: str
+    ad_network: str
+    source: str
+    medium: str
+    is_personal: bool
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether it proves that somebody paid for the click."""
+        return self.kind in ("paid", "display", "affiliate", "hint")
+
+
+class _Referral(msgspec.Struct, frozen=True):
+    source: str
+    medium: str
+
+
+CLICK_IDS: dict[str, ClickIdRule] = {
+    param: ClickIdRule(param, kind, network, source, medium, personal == "1")
+    for param, kind, network, source, medium, personal in read_rows("click_ids.tsv")
+}
+"""Known click-id parameters, strongest evidence first."""
+
+_RANKS = {param: rank for rank, param in enumerate(CLICK_IDS)}
+_APPS = {app: _Referral(source, medium) for app, source, medium in read_rows("apps.tsv")}
+_TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_id", "utm_term", "utm_content")
+_NAMING_TAGS = frozenset(_TAGS) - {"utm_term", "utm_content"}
+_MEDIUM_OF_KIND = {
+    SourceKind.webmail: "email",
+    SourceKind.search: "organic",
+    SourceKind.ai_assistant: "ai-assistant",
+}
+# Redirects of paid results; seen as referrer when the advertiser's site answers with a redirect of its own.
+_AD_CLICK_PATHS = ("/aclk", "/aclick")
+# On Google's own host only these first segments are result pages; /permissions, /intl and the like are plain links.
+# Browsers mostly send no path at all.
+_GOOGLE_RESULT_PATHS = frozenset(
+    ("", "search", "url", "imgres", "imghp", "webhp", "xhtml", "m", "cse", "custom", "amp")
+)
+
+
+def acquire(url: ParsedUrl | str, referrer: str) -> Acquisition | None:
+    """What the page's address and its referrer say about the way here; None if they say nothing (Direct).
+
+    Never raises, whatever the text. Source and medium are in lower case, because GA4 compares them so and one source
+    must not be three; campaign, term and content keep their case, because they are joined with the platforms'
+    own campaign names.
+    """
+    page = parse_url(url) if isinstance(url, str) else url
+    origin = parse_url(referrer)
+    referral = _find_referral(page.host, origin)
+    query = page.query
+    tags = {name: tag for name in _TAGS if (tag := _cap(query.get(name, "")))} if query else {}
+    rule = _find_click_id(query)
+    if rule is None and not tags.keys() & _NAMING_TAGS:
+        if referral is None:
+            return None
+        channel = classify_channel(referral.source, referral.medium)
+        return Acquisition(channel, referral.source, referral.medium, referrer_host=origin.host)
+
+    source, medium = tags.get("utm_source", "").lower(), tags.get("utm_medium", "").lower()
+    campaign = tags.get("utm_campaign") or tags.get("utm_id", "")
+    is_paid = rule is not None and rule.is_paid
+    is_tagged = bool(source or medium or campaign)
+    source, medium = _fill_gaps(source, medium, rule, referral)
+    if source == "(direct)" and medium in ("(none)", NOT_SET):
+        return None
+    ad_network = rule.ad_network if rule else ""
+    return Acquisition(
+        channel=classify_channel(source, medium, campaign, ad_network=ad_network, is_paid_click=is_paid),
+        source=source,
+        medium=medium,
+        campaign=campaign,
+        term=tags.get("utm_term", ""),
+        content=tags.get("utm_content", ""),
+        ad_network=ad_network,
+        click_id_param=rule.param if rule else "",
+        click_id=_cap(query[rule.param]) if rule and not rule.is_personal else "",
+        referrer_host=origin.host,
+        is_tagged_or_paid=is_tagged or is_paid,
+    )
+
+
+def _find_click_id(query: dict[str, str]) -> ClickIdRule | None:
+    """The strongest click id of ``query`` that has a value."""
+    found = [param for param in query if param in CLICK_IDS and query[param]]
+    if not found:
+        return None
+    return CLICK_IDS[found[0]] if len(found) == 1 else CLICK_IDS[min(found, key=_RANKS.__getitem__)]
+
+
+def _fill_gaps(
+    source: str, medium: str, rule: ClickIdRule | None, referral: _Referral | None
+) -> tuple[str, str]:
+    """Source and medium where the UTM tags are silent: from the click id if it is telling, else the referrer."""
+    is_telling = rule is not None and rule.kind != "neutral"
+    if rule is not None and (is_telling or referral is None):
+        hint = _Referral(rule.source, rule.medium)
+    else:
+        hint = referral or _Referral(NOT_SET, NOT_SET)
+    if not source:
+        return hint.source, medium or hint.medium
+    if medium:
+        return source, medium
+    if is_telling:
+        return source, hint.medium
+    # ChatGPT and others tag their links with utm_source alone.
+    is_assistant = known_source(source).kind is SourceKind.ai_assistant
+    return source, "ai-assistant" if is_assistant else NOT_SET
+
+
+def _find_referral(page_host: str, origin: ParsedUrl) -> _Referral | None:
+    """What a plain referrer stands for; None if it brings nobody."""
+    host = origin.host
+    if not host:
+        return None
+    if origin.scheme in ("android-app", "ios-app"):
+        return _APPS.get(host) or _Referral(host[:MAX_FIELD], "referral")
+    if origin.scheme not in ("https", "http", "") or is_same_site(page_host, host):
+        return None
+    known = known_host(host)
+    if known.kind is SourceKind.ignored:
+        return None
+    if known.kind is SourceKind.search:
+        if origin.path.startswith(_AD_CLICK_PATHS):
+            return _Referral(known.source, "cpc")
+        if known.source == "google" and origin.path.split("/", 2)[1] not in _GOOGLE_RESULT_PATHS:
+            return _Referral(host.removeprefix("www."), "referral")
+    source = known.source or host.removeprefix("www.")
+    return _Referral(source, known.medium or _MEDIUM_OF_KIND.get(known.kind, "referral"))
+
+
+def _cap(text: str) -> str:
+    return text.strip()[:MAX_FIELD].rstrip()

@@ -1,0 +1,78 @@
+"""What a hit says beyond its own words: page, way here, device, whether it belongs to a session.
+
+A function of the hit alone. It runs for every hit, so the parts that repeat (addresses, arrivals, user agents) are
+kept in bounded caches; they hold results only, never change them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+
+from attribution.acquisition import Acquisition, acquire
+from attribution.agents import Agent, parse_user_agent
+from attribution.hit import Hit
+from attribution.urls import ParsedUrl, parse_location, parse_query, split_url
+
+PAGE_VIEW = "page_view"
+OUT_OF_SESSION_EVENTS = frozenset(("impression", "email_open", "identify", "alias", "group"))
+"""Events that happen to somebody who is not on the site (or say only who he is)."""
+
+_CACHE_SIZE = 8192
+_MAX_CACHED = (
+    512  # longer addresses are worked out each time: nobody shall fill the caches' memory from outside
+)
+
+
+class Enriched(msgspec.Struct, frozen=True):
+    """What is known of one hit after reading it."""
+
+    path: str
+    """Path of the page with its leading "/", without query; "" if the hit names no page. The landing page."""
+    host: str
+    """Host of the page."""
+    acquisition: Acquisition | None
+    """The way here as far as this hit tells; None = it says nothing (Direct)."""
+    agent: Agent
+    in_session: bool
+    """Whether it belongs to a session (docs/architecture.md, "In session")."""
+    referrer_host: str
+    is_page_view: bool
+
+
+def enrich(hit: Hit) -> Enriched:
+    """Judge one hit. Never raises, whatever its texts."""
+    location, query = split_url(hit.url)
+    referrer_location, _ = split_url(hit.referrer)
+    page = _parse_location(location)
+    is_page_view = hit.event == PAGE_VIEW
+    return Enriched(
+        page.path,
+        page.host,
+        _acquire(page.host, query, referrer_location) if query or referrer_location else None,
+        parse_user_agent(hit.user_agent),
+        hit.event not in OUT_OF_SESSION_EVENTS and bool(is_page_view or hit.url or hit.referrer),
+        _parse_location(referrer_location).host,
+        is_page_view,
+    )
+
+
+def _parse_location(location: str) -> ParsedUrl:
+    return _cached_location(location) if len(location) <= _MAX_CACHED else parse_location(location)
+
+
+def _acquire(host: str, query: str, referrer_location: str) -> Acquisition | None:
+    if len(query) + len(referrer_location) <= _MAX_CACHED:
+        return _cached_acquire(host, query, referrer_location)
+    return acquire(ParsedUrl(host=host, query=parse_query(query)), referrer_location)
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def _cached_location(location: str) -> ParsedUrl:
+    return parse_location(location)
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def _cached_acquire(host: str, query: str, referrer_location: str) -> Acquisition | None:
+    return acquire(ParsedUrl(host=host, query=parse_query(query)), referrer_location)
