@@ -37,14 +37,16 @@ _LINE = re.compile(
 )
 _REQUEST = re.compile(r"(?P<method>[A-Z]+) (?P<target>\S.*?)(?: HTTP/\d(?:\.\d)?)?")
 _ESCAPED = re.compile(r'\\(x[0-9a-fA-F]{2}|["\\])')
-_ASSETS = frozenset(
-    "css js mjs map json xml xsl txt ico png gif jpg jpeg webp avif svg bmp ttf otf woff woff2 eot webmanifest "
-    "mp3 mp4 m4a ogg webm wav avi mov flv swf".split()
+_ASSET_ENDINGS = (
+    "css js mjs map json xml xsl txt ico png gif jpg jpeg webp avif svg bmp ttf otf woff woff2 eot "
+    "webmanifest mp3 mp4 m4a ogg webm wav avi mov flv swf"
 )
-_DOWNLOADS = frozenset(
-    "pdf doc docx xls xlsx ppt pptx odt ods csv zip gz tgz bz2 xz 7z rar tar iso dmg exe msi deb rpm apk jar war "
-    "pkg bin pyc py c cpp h rb sh lua tex spec patch diff conf log pcap sql".split()
+_DOWNLOAD_ENDINGS = (
+    "pdf doc docx xls xlsx ppt pptx odt ods csv zip gz tgz bz2 xz 7z rar tar iso dmg exe msi deb rpm apk "
+    "jar war pkg bin pyc py c cpp h rb sh lua tex spec patch diff conf log pcap sql"
 )
+_ASSETS = frozenset(_ASSET_ENDINGS.split())
+_DOWNLOADS = frozenset(_DOWNLOAD_ENDINGS.split())
 _FEED_NAMES = frozenset(("rss", "atom", "rdf"))
 _FEED_PATH = re.compile(r"/(?:feed|rss|atom)/?$")
 _FEED_QUERY = re.compile(r"(?:^|&)(?:flav|feed|format)=(?:rss|atom|rdf)[\w.]*(?:&|$)")
@@ -109,7 +111,7 @@ def urlsplit_or_none(url: str) -> tuple[str, str, str] | None:
 
 
 def visitor_of(ip: str, user_agent: str, salt: str) -> str:
-    """A visitor id from address and browser, hashed: the log has no cookie, and the address must not be kept."""
+    """A visitor id from address and browser, hashed: a log has no cookie, the address must not be kept."""
     return "log-" + hashlib.blake2b(f"{salt}\0{ip}\0{user_agent}".encode(), digest_size=12).hexdigest()
 
 
@@ -154,7 +156,7 @@ def _drop_reason(method: str, status: int, target: str) -> LogDrop | None:
         return LogDrop.redirect
     path, _, query = target.partition("?")
     path = path.lower()
-    name, dot, extension = path.rsplit("/", 1)[-1].rpartition(".")
+    _stem, dot, extension = path.rsplit("/", 1)[-1].rpartition(".")
     if (dot and extension in _FEED_NAMES) or _FEED_PATH.search(path) or _FEED_QUERY.search(query.lower()):
         return LogDrop.feed
     if not dot:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -72,14 +73,16 @@ class LineReader:
         return self._file.tell() if self._file and not self._file.closed else self.size
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        """(number from 1, line without its end). A line that is too long comes cut, ``MAX_LINE_BYTES`` + 1 long.
+        """(number from 1, line without its end). A line too long comes cut, ``MAX_LINE_BYTES`` + 1 long.
 
         Raises ``Misconfigured`` when a gzip file is damaged.
         """
         with self.path.open("rb") as self._file:
             is_gzip = self._file.read(2) == b"\x1f\x8b"
             self._file.seek(0)
-            stream: IO[bytes] = gzip.GzipFile(fileobj=self._file) if is_gzip else self._file
+            stream: IO[bytes] | gzip.GzipFile = self._file
+            if is_gzip:
+                stream = gzip.GzipFile(fileobj=self._file)
             number = 0
             try:
                 while line := stream.readline(MAX_LINE_BYTES + 1):
@@ -88,7 +91,7 @@ class LineReader:
                     while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
                         rest = stream.readline(MAX_LINE_BYTES + 1)
                     yield number, line.rstrip(b"\r\n")
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, zlib.error) as error:
                 hint = f"Lines 1 to {number} have been read; repeat with a whole file, nothing counts twice."
                 raise Misconfigured(f"{self.path} is damaged: {error}.", hint) from error
 

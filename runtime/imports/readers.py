@@ -11,16 +11,18 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from attribution.errors import Misconfigured
 from runtime.imports.lines import MAX_LINE_BYTES, LineIds, LineReader, Outcome, Parsed, Refused
 
-FIELDS = frozenset(
-    "site event event_id visitor_id user_id email_sha256 url referrer title occurred_at sent_at value currency "
-    "order_id consent props user_agent ip".split()
+_FIELD_NAMES = (
+    "site event event_id visitor_id user_id email_sha256 url referrer title occurred_at sent_at "
+    "value currency order_id consent props user_agent ip"
 )
+FIELDS = frozenset(_FIELD_NAMES.split())
 """Contract section 2, and the two that a pixel takes from its request."""
 
 EARLIEST_MS = 631_152_000_000
@@ -46,7 +48,7 @@ def read_hits(lines: LineReader) -> Iterator[Outcome]:
     else:
         raise Misconfigured(
             f"Cannot tell the format of {lines.path.name}.",
-            "Name it .csv, .jsonl, .csv.gz, .jsonl.gz or .parquet.",
+            "Name it .csv, .jsonl (.gz allowed) or .parquet.",
         )
 
 
@@ -73,7 +75,7 @@ def _read_csv(lines: LineReader) -> Iterator[Outcome]:
             yield Refused(number, text, "malformed_line", f"Not CSV (RFC 4180): {error}.")
             continue
         if len(values) != len(header):
-            remedy = f"The line has {len(values)} values, the header {len(header)}: quote values that hold a comma."
+            remedy = f"{len(values)} values, but {len(header)} columns: quote values that hold a comma."
             yield Refused(number, text, "malformed_line", remedy)
             continue
         row = {name: value for name, value in zip(header, values, strict=True) if value != ""}
@@ -81,7 +83,7 @@ def _read_csv(lines: LineReader) -> Iterator[Outcome]:
 
 
 def _csv_records(lines: LineReader) -> Iterator[tuple[int, bytes | Refused]]:
-    """Physical lines, joined while a quoted value goes on. A quote that is never closed costs its line only."""
+    """Physical lines, joined while a quoted value goes on. A quote never closed costs its line only."""
     waiting: list[tuple[int, bytes]] = []
     source = iter(lines)
     while True:
@@ -158,7 +160,7 @@ def _read_jsonl(lines: LineReader) -> Iterator[Outcome]:
 
 def _read_parquet(path: Path) -> Iterator[Outcome]:
     try:
-        import pyarrow.parquet as parquet
+        parquet: Any = import_module("pyarrow.parquet")
     except ModuleNotFoundError as error:
         raise Misconfigured(
             "Parquet needs the package pyarrow.", "pip install pyarrow, or export CSV."
@@ -214,7 +216,7 @@ def _hit(number: int, raw: str, row: dict[str, Any], ids: LineIds) -> Outcome:
 
 
 def parse_instant(value: Any) -> int | None:
-    """Epoch milliseconds of ISO 8601 text (UTC if it names no zone) or of epoch milliseconds; None if neither."""
+    """Epoch milliseconds of ISO 8601 text (UTC if without zone) or epoch milliseconds; None if neither."""
     if isinstance(value, str):
         text = value.strip()
         if text.isdecimal():

@@ -1,8 +1,9 @@
-"""The marketing of the simulated shop: one row per programme, with the tags it carries and what it truly does.
+"""The marketing of the simulated shop: one row per programme, with its tags and what it truly does.
 
-A programme is what a marketer buys or runs ("LinkedIn"); a channel is what Headwater must find out about each of
-its visits from URL and referrer alone. Some arrivals are traps on purpose: auto-tagged clicks without UTM, an
-organic ``fbclid``, ``cpm`` of a display network, a referrer that contains another network's name.
+A programme is what a marketer buys or runs ("LinkedIn"); a channel is what Headwater must find out about
+each of its visits from URL and referrer alone. Some arrivals are traps on purpose: auto-tagged clicks
+without UTM, an organic ``fbclid``, ``cpm`` of a display network, a referrer (dropbox.com) whose name holds
+another network's (x.com).
 """
 
 from __future__ import annotations
@@ -225,8 +226,8 @@ PROGRAMMES = (
     ),
     Programme("direct", "Direct", 8, 23, 0.0, (Arrival("Direct"),)),
 )
-"""Frequencies and uplifts are made up, in the order of magnitude of published incrementality tests: what closes
-(brand search, direct) does little, what opens (video, influencers) does more."""
+"""Frequencies and uplifts are made up, so that what closes most (brand search, direct) does little and what
+opens (influencers, LinkedIn) does more: the case in which models differ."""
 
 BY_NAME = {programme.name: programme for programme in PROGRAMMES}
 

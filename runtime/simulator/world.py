@@ -1,9 +1,10 @@
 """A seeded market: people, their devices and visits, what they buy, and because of what they buy it.
 
-The truth. Every person draws one threshold. A person starts with a small chance to buy anyway (the base); each
-touch adds its programme's uplift. The touch that lifts the sum over the threshold is the cause of the purchase,
-with the same draw in the world with and without it. The purchase itself may come visits later, through another
-channel: so "last touch" is not right by construction, and what would have been bought anyway has no cause at all.
+The truth. Every person draws one threshold. A person starts with a small chance to buy anyway (the base);
+each touch adds its programme's uplift. The touch that lifts the sum over the threshold is the cause of the
+purchase: with the same draw and without that touch, this purchase would not be. The purchase itself may come
+visits later, through another channel: so "last touch" is not right by construction, and what would have been
+bought anyway has no cause at all.
 
 Pure: the same arguments give the same world. Instants are epoch milliseconds, UTC; money is US cents.
 """
@@ -29,14 +30,15 @@ SESSION_GAP_MS = 30 * MINUTE_MS
 CURRENCY = "USD"
 
 _DESKTOP = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 "
+    "Safari/537.36",
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 "
     "Safari/605.1.15",
     "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0",
 )
 _MOBILE = (
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 "
-    "Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.6 Mobile/15E148 Safari/604.1",
     "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Mobile "
     "Safari/537.36",
 )
@@ -230,7 +232,7 @@ class _Person:
         return max(starts_at, last.starts_at + SESSION_GAP_MS + 20 * MINUTE_MS)
 
     def _decision(self, visits: list[_Visit]) -> tuple[int | None, str | None]:
-        """(visit at which the person is won, programme that caused it); cause None = would have bought anyway."""
+        """(visit that wins the person, programme that caused it); cause None = would have bought anyway."""
         threshold = self._rng.random()
         reached = BASE_PROBABILITY
         if threshold < reached:
