@@ -74,7 +74,7 @@ def _default(name: str) -> Any:
 
 
 @contextmanager
-def fresh_database(engine: str) -> Iterator[tuple[Client, str]]:
+def migrated_database(engine: str) -> Iterator[tuple[Client, str]]:
     """A migrated database of its own, dropped afterwards."""
     database = f"t_{uuid.uuid4().hex[:12]}"
     client = connect(engine, database)

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from sinks_rows import HOUR, NOON, fresh_database, row
+from sinks_rows import HOUR, NOON, migrated_database, row
 
 from attribution.errors import Misconfigured, Rejected, Transient
 from sinks.client import connect
@@ -23,7 +23,7 @@ from sinks.writer import MAX_ROWS, RowWriter
 
 @pytest.fixture(scope="module")
 def place(engine: str) -> Iterator[tuple[Client, str]]:
-    with fresh_database(engine) as place:
+    with migrated_database(engine) as place:
         yield place
 
 
@@ -253,7 +253,8 @@ class _Relay(BaseHTTPRequestHandler):
         if fault == "before":
             self.close_connection = True
             return
-        with urlopen(Request(self.upstream + self.path, data=body)) as response:
+        account = {"Authorization": self.headers["Authorization"]}
+        with urlopen(Request(self.upstream + self.path, data=body, headers=account)) as response:
             answer, headers = response.read(), response.headers
         if fault == "after":
             self.close_connection = True
@@ -275,12 +276,13 @@ def test_lost_answers_are_repeated_with_the_same_bytes_and_count_once(
 ) -> None:
     """The insert works but its answer is lost, twice; then 503; then nobody hears it: still one row."""
     _, database = clean
-    _Relay.upstream, _Relay.inserts = engine, []
+    account, _, address = engine.rpartition("@")
+    _Relay.upstream, _Relay.inserts = f"http://{address}", []
     _Relay.faults = ["after", "after", "503", "before"]
     relay = ThreadingHTTPServer(("127.0.0.1", 0), _Relay)
     threading.Thread(target=relay.serve_forever, daemon=True).start()
     try:
-        client = connect(f"http://127.0.0.1:{relay.server_address[1]}", database)
+        client = connect(f"{account}@127.0.0.1:{relay.server_address[1]}", database)
         RowWriter(client, database).insert("hits", HITS_COLUMNS, [row("hits")], "lost")
         assert scalar(client, f"SELECT count() FROM {database}.hits") == 1
         assert scalar(client, f"SELECT sum(hits) FROM {database}.channel_metrics") == 1
@@ -303,8 +305,10 @@ def test_nobody_there_is_transient_within_the_deadline(engine: str) -> None:
         connect(f"http://127.0.0.1:{port}", "x", wait=0.2)
 
 
-def test_a_server_that_goes_away_makes_the_writer_give_up_as_transient(clean: tuple[Client, str]) -> None:
-    client, database = clean
+def test_a_server_that_goes_away_makes_the_writer_give_up_as_transient(
+    engine: str, clean: tuple[Client, str]
+) -> None:
+    _, database = clean
     waited: list[float] = []
     now = 0.0
 
@@ -313,7 +317,7 @@ def test_a_server_that_goes_away_makes_the_writer_give_up_as_transient(clean: tu
         waited.append(seconds)
         now += seconds
 
-    other = connect(client.url, database)
+    other = connect(engine, database)
     other._backend._base_url = "http://127.0.0.1:9/"
     with pytest.raises(Transient):
         RowWriter(other, database, deadline=5.0, sleep=sleep, clock=lambda: now).insert(

@@ -1,0 +1,43 @@
+"""The writer's in-memory twin: same promise as ``RowWriter``, for tests of the stages without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sinks.tables import WRITTEN
+
+Row = tuple[Any, ...]
+
+
+class MemoryWriter:
+    """Keeps rows by table; a token counts once per table. ``tests/contract`` holds it against the real
+    one.
+    """
+
+    def __init__(self) -> None:
+        self.tables: dict[str, list[Row]] = {}
+        self._tokens: set[tuple[str, str]] = set()
+
+    def insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Row], token: str) -> None:
+        """Keep ``rows`` unless ``token`` was used for the table before."""
+        if rows and (table, token) not in self._tokens:
+            self._tokens.add((table, token))
+            self.tables.setdefault(table, []).extend(tuple(row) for row in rows)
+
+    def count_rows(
+        self, table: str, src_broker: str, src_partition: int, from_offset: int, to_offset: int
+    ) -> int:
+        """How many rows come from the given offsets, both ends included."""
+        names = WRITTEN[table]
+        broker, partition, offset = (names.index(n) for n in ("src_broker", "src_partition", "src_offset"))
+        return sum(
+            row[broker] == src_broker
+            and row[partition] == src_partition
+            and from_offset <= row[offset] <= to_offset
+            for row in self.tables.get(table, [])
+        )
+
+    def dicts(self, table: str) -> list[dict[str, Any]]:
+        """The rows of a table by column name."""
+        return [dict(zip(WRITTEN[table], row, strict=True)) for row in self.tables.get(table, [])]

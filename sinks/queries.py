@@ -1,0 +1,20 @@
+"""The SQL files of this package: fixed text with ``$name`` places for table names, never for values."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from string import Template
+
+
+@cache
+def _template(name: str) -> Template:
+    text = (resources.files("sinks") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    return Template(text)
+
+
+def load_sql(name: str, **places: str) -> str:
+    """The text of ``sql/<name>.sql`` with its places filled by already quoted names. ``KeyError`` if one is
+    missing.
+    """
+    return _template(name).substitute(places)
