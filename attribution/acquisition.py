@@ -9,6 +9,8 @@ login pages are no referrers.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from attribution.channels import classify_channel
@@ -55,11 +57,22 @@ class ClickIdRule(msgspec.Struct, frozen=True):
     source: str
     medium: str
     is_personal: bool
+    """Points at a person: it is classified, its value is never kept."""
+
+    @property
+    def has_value(self) -> bool:
+        """Whether its value is an id that may be kept."""
+        return not self.is_personal and self.kind != "hint"
+
+    @property
+    def is_ad_click(self) -> bool:
+        """Whether it proves a click on an advertisement, which decides the channel."""
+        return self.kind in ("paid", "display", "hint")
 
     @property
     def is_paid(self) -> bool:
-        """Whether it proves that somebody paid for the click."""
-        return self.kind in ("paid", "display", "affiliate", "hint")
+        """Whether it proves that the click costs money: an advertisement or a commission."""
+        return self.is_ad_click or self.kind == "affiliate"
 
 
 class _Referral(msgspec.Struct, frozen=True):
@@ -75,6 +88,10 @@ CLICK_IDS: dict[str, ClickIdRule] = {
 
 _RANKS = {param: rank for rank, param in enumerate(CLICK_IDS)}
 _APPS = {app: _Referral(source, medium) for app, source, medium in read_rows("apps.tsv")}
+_PERSONAL = re.compile(
+    f"([?&](?:amp;)?(?:{'|'.join(rule.param for rule in CLICK_IDS.values() if rule.is_personal)})=)[^&#]+",
+    re.IGNORECASE,
+)
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_id", "utm_term", "utm_content")
 _NAMING_TAGS = frozenset(_TAGS) - {"utm_term", "utm_content"}
 _MEDIUM_OF_KIND = {
@@ -112,14 +129,14 @@ def acquire(url: ParsedUrl | str, referrer: str) -> Acquisition | None:
 
     source, medium = tags.get("utm_source", "").lower(), tags.get("utm_medium", "").lower()
     campaign = tags.get("utm_campaign") or tags.get("utm_id", "")
-    is_paid = rule is not None and rule.is_paid
+    is_ad_click = rule is not None and rule.is_ad_click
     is_tagged = bool(source or medium or campaign)
     source, medium = _fill_gaps(source, medium, rule, referral)
     if source == "(direct)" and medium in ("(none)", NOT_SET):
         return None
     ad_network = rule.ad_network if rule else ""
     return Acquisition(
-        channel=classify_channel(source, medium, campaign, ad_network=ad_network, is_paid_click=is_paid),
+        channel=classify_channel(source, medium, campaign, ad_network=ad_network, is_paid_click=is_ad_click),
         source=source,
         medium=medium,
         campaign=campaign,
@@ -127,10 +144,15 @@ def acquire(url: ParsedUrl | str, referrer: str) -> Acquisition | None:
         content=tags.get("utm_content", ""),
         ad_network=ad_network,
         click_id_param=rule.param if rule else "",
-        click_id=_cap(query[rule.param]) if rule and not rule.is_personal else "",
+        click_id=_cap(query[rule.param]) if rule and rule.has_value else "",
         referrer_host=origin.host,
-        is_tagged_or_paid=is_tagged or is_paid,
+        is_tagged_or_paid=is_tagged or (rule is not None and rule.is_paid),
     )
+
+
+def redact_personal_ids(url: str) -> str:
+    """``url`` with ``removed`` in place of the values of personal click ids; ``acquire`` says the same of both."""
+    return _PERSONAL.sub(r"\1removed", url) if "?" in url else url
 
 
 def _find_click_id(query: dict[str, str]) -> ClickIdRule | None:

@@ -45,15 +45,17 @@ def enrich(hit: Hit) -> Enriched:
     """Judge one hit. Never raises, whatever its texts."""
     location, query = split_url(hit.url)
     referrer_location, _ = split_url(hit.referrer)
-    page = _parse_location(location)
+    page, origin = _parse_location(location), _parse_location(referrer_location)
+    # The commonest hit, a step within the site, needs no look at the rules; acquire() would say None as well.
+    is_inside = not query and origin.host == page.host and origin.scheme in ("https", "http", "")
     is_page_view = hit.event == PAGE_VIEW
     return Enriched(
         page.path,
         page.host,
-        _acquire(page.host, query, referrer_location) if query or referrer_location else None,
+        None if is_inside else _acquire(page.host, query, referrer_location),
         parse_user_agent(hit.user_agent),
         hit.event not in OUT_OF_SESSION_EVENTS and bool(is_page_view or hit.url or hit.referrer),
-        _parse_location(referrer_location).host,
+        origin.host,
         is_page_view,
     )
 
