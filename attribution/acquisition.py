@@ -94,6 +94,7 @@ _PERSONAL = re.compile(
 )
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_id", "utm_term", "utm_content")
 _NAMING_TAGS = frozenset(_TAGS) - {"utm_term", "utm_content"}
+_UNSAID = frozenset(("(direct)", "(none)", NOT_SET))
 _MEDIUM_OF_KIND = {
     SourceKind.webmail: "email",
     SourceKind.search: "organic",
@@ -119,7 +120,7 @@ def acquire(url: ParsedUrl | str, referrer: str) -> Acquisition | None:
     origin = parse_url(referrer)
     referral = _find_referral(page.host, origin)
     query = page.query
-    tags = {name: tag for name in _TAGS if (tag := _cap(query.get(name, "")))} if query else {}
+    tags = _read_tags(query)
     rule = _find_click_id(query)
     if rule is None and not tags.keys() & _NAMING_TAGS:
         if referral is None:
@@ -127,13 +128,11 @@ def acquire(url: ParsedUrl | str, referrer: str) -> Acquisition | None:
         channel = classify_channel(referral.source, referral.medium)
         return Acquisition(channel, referral.source, referral.medium, referrer_host=origin.host)
 
-    source, medium = tags.get("utm_source", "").lower(), tags.get("utm_medium", "").lower()
+    source, medium = _cap(tags.get("utm_source", "").lower()), _cap(tags.get("utm_medium", "").lower())
     campaign = tags.get("utm_campaign") or tags.get("utm_id", "")
     is_ad_click = rule is not None and rule.is_ad_click
     is_tagged = bool(source or medium or campaign)
     source, medium = _fill_gaps(source, medium, rule, referral)
-    if source == "(direct)" and medium in ("(none)", NOT_SET):
-        return None
     ad_network = rule.ad_network if rule else ""
     return Acquisition(
         channel=classify_channel(source, medium, campaign, ad_network=ad_network, is_paid_click=is_ad_click),
@@ -148,6 +147,12 @@ def acquire(url: ParsedUrl | str, referrer: str) -> Acquisition | None:
         referrer_host=origin.host,
         is_tagged_or_paid=is_tagged or (rule is not None and rule.is_paid),
     )
+
+
+def _read_tags(query: dict[str, str]) -> dict[str, str]:
+    """The UTM tags that say something; GA4's words for "unknown" do not."""
+    tags = {name: _cap(query[name]) for name in _TAGS if name in query}
+    return {name: tag for name, tag in tags.items() if tag and tag.lower() not in _UNSAID}
 
 
 def redact_personal_ids(url: str) -> str:

@@ -171,8 +171,11 @@ def test_blank_tags_say_nothing() -> None:
     assert acquire(PAGE + "?utm_source=%20&utm_medium=%00&utm_campaign=", "") is None
 
 
-def test_an_explicit_direct_is_direct() -> None:
-    assert acquire(PAGE + "?utm_source=(direct)&utm_medium=(none)", "") is None
+def test_an_explicit_direct_says_nothing() -> None:
+    url = PAGE + "?utm_source=(direct)&utm_medium=(none)&utm_campaign=(not+set)"
+    assert acquire(url, "") is None
+    assert _named(acquire(url, "https://www.google.com/")) == ("Organic Search", "google", "organic")
+    assert _named(acquire(url + "&gclid=x", "")) == ("Paid Search", "google", "cpc")
 
 
 @pytest.mark.parametrize(
@@ -270,6 +273,9 @@ def test_long_tags_are_cut() -> None:
     acquisition = acquire(PAGE + f"?utm_source={'s' * 999}&gclid={'g' * 999}", "")
     assert acquisition is not None
     assert len(acquisition.source) == len(acquisition.click_id) == MAX_FIELD
+    growing = acquire(PAGE + f"?utm_source={'İ' * 999}", "")  # two characters each in lower case
+    assert growing is not None
+    assert len(growing.source) == MAX_FIELD
 
 
 def test_markup_in_tags_is_text_like_any_other() -> None:
