@@ -24,7 +24,7 @@ def hit_id(visitor: str, event: int) -> str:
 
 
 def seal_click_id(acquisition: Acquisition) -> Acquisition:
-    """``acquisition`` with its click id replaced by an 11-character digest.
+    """``acquisition`` with its click id replaced by an 8-character digest, and without the parameter's name.
 
     Sessions and touchpoints only ask whether two click ids are the same. The text itself is long, may be
     personal data, and stays in the ``hits`` table.
@@ -32,7 +32,7 @@ def seal_click_id(acquisition: Acquisition) -> Acquisition:
     click_id = acquisition.click_id
     if not click_id:
         return acquisition
-    digest = urlsafe_b64encode(blake2b(click_id.encode(), digest_size=8).digest())[:11].decode()
+    digest = urlsafe_b64encode(blake2b(click_id.encode(), digest_size=6).digest()).decode()
     return Acquisition(
         acquisition.channel,
         acquisition.source,
@@ -41,7 +41,7 @@ def seal_click_id(acquisition: Acquisition) -> Acquisition:
         acquisition.term,
         acquisition.content,
         acquisition.ad_network,
-        acquisition.click_id_param,
+        "",
         digest,
         acquisition.referrer_host,
         acquisition.is_tagged_or_paid,

@@ -13,7 +13,7 @@ import msgspec
 from attribution.acquisition import Acquisition
 from attribution.conversions import ConversionFact
 from attribution.errors import HeadwaterError
-from attribution.models import model_named
+from attribution.models import WHOLE, Weights, model_named
 from attribution.money import share
 from attribution.packing import Packed, pack_acquisition, pack_word, unpack_acquisition, unpack_word
 from attribution.paths import Path
@@ -185,17 +185,16 @@ def credit(fact: ConversionFact, path: Path, policy: AttributionPolicy) -> State
         )
         for touch in path.touchpoints
     }
-    shares: dict[str, dict[str, Share]] = {}
-    for name in policy.models:
-        weights = model_named(name)(path, policy)
-        shares[name] = {
-            touchpoint_id: Share(weight, amount)
-            for touchpoint_id, weight, amount in zip(
-                touches, share(WEIGHT_ONE, weights), share(value, weights), strict=True
-            )
-            if weight or amount
-        }
+    shares = {name: _shares(value, list(touches), model_named(name)(path, policy)) for name in policy.models}
     return Statement(terms, value, touches, shares)
+
+
+def _shares(value: int, touchpoint_ids: list[str], weights: Weights) -> dict[str, Share]:
+    """What each touch gets of ``value`` and of the whole conversion; those that get nothing are left out."""
+    if weights[0].denominator == 1 and WHOLE in weights:  # half of the models give all to one; no need to divide
+        return {touchpoint_ids[weights.index(WHOLE)]: Share(WEIGHT_ONE, value)}
+    parts = zip(touchpoint_ids, share(WEIGHT_ONE, weights), share(value, weights), strict=True)
+    return {identity: Share(weight, amount) for identity, weight, amount in parts if weight or amount}
 
 
 def entries(old: Statement | None, new: Statement) -> list[Entry]:

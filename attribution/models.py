@@ -16,9 +16,10 @@ from attribution.paths import Path
 from attribution.policy import AttributionPolicy
 
 Weights = tuple[Fraction, ...]
+"""One per touchpoint of a path."""
 
-_NONE = Fraction(0)
-_ALL = Fraction(1)
+NOTHING = Fraction(0)
+WHOLE = Fraction(1)
 
 
 class AttributionModel(Protocol):
@@ -63,7 +64,7 @@ def check_models(names: Iterable[str]) -> None:
 
 
 def _only(index: int, count: int) -> Weights:
-    return (_NONE,) * index + (_ALL,) + (_NONE,) * (count - index - 1)
+    return (NOTHING,) * index + (WHOLE,) + (NOTHING,) * (count - index - 1)
 
 
 @model
@@ -101,7 +102,7 @@ def position_based(path: Path, policy: AttributionPolicy, /) -> Weights:
     """40 % to the first, 40 % to the last, 20 % shared by those between; two: half each; one: all."""
     count = len(path.touchpoints)
     if count == 1:
-        return (_ALL,)
+        return (WHOLE,)
     if count == 2:
         return (Fraction(1, 2), Fraction(1, 2))
     end = Fraction(2, 5)

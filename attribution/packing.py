@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import msgspec
-
 from attribution.acquisition import Acquisition
 
 Packed = tuple[int | str, ...]
@@ -18,23 +16,23 @@ Packed = tuple[int | str, ...]
 _WORDS = (
     "", "Direct", "(direct)", "(none)", "(not set)", "(unattributed)",
     "Cross-network", "Paid Shopping", "Paid Search", "Paid Social", "Paid Video", "Display", "Paid Other",
-    "Organic Shopping", "Organic Social", "Organic Video", "Organic Search", "Referral", "Email",
-    "Affiliates", "Audio", "SMS", "Mobile Push Notifications", "AI Assistant", "Paid AI Assistant",
-    "Unassigned",
-    "cpc", "ppc", "cpm", "cpv", "paid", "paid_social", "paid-social", "paidsocial", "display", "banner",
-    "organic", "referral", "email", "affiliate", "social", "video", "audio", "sms", "push", "retargeting",
-    "influencer", "ai-assistant", "newsletter", "programmatic", "native", "partner", "qr", "link", "app",
-    "google", "bing", "yahoo", "duckduckgo", "baidu", "yandex", "ecosia", "brave", "facebook", "instagram",
-    "meta", "linkedin", "tiktok", "twitter", "x", "reddit", "pinterest", "youtube", "snapchat", "quora",
-    "microsoft", "amazon", "openai", "chatgpt", "chatgpt.com", "perplexity", "claude", "gemini", "copilot",
-    "mailchimp", "klaviyo", "hubspot", "taboola", "outbrain", "impact", "awin", "criteo", "github",
-    "gclid", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "ttclid", "li_fat_id", "twclid", "rdt_cid",
-    "epik", "yclid", "irclid", "mc_cid", "oppref",
-    "www.google.com", "www.bing.com", "duckduckgo.com", "search.yahoo.com", "l.facebook.com",
-    "m.facebook.com", "www.facebook.com", "l.instagram.com", "www.instagram.com", "www.linkedin.com", "t.co",
-    "www.reddit.com", "www.youtube.com", "www.tiktok.com", "out.reddit.com", "github.com", "news.ycombinator.com",
+    "Organic Shopping", "Organic Social", "Organic Video", "Organic Search", "AI Assistant", "Referral",
+    "Email", "Affiliates", "Audio", "SMS", "Mobile Push Notifications", "Unassigned",
+    "cpc", "ppc", "cpm", "cpv", "paid", "paid_social", "paid-social", "display", "banner", "organic",
+    "referral", "email", "affiliate", "social", "video", "audio", "sms", "push", "retargeting", "influencer",
+    "ai-assistant", "newsletter", "programmatic", "partner", "link",
     "purchase", "lead", "sign_up",
     "first_touch", "last_touch", "last_non_direct_touch", "linear", "position_based", "time_decay",
+    "google_ads", "microsoft_ads", "tiktok_ads", "linkedin_ads", "x_ads", "reddit_ads", "openai_ads",
+    "snapchat_ads", "quora_ads", "yandex_ads", "google_display", "meta_ads", "pinterest_ads", "impact", "cj",
+    "awin", "rakuten", "shareasale",
+    "google", "bing", "yahoo", "duckduckgo", "baidu", "yandex", "ecosia", "brave", "facebook", "instagram",
+    "meta", "linkedin", "tiktok", "x", "reddit", "pinterest", "youtube", "snapchat", "quora", "chatgpt",
+    "mailchimp", "klaviyo", "hubspot", "marketo", "taboola", "outbrain",
+    "www.google.com", "www.bing.com", "duckduckgo.com", "search.yahoo.com", "l.facebook.com",
+    "lm.facebook.com", "m.facebook.com", "www.facebook.com", "facebook.com", "l.instagram.com",
+    "instagram.com", "www.linkedin.com", "linkedin.com", "t.co", "www.reddit.com", "reddit.com",
+    "www.youtube.com", "youtube.com", "www.tiktok.com", "chatgpt.com", "perplexity.ai", "mail.google.com",
 )
 # fmt: on
 _NUMBERS: dict[str, int] = {word: number for number, word in enumerate(_WORDS)}
@@ -83,4 +81,17 @@ def unpack_acquisition(packed: Packed) -> Acquisition:
         raise ValueError("the mask of an acquisition does not fit its fields")
     rest = iter(words[3:])
     optional = [next(rest) if mask >> (1 + position) & 1 else "" for position in range(len(_OPTIONAL))]
-    return msgspec.convert((*words[:3], *optional, bool(mask & _TAGGED)), Acquisition)
+    campaign, term, content, ad_network, click_id_param, click_id, referrer_host = optional
+    return Acquisition(
+        words[0],
+        words[1],
+        words[2],
+        campaign,
+        term,
+        content,
+        ad_network,
+        click_id_param,
+        click_id,
+        referrer_host,
+        mask & _TAGGED == _TAGGED,
+    )

@@ -1,0 +1,155 @@
+"""Attribution models: one promise for all, checked for every model that is registered, and each one's own rule."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attribution.acquisition import DIRECT, Acquisition
+from attribution.errors import Misconfigured
+from attribution.models import MODELS, check_models, model_named
+from attribution.money import share
+from attribution.paths import Path, build_path
+from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.touchpoints import Touchpoint
+
+POLICY = AttributionPolicy()
+CONVERTED = 1_700_049_600_000
+SEARCH = Acquisition("Organic Search", "google", "organic")
+
+
+def path_of(*ages_ms: int, direct: tuple[int, ...] = ()) -> Path:
+    """A path of touches of these ages, oldest first; those at the indexes ``direct`` are Direct."""
+    touches = [
+        Touchpoint(f"t{number:04}", "v", "s", CONVERTED - age, DIRECT if number in direct else SEARCH, "/")
+        for number, age in enumerate(sorted(ages_ms, reverse=True))
+    ]
+    return Path(tuple(touches), CONVERTED, "purchase")
+
+
+ages = st.lists(st.integers(0, 90 * DAY_MS), max_size=40)
+
+
+@pytest.mark.parametrize("name", MODELS)
+class TestEveryModel:
+    """The promise."""
+
+    @given(
+        ages=ages,
+        direct=st.sets(st.integers(0, 39)),
+        half_life=st.sampled_from([1, 1000, DAY_MS, 7 * DAY_MS]),
+    )
+    def test_weights_are_fractions_that_sum_to_exactly_one(
+        self, name: str, ages: list[int], direct: set[int], half_life: int
+    ) -> None:
+        """One per touchpoint, none negative, path untouched, the same each time."""
+        path, policy = (
+            path_of(*ages, direct=tuple(direct)),
+            AttributionPolicy(time_decay_half_life_ms=half_life),
+        )
+        before = repr(path)
+        weights = MODELS[name](path, policy)
+        assert isinstance(weights, tuple)
+        assert all(isinstance(weight, Fraction) and weight >= 0 for weight in weights)
+        assert len(weights) == len(ages)
+        assert sum(weights) == (1 if ages else 0)
+        assert MODELS[name](path, policy) == weights
+        assert repr(path) == before
+
+    def test_single_touch_gets_everything(self, name: str) -> None:
+        """Direct or not, however old."""
+        for path in (path_of(5), path_of(89 * DAY_MS, direct=(0,))):
+            assert MODELS[name](path, POLICY) == (1,)
+
+    def test_long_path_is_divided_too(self, name: str) -> None:
+        """A visitor with thousands of touches."""
+        random = Random(1)
+        weights = MODELS[name](path_of(*(random.randrange(90 * DAY_MS) for _ in range(2000))), POLICY)
+        assert sum(weights) == 1
+        assert sum(share(4990, weights)) == 4990
+
+    def test_model_is_known_by_its_name(self, name: str) -> None:
+        """The registry's key is the function's name, with a line of help."""
+        assert model_named(name) is MODELS[name]
+        assert MODELS[name].__name__ == name  # type: ignore[attr-defined]
+        assert MODELS[name].__doc__
+
+
+def test_policy_names_only_models_that_exist() -> None:
+    """The default policy runs."""
+    check_models(POLICY.models)
+    assert set(POLICY.models) <= set(MODELS)
+
+
+def test_unknown_model_is_answered_with_the_valid_names() -> None:
+    """One line that says what to change."""
+    with pytest.raises(Misconfigured) as caught:
+        check_models(["linear", "lineer"])
+    assert "lineer" in str(caught.value)
+    assert all(name in caught.value.hint for name in MODELS)
+
+
+def test_first_and_last_touch() -> None:
+    """All to one end."""
+    assert MODELS["first_touch"](path_of(3, 2, 1), POLICY) == (1, 0, 0)
+    assert MODELS["last_touch"](path_of(3, 2, 1), POLICY) == (0, 0, 1)
+
+
+def test_last_non_direct_touch_skips_direct_ones() -> None:
+    """Unless there is nothing else: then the last Direct."""
+    weigh = MODELS["last_non_direct_touch"]
+    assert weigh(path_of(3, 2, 1, direct=(1, 2)), POLICY) == (1, 0, 0)
+    assert weigh(path_of(3, 2, 1, direct=(0,)), POLICY) == (0, 0, 1)
+    assert weigh(path_of(3, 2, 1, direct=(0, 1, 2)), POLICY) == (0, 0, 1)
+
+
+def test_linear_is_the_same_to_each() -> None:
+    """Thirds are thirds, not 0.333."""
+    assert MODELS["linear"](path_of(3, 2, 1), POLICY) == (Fraction(1, 3),) * 3
+
+
+@pytest.mark.parametrize(
+    ("count", "percent"),
+    [(1, [100]), (2, [50, 50]), (3, [40, 20, 40]), (4, [40, 10, 10, 40]), (6, [40, 5, 5, 5, 5, 40])],
+)
+def test_position_based_is_forty_twenty_forty(count: int, percent: list[int]) -> None:
+    """One touch takes all, two share."""
+    weights = MODELS["position_based"](path_of(*range(count)), POLICY)
+    assert [weight * 100 for weight in weights] == percent
+
+
+def test_time_decay_gives_the_published_figures() -> None:
+    """Ages 0, 0, 6, 9 days: 33.8 / 33.8 / 18.6 / 13.8 %; of 50: 16.88 / 16.88 / 9.32 / 6.92."""
+    weights = MODELS["time_decay"](path_of(0, 0, 6 * DAY_MS, 9 * DAY_MS), POLICY)
+    assert [round(float(weight) * 100, 1) for weight in weights] == [13.8, 18.6, 33.8, 33.8]
+    assert share(5000, weights) == [692, 932, 1688, 1688]
+
+
+@given(st.lists(st.integers(0, 90 * DAY_MS), min_size=1, max_size=12), st.integers(1, 30 * DAY_MS))
+def test_time_decay_follows_the_formula(ages: list[int], half_life: int) -> None:
+    """Against floats, to within their own precision."""
+    policy = AttributionPolicy(time_decay_half_life_ms=half_life)
+    youngest = min(ages)
+    floats = [2.0 ** (-(age - youngest) / half_life) for age in sorted(ages, reverse=True)]
+    weights = MODELS["time_decay"](path_of(*ages), policy)
+    for weight, expected in zip(weights, floats, strict=True):
+        assert float(weight) == pytest.approx(expected / sum(floats), rel=1e-9, abs=1e-15)
+
+
+def test_time_decay_does_not_depend_on_the_machine() -> None:
+    """Integers only: this exact fraction, everywhere."""
+    older, newer = MODELS["time_decay"](path_of(0, 7 * DAY_MS), POLICY)
+    assert (older, newer) == (Fraction(1, 3), Fraction(2, 3))
+    older, _ = MODELS["time_decay"](path_of(0, DAY_MS), POLICY)
+    assert older == Fraction(4176913159044680791, 8788599177472068695)
+
+
+def test_path_built_from_touches_in_any_order_is_weighed_in_time_order() -> None:
+    """The first touch is the first in time."""
+    touches = list(path_of(9, 5, 1).touchpoints)
+    path = build_path(reversed(touches), CONVERTED, "purchase", POLICY)
+    assert path.touchpoints[MODELS["first_touch"](path, POLICY).index(Fraction(1))] == touches[0]
