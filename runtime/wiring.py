@@ -22,11 +22,14 @@ def _lookbacks(text: str) -> dict[str, int]:
         name, _, days = part.partition("=")
         if not name or not days.isdigit() or int(days) < 1:
             raise Misconfigured(
-                f"HEADWATER_CONVERSION_LOOKBACKS has {part!r}.", "Write event=days pairs, such as purchase=90,lead=30."
+                f"HEADWATER_CONVERSION_LOOKBACKS has {part!r}.",
+                "Write event=days pairs, such as purchase=90,lead=30.",
             )
         lookbacks[name.strip()] = int(days) * DAY_MS
     if not lookbacks:
-        raise Misconfigured("HEADWATER_CONVERSION_LOOKBACKS is empty.", "Name at least one, such as purchase=90.")
+        raise Misconfigured(
+            "HEADWATER_CONVERSION_LOOKBACKS is empty.", "Name at least one, such as purchase=90."
+        )
     return lookbacks
 
 

@@ -45,6 +45,15 @@ class Position(msgspec.Struct, frozen=True):
     pending: Pending | None
     payload: bytes
 
+    def start_on(self, broker: str) -> tuple[int, int | None]:
+        """Where to read on ``broker`` (its cluster id), and where the first batch must end (None = anywhere).
+
+        On another broker than the last owner's everything begins at 0: what it has is told by ``event_id``.
+        """
+        if self.pending is not None and self.pending.broker == broker:
+            return self.pending.first, self.pending.last
+        return (self.offset if self.broker == broker else 0), None
+
 
 def _lua(name: str) -> str:
     return resources.files("streams").joinpath("lua", name).read_text()

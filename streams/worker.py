@@ -150,16 +150,14 @@ class Worker:
                 config.policy,
                 config.partitions,
             )
-        is_same_broker = position.broker == self._broker
-        pending = position.pending if position.pending and position.pending.broker == self._broker else None
-        start = pending.first if pending else position.offset if is_same_broker else 0
+        start, must_end_at = position.start_on(self._broker)
         pump = Pump(
             tp.topic,
             tp.partition,
             self._broker,
             stage,
             next_offset=start,
-            must_end_at=pending.last if pending else None,
+            must_end_at=must_end_at,
             max_events=config.batch_max_hits if tp.topic == HITS else 1_000,
             wait_seconds=config.batch_wait_ms / 1000 if tp.topic == HITS else 0.02,
         )
@@ -169,7 +167,7 @@ class Worker:
             partition=tp.partition,
             epoch=position.epoch,
             offset=start,
-            pending=str(pending),
+            must_end_at=must_end_at,
         )
         pump.start().add_done_callback(self._pump_done)
         return pump

@@ -1,0 +1,249 @@
+"""The console script ``headwater``. Exit codes: 0 done; 1 the answer is no; 2 wrong use or configuration.
+
+Each command imports what it needs when it runs, so that ``headwater --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+from pydantic import ValidationError
+
+from attribution.errors import Misconfigured, Rejected, Transient
+
+app = typer.Typer(
+    name="headwater",
+    help="Which marketing brought this revenue? Live, under every model, balanced to the cent.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of the installation (default: HEADWATER_DATA_DIR, .headwater).")
+]
+
+
+class Format(StrEnum):
+    """How a report is written."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+class Basis(StrEnum):
+    """Which instant dates a credit."""
+
+    conversion = "conversion"
+    touch = "touch"
+
+
+class ImportKind(StrEnum):
+    """What a file holds."""
+
+    hits = "hits"
+    log = "log"
+
+
+@app.command()
+def up(
+    data_dir: DataDir = None,
+    collector_port: Annotated[int | None, typer.Option(help="Port of the collector (default 8080).")] = None,
+    api_port: Annotated[int | None, typer.Option(help="Port of the query API (default 8081).")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+) -> None:
+    """Start the whole system on this machine; Ctrl-C stops it, the next `up` goes on."""
+    from runtime.up import run_up
+
+    raise typer.Exit(asyncio.run(run_up(_up_options(data_dir, collector_port, api_port, workers))))
+
+
+@app.command()
+def demo(
+    data_dir: DataDir = None,
+    leave: Annotated[bool, typer.Option("--exit", help="Stop after the report.")] = False,
+    people: Annotated[int, typer.Option(min=1, help="Simulated people.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same people.")] = 7,
+) -> None:
+    """`up` plus simulated traffic whose true channel effects are known."""
+    from runtime.processes import run_demo_command
+
+    raise typer.Exit(run_demo_command(data_dir, leave=leave, people=people, seed=seed))
+
+
+@app.command()
+def collect() -> None:
+    """Run one collector: the HTTP intake."""
+    from runtime.processes import run_collector
+
+    run_collector(_settings())
+
+
+@app.command()
+def work() -> None:
+    """Run one worker: sessions, touchpoints, credit."""
+    from runtime.processes import run_worker
+
+    raise typer.Exit(run_worker(_settings()))
+
+
+@app.command()
+def serve() -> None:
+    """Run one query API with the dashboard."""
+    from runtime.processes import run_api
+
+    run_api(_settings())
+
+
+@app.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Create or upgrade Kafka topics and ClickHouse tables. Safe to repeat."""
+    from runtime.processes import run_migrate
+
+    for line in run_migrate(_installation(data_dir)):
+        typer.echo(line)
+
+
+@app.command("import")
+def import_(
+    kind: Annotated[ImportKind, typer.Argument(help="What the files hold.")],
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True)],
+    data_dir: DataDir = None,
+) -> None:
+    """Load files: hits (CSV, JSONL, Parquet) or web-server access logs. Safe to repeat."""
+    from runtime.processes import run_import
+
+    raise typer.Exit(run_import(_installation(data_dir), kind.value, files))
+
+
+@app.command()
+def report(
+    by: Annotated[str, typer.Option("--by", help="Dimensions, comma separated: channel, source, day, ...")] = "channel",
+    model: Annotated[str, typer.Option(help="Attribution model.")] = "linear",
+    since: Annotated[str | None, typer.Option("--from", help="First day, YYYY-MM-DD, UTC.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Last day, YYYY-MM-DD, UTC.")] = None,
+    basis: Annotated[Basis, typer.Option(help="Date credits by the conversion or by the touch.")] = Basis.conversion,
+    currency: Annotated[str | None, typer.Option(help="ISO 4217; only this currency is summed.")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
+    data_dir: DataDir = None,
+) -> None:
+    """What each channel brought, under one model."""
+    from runtime.answers import print_report
+
+    settings = _installation(data_dir)
+    print_report(
+        settings,
+        by=by,
+        model=model,
+        date_range=(since, until) if since or until else None,
+        basis=basis.value,
+        currency=currency or settings.currency,
+        format_=format_.value,
+    )
+
+
+@app.command()
+def explain(
+    conversion: Annotated[str, typer.Argument(help="A conversion id, or an order id.")],
+    format_: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
+    data_dir: DataDir = None,
+) -> None:
+    """Every touchpoint considered for one conversion, the credit under each model, every correction since."""
+    from runtime.answers import print_explanation
+
+    if not print_explanation(_installation(data_dir), conversion, format_.value):
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    reason: Annotated[str, typer.Option(help="Only dead letters of this reason.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Send dead letters through the stream again."""
+    from runtime.processes import run_replay
+
+    counts = run_replay(_installation(data_dir), reason=reason, dry_run=dry_run)
+    for name, count in sorted(counts.items()):
+        typer.echo(f"{name}: {count}")
+    typer.echo(f"{'would replay' if dry_run else 'replayed'} {sum(counts.values())} dead letters")
+
+
+@app.command()
+def doctor(data_dir: DataDir = None) -> None:
+    """What is wrong with this installation: books, roll-ups, dead letters, servers."""
+    from runtime.answers import print_findings
+
+    if not print_findings(_installation(data_dir)):
+        raise typer.Exit(1)
+
+
+def _settings() -> Any:
+    from runtime.settings import Settings
+
+    return Settings()
+
+
+def _installation(data_dir: Path | None) -> Any:
+    from runtime.installation import settings_of
+
+    return settings_of(data_dir)
+
+
+def _up_options(data_dir: Path | None, collector_port: int | None, api_port: int | None, workers: int) -> Any:
+    from runtime.processes import up_options
+
+    return up_options(data_dir, collector_port, api_port, workers)
+
+
+def _configure_logs() -> None:
+    """One JSON line per happening on standard error; a terminal gets colours."""
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(sort_keys=True)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+
+def main() -> None:
+    """Entry point: expected errors become one line and an exit code, never a traceback."""
+    _configure_logs()
+    try:
+        app()
+    except Misconfigured as error:
+        _fail(str(error), 2)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        _fail(f"HEADWATER_{name}: {first['msg']}. Change or unset this variable.", 2)
+    except Rejected as error:
+        _fail(f"{error.field + ': ' if error.field else ''}{error.message}", 2)
+    except Transient as error:
+        _fail(f"{error} Is the system running? Start it with: headwater up", 1)
+
+
+def _fail(line: str, code: int) -> None:
+    typer.echo(" ".join(line.split()), err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
