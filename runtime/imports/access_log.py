@@ -16,6 +16,7 @@ from enum import StrEnum
 from itertools import islice
 from urllib.parse import urlsplit
 
+from attribution.agents import parse_user_agent
 from attribution.errors import Misconfigured
 from runtime.imports.lines import MAX_LINE_BYTES, Dropped, LineIds, LineReader, Outcome, Parsed, Refused
 
@@ -29,6 +30,8 @@ class LogDrop(StrEnum):
     feed = "feed"
     asset = "asset"
     download = "download"
+    http_library = "http_library"
+    """curl, python-requests and the like: nobody looked at the page. (Robots are dropped by the worker.)"""
 
 
 _LINE = re.compile(
@@ -132,6 +135,8 @@ def _judge(
         return Dropped(number, reason)
     target = _unescape(request["target"])
     user_agent = _unescape(_dash_is_empty(match["agent"]))
+    if parse_user_agent(user_agent).is_library:
+        return Dropped(number, LogDrop.http_library)
     fields = {
         "event_id": ids.next_id(raw),
         "visitor_id": visitor_of(match["ip"], user_agent, salt),

@@ -25,10 +25,10 @@ _FIELD_NAMES = (
 FIELDS = frozenset(_FIELD_NAMES.split())
 """Contract section 2, and the two that a pixel takes from its request."""
 
-EARLIEST_MS = 631_152_000_000
-"""1990-01-01T00:00:00Z: nothing on the web is older."""
-_LATEST_MS = 7_258_118_400_000
-"""2200-01-01T00:00:00Z, only to tell milliseconds from microseconds; the collector judges the future."""
+EARLIEST_MS = 946_684_800_000
+"""2000-01-01T00:00:00Z, as at the collector."""
+_LATEST_MS = 4_102_444_800_000
+"""2100-01-01T00:00:00Z, as at the collector, which also judges the nearer future."""
 _MAX_CSV_RECORD_LINES = 50
 _PARQUET_ROWS = 1_000
 
@@ -206,9 +206,11 @@ def _hit(number: int, raw: str, row: dict[str, Any], ids: LineIds) -> Outcome:
         return Refused(number, raw, "missing_field", remedy, "visitor_id")
     occurred_at = parse_instant(fields.get("occurred_at"))
     if occurred_at is None:
-        remedy = "occurred_at must be ISO 8601 (2026-10-01T12:30:00Z) or epoch milliseconds, 1990 or later."
+        remedy = "occurred_at must be ISO 8601 (2026-10-01T12:30:00Z) or epoch milliseconds, 2000 to 2099."
         return Refused(number, raw, "bad_time", remedy, "occurred_at")
     fields["occurred_at"] = occurred_at
+    # It corrects the clock of a sender by the moment of receiving, which is long past.
+    fields.pop("sent_at", None)
     fields.setdefault("event_id", made_id)
     if props:
         fields["props"] = props

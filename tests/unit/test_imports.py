@@ -76,6 +76,7 @@ def test_log_line_becomes_a_page_view(tmp_path: Path) -> None:
         (_request("GET /?flav=rss20 HTTP/1.1"), "feed"),
         (_request("GET /paper.pdf HTTP/1.1"), "download"),
         (_request("GET /v1.2.tar.gz HTTP/1.1"), "download"),
+        (GOOD_LINE.replace("Mozilla/5.0 (X11)", "curl/8.5.0"), "http_library"),
     ],
 )
 def test_log_line_that_is_no_page_view_is_dropped_by_name(tmp_path: Path, line: str, reason: str) -> None:
@@ -318,6 +319,13 @@ def test_csv_with_byte_order_mark_is_read(tmp_path: Path) -> None:
     """As spreadsheets save it."""
     text = b"\xef\xbb\xbfvisitor_id,occurred_at\nv1,2026-10-01\n"
     assert len(list(read_hits(_file(tmp_path, "hits.csv", text)))) == 1
+
+
+def test_sent_at_of_an_import_is_left_out(tmp_path: Path) -> None:
+    """The collector would take the years since then for a wrong clock."""
+    row = '{"visitor_id": "v", "occurred_at": 1790000000000, "sent_at": 1790000000100}'
+    (outcome,) = read_hits(_file(tmp_path, "hits.jsonl", row))
+    assert "sent_at" not in _fields(outcome)
 
 
 def test_jsonl_row_becomes_a_hit(tmp_path: Path) -> None:

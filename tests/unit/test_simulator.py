@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter, defaultdict
+from dataclasses import replace
+from decimal import Decimal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from attribution.enrich import enrich
+from attribution.hit import Hit
+from attribution.oracle import oracle
+from attribution.policy import AttributionPolicy
+from runtime.simulator.display import print_report
+from runtime.simulator.observer import NOTHING, Amounts, Place, Snapshot
 from runtime.simulator.programmes import BY_NAME, PROGRAMMES, SHOP, Programme, programme_of
+from runtime.simulator.report import build_checks, build_lines, dollars, misplaced, shares
+from runtime.simulator.sender import BATCH, parcels
 from runtime.simulator.world import SESSION_GAP_MS, SimulatedHit, World, build_world
 
 ENDS_AT = 1_793_000_000_000
@@ -179,3 +191,179 @@ def test_any_world_balances(seed: int, people: int, days: int) -> None:
     assert truth.base + sum(truth.caused.values()) == truth.revenue
     assert all(int(hit.fields["occurred_at"]) < ENDS_AT for hit in world.hits)
     assert all(hit.fields["url"].startswith(SHOP + "/") for hit in world.hits if "url" in hit.fields)
+
+
+# --- the report
+
+
+def _measured_by_the_oracle(world: World) -> Snapshot:
+    """What a perfect system reports of the world: the pure core, in one pass."""
+    hits = [
+        Hit(
+            **{name: value for name, value in hit.fields.items() if name != "occurred_at"},
+            site="s",
+            occurred_at=int(hit.fields["occurred_at"]),
+            received_at=hit.send_at,
+            user_agent=hit.user_agent,
+        )
+        for hit in world.hits
+    ]
+    end = oracle(hits, AttributionPolicy(), "USD")
+    traffic: dict[Place, Amounts] = defaultdict(Amounts)
+    for session in end.sessions:
+        way = session.acquisition
+        traffic[way.channel, way.source, way.campaign] += Amounts(hits=session.hits, sessions=1)
+    for hit in end.hits.values():
+        enriched = enrich(hit)
+        if not enriched.in_session:
+            way = enriched.acquisition
+            place = (way.channel, way.source, way.campaign) if way else ("Direct", "(direct)", "")
+            traffic[place] += Amounts(hits=1)
+    touches = {touch.touchpoint_id: touch.acquisition for touch in end.touchpoints}
+    credit: dict[str, dict[Place, Amounts]] = defaultdict(lambda: defaultdict(Amounts))
+    for (_, model, touchpoint_id), (billionths, cents) in end.credits.items():
+        way = touches.get(touchpoint_id)
+        place = (way.channel, way.source, way.campaign) if way else ("(unattributed)", "", "")
+        credit[model][place] += Amounts(conversions=Decimal(billionths).scaleb(-9), revenue=cents)
+    bots = sum(enrich(hit).agent.is_bot for hit in hits)
+    return Snapshot(traffic, credit, {"bot": bots, "duplicate": len(hits) - bots - len(end.hits)})
+
+
+@pytest.fixture(scope="module")
+def perfect(world: World) -> Snapshot:
+    return _measured_by_the_oracle(world)
+
+
+def test_the_core_finds_the_truth_of_the_simulated_world(world: World, perfect: Snapshot) -> None:
+    """Hits, drops, sessions by channel, conversions and every cent under six models, through every trap."""
+    checks = build_checks(world.truth, perfect, repeated=0)
+    assert len(checks) == 11
+    assert [check for check in checks if not check.is_met] == []
+
+
+def test_report_shows_every_programme_and_model(world: World, perfect: Snapshot) -> None:
+    """As plain text, without a terminal; sums are those of the truth."""
+    lines = build_lines(world.truth, perfect)
+    assert [line.name for line in lines] == [programme.name for programme in PROGRAMMES]
+    assert sum(line.caused for line in lines) + world.truth.base == world.truth.revenue
+    for line in lines:
+        assert len(line.credited) == 6
+    text = io.StringIO()
+    print_report(Console(file=text), world.truth, lines, build_checks(world.truth, perfect, repeated=0))
+    shown = text.getvalue()
+    for words in ("LinkedIn Ads", "TRUE %", "time decay", "misplaced", "credit = revenue, linear"):
+        assert words in shown
+    assert " NO " not in shown
+
+
+def test_no_model_is_right_and_they_differ(world: World, perfect: Snapshot) -> None:
+    """Else the demo would show nothing."""
+    lines = build_lines(world.truth, perfect)
+    true = shares({line.name: line.caused for line in lines})
+    errors = {
+        model: misplaced(true, shares({line.name: line.credited[model] for line in lines}))
+        for model in perfect.credit
+    }
+    assert min(errors.values()) > 1
+    assert len({round(error, 3) for error in errors.values()}) > 3
+
+
+def _changed(snapshot: Snapshot, **changes: object) -> Snapshot:
+    return replace(snapshot, **changes)  # type: ignore[arg-type]
+
+
+def _failed(world: World, snapshot: Snapshot, repeated: int = 0) -> list[str]:
+    return [check.name for check in build_checks(world.truth, snapshot, repeated) if not check.is_met]
+
+
+def test_one_lost_cent_is_found(world: World, perfect: Snapshot) -> None:
+    """Under the model in which it is lost, and no other."""
+    place = next(iter(perfect.credit["linear"]))
+    linear = {**perfect.credit["linear"]}
+    linear[place] += Amounts(revenue=-1)
+    assert _failed(world, _changed(perfect, credit={**perfect.credit, "linear": linear})) == [
+        "credit = revenue, linear"
+    ]
+
+
+def test_one_lost_billionth_of_a_conversion_is_found(world: World, perfect: Snapshot) -> None:
+    """Conversions are compared with all their digits."""
+    place = next(iter(perfect.credit["linear"]))
+    linear = {**perfect.credit["linear"]}
+    linear[place] += Amounts(conversions=Decimal("-1e-9"))
+    assert _failed(world, _changed(perfect, credit={**perfect.credit, "linear": linear})) == [
+        "credit = revenue, linear"
+    ]
+
+
+def test_one_lost_or_doubled_hit_is_found(world: World, perfect: Snapshot) -> None:
+    """Whatever explains the drops."""
+    place = next(iter(perfect.traffic))
+    for change in (-1, 1):
+        traffic = {**perfect.traffic}
+        traffic[place] += Amounts(hits=change)
+        assert _failed(world, _changed(perfect, traffic=traffic), repeated=50) == [
+            "hits kept",
+            "sent = kept + dropped",
+        ]
+
+
+def test_a_session_in_the_wrong_channel_is_found(world: World, perfect: Snapshot) -> None:
+    """Even when the total is right."""
+    traffic = {**perfect.traffic}
+    wrong, right = [place for place, amounts in perfect.traffic.items() if amounts.sessions][:2]
+    if wrong[0] == right[0]:
+        right = next(place for place in perfect.traffic if place[0] != wrong[0])
+    traffic[wrong] += Amounts(sessions=1)
+    traffic[right] += Amounts(sessions=-1)
+    assert _failed(world, _changed(perfect, traffic=traffic)) == [
+        f"sessions in each of {len(world.truth.sessions)} channels"
+    ]
+
+
+def test_traffic_where_the_shop_has_no_marketing_is_found(world: World, perfect: Snapshot) -> None:
+    """It gets a line of its own."""
+    traffic = {**perfect.traffic, ("Paid Shopping", "amazon", ""): Amounts(revenue=1)}
+    stray = _changed(perfect, traffic=traffic)
+    assert _failed(world, stray) == ["nothing where the shop has no marketing"]
+    assert build_lines(world.truth, stray)[-1].label == "(not run by the shop)"
+
+
+def test_more_duplicates_are_right_only_as_far_as_requests_were_repeated(
+    world: World, perfect: Snapshot
+) -> None:
+    """A retry without an answer may double a hit; nothing else may."""
+    more = _changed(perfect, drops={**perfect.drops, "duplicate": perfect.drops["duplicate"] + 3})
+    assert _failed(world, more, repeated=3) == []
+    assert "bots and duplicates dropped" in _failed(world, more, repeated=2)
+    fewer = _changed(perfect, drops={**perfect.drops, "duplicate": perfect.drops["duplicate"] - 1})
+    assert "bots and duplicates dropped" in _failed(world, fewer, repeated=3)
+
+
+def test_hits_dropped_for_another_reason_are_found(world: World, perfect: Snapshot) -> None:
+    """The simulator never goes over the limit of a visitor."""
+    other = _changed(perfect, drops={**perfect.drops, "visitor_over_limit": 2})
+    assert "sent = kept + dropped" in _failed(world, other)
+
+
+def test_snapshot_since_leaves_out_what_was_there_before(perfect: Snapshot) -> None:
+    """The demo can run twice in one folder."""
+    assert perfect.since(NOTHING).traffic == {p: a for p, a in perfect.traffic.items() if a != Amounts()}
+    again = perfect.since(perfect)
+    assert again.traffic == {}
+    assert all(not places for places in again.credit.values())
+    assert set(again.drops.values()) == {0}
+
+
+def test_parcels_keep_every_hit_once_and_in_order(world: World) -> None:
+    """Pixels alone, the rest in batches."""
+    sent = list(parcels(world.hits))
+    assert sorted(id(hit) for parcel in sent for hit in parcel) == sorted(id(hit) for hit in world.hits)
+    assert max(len(parcel) for parcel in sent) == BATCH
+    assert all(len(parcel) == 1 for parcel in sent if parcel[0].is_pixel)
+
+
+def test_dollars_are_exact() -> None:
+    """No float on the way."""
+    assert dollars(123456789012345678) == "1,234,567,890,123,456.78"
+    assert dollars(5) == "0.05"

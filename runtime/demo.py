@@ -1,0 +1,203 @@
+"""``headwater demo``: simulated traffic into a running system, a live table, and a report beside the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext, suppress
+from statistics import quantiles
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from attribution.errors import Transient
+from runtime.intake import Intake, open_intake
+from runtime.simulator import display
+from runtime.simulator.observer import Amounts, Observer, Snapshot, open_observer
+from runtime.simulator.report import Check, build_checks, build_lines
+from runtime.simulator.sender import send
+from runtime.simulator.world import DAY_MS, MINUTE_MS, World, build_world
+
+DEFAULT_PEOPLE = 4_000
+SETTLE_S = 60.0
+"""How long the books may take to balance after the last hit was acknowledged."""
+_REFRESH_S = 1.0
+_SETTLE_POLL_S = 0.3
+_TRICKLE_PEOPLE = 3
+_TRICKLE_PAUSE_S = 1.0
+
+
+async def run_demo(
+    run: Mapping[str, Any], *, exit_after: bool, seed: int, people: int, console: Console
+) -> int:
+    """Play a world of ``people`` to the system that ``run`` (as in run.json) describes, and report.
+
+    Returns 0 if everything balances, else 1. Without ``exit_after`` it then goes on with a trickle of new
+    people and the live table until it is cancelled. Raises ``Transient`` when a part stays away.
+    """
+    began = time.monotonic()
+    now_ms = time.time_ns() // 1_000_000
+    # Fresh ids: the demo can be run again in the same folder. The world itself depends on the seed only.
+    world = build_world(seed=seed, people=people, ends_at=now_ms - MINUTE_MS, run_id=f"{now_ms:x}")
+    truth = world.truth
+    console.print(
+        f"{truth.people:,} people on {truth.visitors:,} devices, 45 days, {truth.sent:,} hits to send: "
+        f"{truth.bots:,} by robots, {truth.duplicates:,} twice, some days late.",
+        highlight=False,
+    )
+    async with open_intake(run["collector"], run["site_key"]) as intake, open_observer(run) as observer:
+        before = await observer.snapshot()
+        base = await observer.by_channel(display.LIVE_MODEL)
+        show = _Show(console, observer, base, before.drops, truth.sent)
+        async with show.shown():
+            started = time.monotonic()
+            await send(intake, world.hits, show.acknowledge)
+            sent_s = time.monotonic() - started
+            checks, snapshot = await _settle(observer, before, world, intake)
+            settled_s = time.monotonic() - started
+        display.print_report(console, truth, build_lines(truth, snapshot), checks)
+        _print_times(console, world, sent_s, settled_s, time.monotonic() - began, show.ages)
+        failed = [check for check in checks if not check.is_met]
+        for check in failed:
+            console.print(f"[red]{check.name}: {check.expected} simulated, {check.measured} measured[/]")
+        if not exit_after:
+            await _trickle(intake, observer, seed, console)
+    return 1 if failed else 0
+
+
+async def _settle(
+    observer: Observer, before: Snapshot, world: World, intake: Intake
+) -> tuple[list[Check], Snapshot]:
+    """The checks as soon as all of them are met, or as they are after ``SETTLE_S``."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        snapshot = (await observer.snapshot()).since(before)
+        checks = build_checks(world.truth, snapshot, intake.repeated_hits)
+        if all(check.is_met for check in checks) or time.monotonic() > deadline:
+            return checks, snapshot
+        await asyncio.sleep(_SETTLE_POLL_S)
+
+
+class _Show:
+    """The live view: acknowledges counted, the channel table asked for again every second."""
+
+    def __init__(
+        self,
+        console: Console,
+        observer: Observer,
+        base: Mapping[str, Amounts],
+        base_drops: Mapping[str, int],
+        total: int,
+    ) -> None:
+        self._console = console
+        self._observer = observer
+        self._base = base
+        self._base_drops = sum(base_drops.values())
+        self._total = total
+        self._progress = display.new_progress()
+        self._task = self._progress.add_task("sent", total=total)
+        self._counts: list[int] = []
+        self._times: list[float] = []
+        self.ages: list[float] = []
+        """Seconds: age of the oldest acknowledged hit that was not yet to be seen, at every look."""
+
+    @property
+    def sent(self) -> int:
+        """Hits acknowledged."""
+        return self._counts[-1] if self._counts else 0
+
+    def acknowledge(self, hits: int) -> None:
+        """Note that ``hits`` more are acknowledged now."""
+        self._counts.append(self.sent + hits)
+        self._times.append(time.monotonic())
+        self._progress.advance(self._task, hits)
+
+    @asynccontextmanager
+    async def shown(self) -> AsyncIterator[None]:
+        """While inside, the view is refreshed."""
+        view = Live(self._progress, console=self._console, transient=True, auto_refresh=False)
+        task = asyncio.create_task(self._refresh(view))
+        try:
+            if self._console.is_terminal:
+                with view:
+                    yield
+            else:
+                yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _refresh(self, view: Live) -> None:
+        while True:
+            await asyncio.sleep(_REFRESH_S)
+            try:
+                asked_at = time.monotonic()
+                drops = await self._observer.drops()
+                channels = _less(await self._observer.by_channel(display.LIVE_MODEL), self._base)
+            except Transient as error:
+                self._console.print(str(error), markup=False)
+                continue
+            age = self._oldest_unseen(asked_at, channels, drops)
+            if self._console.is_terminal:
+                note = f"{age:.1f} s behind"
+                view.update(display.live_view(channels, self._progress, note), refresh=True)
+            else:
+                line = display.one_line(channels, self.sent, self._total, age)
+                self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _oldest_unseen(
+        self, asked_at: float, channels: Mapping[str, Amounts], drops: Mapping[str, int]
+    ) -> float:
+        """Hits are seen about in the order of their acknowledgement; a dropped hit counts as seen."""
+        seen = sum(amounts.hits for amounts in channels.values()) + sum(drops.values()) - self._base_drops
+        position = bisect_right(self._counts, seen)
+        age = max(0.0, asked_at - self._times[position]) if position < len(self._times) else 0.0
+        self.ages.append(age)
+        return age
+
+
+async def _trickle(intake: Intake, observer: Observer, seed: int, console: Console) -> None:
+    """New people every second until cancelled, with the live table."""
+    console.print("A trickle of new people goes on. Ctrl-C stops.")
+    view = Live(console=console, auto_refresh=False)
+    number = 0
+    with view if console.is_terminal else nullcontext():
+        while True:
+            number += 1
+            now_ms = time.time_ns() // 1_000_000
+            run_id = f"{now_ms:x}"
+            world = build_world(
+                seed=seed + number, people=_TRICKLE_PEOPLE, ends_at=now_ms, days=3, run_id=run_id
+            )
+            await send(intake, world.hits, lambda hits: None)
+            if console.is_terminal:
+                channels = await observer.by_channel(display.LIVE_MODEL)
+                view.update(display.live_view(channels, "", "Ctrl-C stops"), refresh=True)
+            await asyncio.sleep(_TRICKLE_PAUSE_S)
+
+
+def _less(after: Mapping[str, Amounts], before: Mapping[str, Amounts]) -> dict[str, Amounts]:
+    return {channel: amounts + -before.get(channel, Amounts()) for channel, amounts in after.items()}
+
+
+def _print_times(
+    console: Console, world: World, sent_s: float, settled_s: float, all_s: float, ages: list[float]
+) -> None:
+    late = sum(hit.send_at - int(hit.fields["occurred_at"]) > DAY_MS for hit in world.hits)
+    console.print(
+        f"Sent {world.truth.sent:,} hits in {sent_s:.1f} s ({world.truth.sent / sent_s:,.0f}/s), {late:,} of them "
+        f"more than a day late. Everything credited {settled_s - sent_s:.1f} s after the last one. "
+        f"Demo: {all_s:.1f} s.",
+        highlight=False,
+    )
+    if len(ages) > 1:
+        median = quantiles(ages, n=2)[0]
+        console.print(
+            f"Freshness under full load, {len(ages)} looks: oldest hit not yet in the report "
+            f"{median:.2f} s (median), {max(ages):.2f} s (worst).",
+            highlight=False,
+        )
