@@ -10,7 +10,8 @@ from string import Template
 @cache
 def _template(name: str) -> Template:
     text = (resources.files("sinks") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
-    return Template(text)
+    # The comments name the places too; they are for readers of the file.
+    return Template("\n".join(line for line in text.splitlines() if not line.startswith("--")))
 
 
 def load_sql(name: str, **places: str) -> str:

@@ -1,0 +1,35 @@
+"""What the query service must be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from attribution.errors import Misconfigured
+from attribution.money import currency_of
+from attribution.policy import AttributionPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiConfig:
+    """One query API. Raises ``Misconfigured`` when nobody could use it, ``Rejected`` for an unknown
+    currency.
+    """
+
+    clickhouse: str = field(repr=False)
+    """HTTP URL, ``user:password@`` allowed."""
+    database: str
+    read_keys: tuple[str, ...] = field(repr=False)
+    """Secrets that may read; more than one, so that a key can be replaced without a gap."""
+    currency: str = "USD"
+    """ISO 4217 currency of answers when none is asked for."""
+    policy: AttributionPolicy = field(default_factory=AttributionPolicy)
+    host: str = "127.0.0.1"
+    port: int = 8081
+    """0 = any free port."""
+    max_seconds: int = 30
+    """Longest time ClickHouse may take for one answer."""
+
+    def __post_init__(self) -> None:
+        if not self.read_keys or not all(self.read_keys):
+            raise Misconfigured("The query API has no read key.", "Set HEADWATER_READ_KEYS.")
+        currency_of(self.currency)

@@ -1,0 +1,361 @@
+"""Why a conversion is credited as it is: each touchpoint considered, in or out, and every correction
+since.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error
+
+from api.catalog import money_text, plain_number
+from api.queries import load_sql
+from attribution.acquisition import Acquisition
+from attribution.errors import Rejected
+from attribution.paths import explain_path
+from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.touchpoints import Touchpoint
+from sinks.engine_errors import explain_error
+from sinks.names import qualify
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MAX_NAMED = 10
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What stands credited under one model."""
+
+    weight: Decimal
+    amount: str
+
+
+class ConversionFacts(msgspec.Struct, frozen=True):
+    """The conversion itself. Instants are ISO 8601, UTC."""
+
+    conversion_id: str
+    site: str
+    type: str
+    order_id: str
+    visitor_id: str
+    event_id: str
+    converted_at: str
+    value: str
+    currency: str
+    status: str
+    """``stands`` or ``withdrawn`` (then these are the last facts before)."""
+    lookback_days: float | None
+    """How old a touchpoint may be; ``None`` if the policy no longer calls this type a conversion."""
+
+
+class TouchpointExplained(msgspec.Struct, frozen=True):
+    """One touchpoint of the visitor and the judgement on it."""
+
+    touchpoint_id: str
+    touched_at: str
+    channel: str
+    source: str
+    medium: str
+    campaign: str
+    term: str
+    content: str
+    ad_network: str
+    landing_page: str
+    decision: str
+    """``in`` or ``out``."""
+    reason: str
+    """``in_window``, ``after_conversion``, ``before_window``, ``no_window``; ``withdrawn`` for one that still
+    has credit although it is gone: the correction is on its way."""
+    credits: dict[str, Share]
+    """By model; a model that gives it nothing is absent."""
+
+
+class EntryExplained(msgspec.Struct, frozen=True):
+    """One signed row of the ledger."""
+
+    model: str
+    touchpoint_id: str
+    channel: str
+    weight: Decimal
+    amount: str
+    conversion_value: str
+    currency: str
+
+
+class Correction(msgspec.Struct, frozen=True):
+    """The entries written at once, first the credit itself, then every change since."""
+
+    recorded_at: str
+    cause: str
+    policy_version: str
+    entries: list[EntryExplained]
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Everything about one conversion."""
+
+    conversion: ConversionFacts
+    touchpoints: list[TouchpointExplained]
+    """In time order."""
+    unattributed: dict[str, Share]
+    """By model: what no touchpoint is credited with."""
+    balanced: dict[str, bool]
+    """By model: whether all credit equals the value, to the last unit. Never false at rest."""
+    corrections: list[Correction]
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    recorded_at: int
+    cause: str
+    policy_version: str
+    model: str
+    touchpoint_id: str
+    touched_at: int
+    acquisition: Acquisition
+    landing_page: str
+    weight: Decimal
+    amount: Decimal
+    conversion_value: Decimal
+    currency: str
+
+
+class _Conversion(msgspec.Struct, frozen=True):
+    """One version of the facts, without its sign."""
+
+    site: str
+    conversion_id: str
+    type: str
+    order_id: str
+    visitor_id: str
+    event_id: str
+    converted_at: int
+    value: Decimal
+    currency: str
+
+
+def explain(
+    client: Client, database: str, policy: AttributionPolicy, reference: str, settings: dict[str, Any]
+) -> Explanation:
+    """The explanation of the conversion with id (else order id) ``reference``.
+
+    Raises ``Rejected`` with reason ``not_found`` or ``ambiguous``, ``Transient`` or ``Misconfigured``.
+    """
+
+    def ask(name: str, table: str, **parameters: str) -> Sequence[Sequence[Any]]:
+        sql = load_sql(name, **{table: qualify(database, table)})
+        rows: Sequence[Sequence[Any]] = client.query(
+            sql, parameters=parameters, settings=settings
+        ).result_rows
+        return rows
+
+    try:
+        facts, stands = _standing(ask("explain_conversion", "conversions", reference=reference), reference)
+        found = ask("explain_touchpoints", "touchpoints", site=facts.site, visitor_id=facts.visitor_id)
+        booked = ask("explain_credits", "credits", site=facts.site, conversion_id=facts.conversion_id)
+    except Error as error:
+        raise explain_error(error) from error
+    entries = [_entry(row) for row in booked]
+    touches = [
+        Touchpoint(row[0], facts.visitor_id, facts.site, row[1], _acquisition(row[2:9]), row[9])
+        for row in found
+    ]
+    net = _net(entries, facts.currency)
+    return Explanation(
+        conversion=_facts(facts, stands, policy),
+        touchpoints=_explained(touches, entries, net, facts, policy),
+        unattributed=_shares(net, "", facts.currency),
+        balanced=_balanced(entries, facts, stands),
+        corrections=_corrections(entries),
+    )
+
+
+def _standing(rows: Sequence[Sequence[Any]], reference: str) -> tuple[_Conversion, bool]:
+    """The facts that stand, or the last ones that did; an id goes before an order id."""
+    by_id = [row for row in rows if row[1] == reference] or list(rows)
+    if not by_id:
+        raise Rejected(
+            "not_found",
+            "There is no conversion with this id or order id. It may be on its way: conversions show within seconds.",
+            "conversion_id",
+        )
+    ids = sorted({row[1] for row in by_id})
+    if len(ids) > 1:
+        some = ", ".join(ids[:_MAX_NAMED]) + (", …" if len(ids) > _MAX_NAMED else "")
+        raise Rejected(
+            "ambiguous", f"{len(ids)} conversions have this order id; ask for one of {some}.", "order_id"
+        )
+    signs: Counter[_Conversion] = Counter()
+    for row in by_id:
+        version = _Conversion(*row[:9])
+        signs[version] += row[9]
+    standing = [version for version, sign in signs.items() if sign > 0]
+    return (standing or list(signs))[-1], bool(standing)
+
+
+def _acquisition(values: Sequence[str]) -> Acquisition:
+    channel, source, medium, campaign, term, content, ad_network = values
+    return Acquisition(channel, source, medium, campaign, term, content, ad_network)
+
+
+def _entry(row: Sequence[Any]) -> _Entry:
+    recorded_at, cause, policy_version, model, touchpoint_id, touched_at = row[:6]
+    landing_page, weight, amount, conversion_value, currency = row[13:]
+    return _Entry(
+        recorded_at,
+        cause,
+        policy_version,
+        model,
+        touchpoint_id,
+        touched_at,
+        _acquisition(row[6:13]),
+        landing_page,
+        weight,
+        amount,
+        conversion_value,
+        currency,
+    )
+
+
+def _net(entries: Iterable[_Entry], currency: str) -> dict[str, dict[str, tuple[Decimal, Decimal]]]:
+    """Model to touchpoint to (weight, amount) that stand, in the conversion's currency."""
+    sums: dict[str, dict[str, tuple[Decimal, Decimal]]] = {}
+    for entry in entries:
+        if entry.currency == currency:
+            parts = sums.setdefault(entry.model, {})
+            weight, amount = parts.get(entry.touchpoint_id, (Decimal(0), Decimal(0)))
+            parts[entry.touchpoint_id] = (weight + entry.weight, amount + entry.amount)
+    return {
+        model: {touch: part for touch, part in parts.items() if any(part)} for model, parts in sums.items()
+    }
+
+
+def _shares(
+    net: dict[str, dict[str, tuple[Decimal, Decimal]]], touchpoint_id: str, currency: str
+) -> dict[str, Share]:
+    return {
+        model: Share(plain_number(parts[touchpoint_id][0]), money_text(parts[touchpoint_id][1], currency))
+        for model, parts in net.items()
+        if touchpoint_id in parts
+    }
+
+
+def _explained(
+    touches: list[Touchpoint],
+    entries: Iterable[_Entry],
+    net: dict[str, dict[str, tuple[Decimal, Decimal]]],
+    facts: _Conversion,
+    policy: AttributionPolicy,
+) -> list[TouchpointExplained]:
+    judged = [
+        _touchpoint_explained(
+            considered.touchpoint,
+            considered.is_counted,
+            str(considered.why),
+            _shares(net, considered.touchpoint.touchpoint_id, facts.currency),
+        )
+        for considered in explain_path(touches, facts.converted_at, facts.type, policy)
+    ]
+    standing = {touch.touchpoint_id for touch in touches}
+    credited = {touch for parts in net.values() for touch in parts if touch}
+    gone = {
+        entry.touchpoint_id: Touchpoint(
+            entry.touchpoint_id,
+            facts.visitor_id,
+            facts.site,
+            entry.touched_at,
+            entry.acquisition,
+            entry.landing_page,
+        )
+        for entry in entries
+        if entry.touchpoint_id in credited - standing
+    }
+    judged += [
+        _touchpoint_explained(touch, False, "withdrawn", _shares(net, touch.touchpoint_id, facts.currency))
+        for touch in gone.values()
+    ]
+    return sorted(judged, key=lambda touch: (touch.touched_at, touch.touchpoint_id))
+
+
+def _touchpoint_explained(
+    touch: Touchpoint, is_counted: bool, reason: str, credits: dict[str, Share]
+) -> TouchpointExplained:
+    way = touch.acquisition
+    return TouchpointExplained(
+        touchpoint_id=touch.touchpoint_id,
+        touched_at=_instant(touch.touched_at),
+        channel=way.channel,
+        source=way.source,
+        medium=way.medium,
+        campaign=way.campaign,
+        term=way.term,
+        content=way.content,
+        ad_network=way.ad_network,
+        landing_page=touch.landing_page,
+        decision="in" if is_counted else "out",
+        reason=reason,
+        credits=credits,
+    )
+
+
+def _balanced(entries: Iterable[_Entry], facts: _Conversion, stands: bool) -> dict[str, bool]:
+    """All credit of a model equals the value booked in every currency, and the booked value the
+    conversion's.
+    """
+    nothing = (Decimal(0), Decimal(0))
+    booked: dict[str, dict[str, tuple[Decimal, Decimal]]] = {}
+    weights: dict[str, Decimal] = {}
+    for entry in entries:
+        sums = booked.setdefault(entry.model, {})
+        amount, value = sums.get(entry.currency, nothing)
+        sums[entry.currency] = (amount + entry.amount, value + entry.conversion_value)
+        weights[entry.model] = weights.get(entry.model, Decimal(0)) + entry.weight
+    due = facts.value if stands else Decimal(0)
+    return {
+        model: weights[model] == int(stands)
+        and all(sum_ == ((due, due) if code == facts.currency else nothing) for code, sum_ in sums.items())
+        for model, sums in booked.items()
+    }
+
+
+def _corrections(entries: Iterable[_Entry]) -> list[Correction]:
+    grouped: dict[tuple[int, str, str], list[EntryExplained]] = {}
+    for entry in entries:
+        grouped.setdefault((entry.recorded_at, entry.cause, entry.policy_version), []).append(
+            EntryExplained(
+                model=entry.model,
+                touchpoint_id=entry.touchpoint_id,
+                channel=entry.acquisition.channel,
+                weight=plain_number(entry.weight),
+                amount=money_text(entry.amount, entry.currency),
+                conversion_value=money_text(entry.conversion_value, entry.currency),
+                currency=entry.currency,
+            )
+        )
+    return [Correction(_instant(at), cause, version, rows) for (at, cause, version), rows in grouped.items()]
+
+
+def _facts(facts: _Conversion, stands: bool, policy: AttributionPolicy) -> ConversionFacts:
+    lookback = policy.conversion_lookbacks_ms.get(facts.type)
+    return ConversionFacts(
+        conversion_id=facts.conversion_id,
+        site=facts.site,
+        type=facts.type,
+        order_id=facts.order_id,
+        visitor_id=facts.visitor_id,
+        event_id=facts.event_id,
+        converted_at=_instant(facts.converted_at),
+        value=money_text(facts.value, facts.currency),
+        currency=facts.currency,
+        status="stands" if stands else "withdrawn",
+        lookback_days=None if lookback is None else lookback / DAY_MS,
+    )
+
+
+def _instant(epoch_ms: int) -> str:
+    moment = _EPOCH + dt.timedelta(milliseconds=epoch_ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

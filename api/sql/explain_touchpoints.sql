@@ -1,0 +1,10 @@
+-- Purpose: the touchpoints of a visitor that stand.
+-- Parameters: site String, visitor_id String.
+-- Order of magnitude: 20 ms over ten million touchpoints (the skip index on visitor_id leaves few granules).
+SELECT touchpoint_id, toUnixTimestamp64Milli(touched_at) AS touched_at_ms, channel, source, medium, campaign, term,
+    content, ad_network, landing_page
+FROM $touchpoints
+WHERE site = {site:String} AND visitor_id = {visitor_id:String}
+GROUP BY touchpoint_id, touched_at, channel, source, medium, campaign, term, content, ad_network, landing_page
+HAVING sum(sign) > 0
+ORDER BY touched_at_ms, touchpoint_id
