@@ -1,0 +1,94 @@
+"""What the JSON endpoints do with a body: every event becomes a hit or a refusal with its reason."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from attribution.errors import Rejected
+from attribution.hit import Hit
+from collector.fields import Heard, build_hit, check_site
+from collector.reasons import Refusal
+from collector.segment import BATCH, KINDS, Batch, fields_of, parse_batch, parse_event
+
+
+class Taken(NamedTuple):
+    """Outcome of one body, one entry for each event in it."""
+
+    outcomes: list[Hit | Rejected]
+
+    @property
+    def hits(self) -> list[Hit]:
+        """The events that are hits."""
+        return [outcome for outcome in self.outcomes if isinstance(outcome, Hit)]
+
+    @property
+    def refusals(self) -> list[Rejected]:
+        """The events that are not."""
+        return [outcome for outcome in self.outcomes if isinstance(outcome, Rejected)]
+
+
+def user_of_basic(authorization: str) -> str:
+    """User name of HTTP Basic authorization, where Segment's libraries put the write key; "" if there is none."""
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def take_body(
+    kind: str, body: bytes, authorized_site: str, heard: Heard, sites: frozenset[str], default_currency: str
+) -> Taken:
+    """Hits of a body posted to ``/v1/{kind}``.
+
+    Raises ``Rejected`` when the body as a whole is unusable; what is wrong with one event stays with that event.
+    """
+    if kind != BATCH:
+        event = parse_event(body)
+        return Taken([_take(kind, event, authorized_site, heard, sites, default_currency)])
+    batch = parse_batch(body)
+    site = batch.site or batch.write_key or authorized_site
+    defaults = _defaults(batch)
+    outcomes: list[Hit | Rejected] = []
+    for raw in batch.batch:
+        try:
+            event = parse_event(raw)
+            for name, value in defaults.items():
+                event.setdefault(name, value)
+            kind_of_event = event.get("type", "track")
+            if kind_of_event not in KINDS:
+                raise Rejected(Refusal.malformed, f"Send one of {', '.join(KINDS)}.", "type")
+            outcomes.append(_take(kind_of_event, event, site, heard, sites, default_currency))
+        except Rejected as error:
+            outcomes.append(error)
+    if not outcomes:
+        raise Rejected(Refusal.missing_field, "Send at least one event.", BATCH)
+    return Taken(outcomes)
+
+
+def _defaults(batch: Batch) -> Mapping[str, Any]:
+    defaults: dict[str, Any] = {}
+    if batch.sent_at is not None:
+        defaults["sentAt"] = batch.sent_at
+    if batch.context:
+        defaults["context"] = batch.context
+    return defaults
+
+
+def _take(
+    kind: str, event: dict[str, Any], site: str, heard: Heard, sites: frozenset[str], default_currency: str
+) -> Hit | Rejected:
+    try:
+        fields, props = fields_of(kind, event)
+        fields.setdefault("site", site)
+        check_site(fields["site"], sites)
+        if not fields.get("visitor_id") and not heard.visitor_id and fields.get("user_id"):
+            fields["visitor_id"] = f"user:{fields['user_id']}"
+        return build_hit(fields, heard, default_currency, props)
+    except Rejected as error:
+        return error

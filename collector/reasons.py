@@ -1,0 +1,66 @@
+"""Why the collector refuses input: a closed list, each reason with its HTTP status. Every refusal is counted."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Refusal(StrEnum):
+    """Reasons of the collector. Money has its own, named by ``attribution.money``."""
+
+    malformed = "malformed"
+    """Not JSON, or not the JSON object that the endpoint wants."""
+    not_utf8 = "not_utf8"
+    wrong_type = "wrong_type"
+    missing_field = "missing_field"
+    too_deep = "too_deep"
+    too_many_keys = "too_many_keys"
+    bad_encoding = "bad_encoding"
+    """The gzip stream is broken or ends early."""
+    unknown_site = "unknown_site"
+    not_found = "not_found"
+    method_not_allowed = "method_not_allowed"
+    slow_body = "slow_body"
+    body_too_large = "body_too_large"
+    gzip_bomb = "gzip_bomb"
+    event_too_large = "event_too_large"
+    batch_too_large = "batch_too_large"
+    unsupported_media_type = "unsupported_media_type"
+    too_long = "too_long"
+    """One field is longer than its limit."""
+    bad_time = "bad_time"
+    bad_url = "bad_url"
+    bad_email_hash = "bad_email_hash"
+    rate_limited = "rate_limited"
+    not_durable = "not_durable"
+    """The spool is full or its disk fails: nothing was kept. The sender must try again."""
+    internal = "internal"
+    """A fault of ours, logged with its traceback."""
+
+
+_STATUS: dict[str, int] = {
+    Refusal.malformed: 400,
+    Refusal.not_utf8: 400,
+    Refusal.wrong_type: 400,
+    Refusal.missing_field: 400,
+    Refusal.too_deep: 400,
+    Refusal.too_many_keys: 400,
+    Refusal.bad_encoding: 400,
+    Refusal.unknown_site: 401,
+    Refusal.not_found: 404,
+    Refusal.method_not_allowed: 405,
+    Refusal.slow_body: 408,
+    Refusal.body_too_large: 413,
+    Refusal.gzip_bomb: 413,
+    Refusal.event_too_large: 413,
+    Refusal.batch_too_large: 413,
+    Refusal.unsupported_media_type: 415,
+    Refusal.rate_limited: 429,
+    Refusal.internal: 500,
+    Refusal.not_durable: 503,
+}
+
+
+def status_of(reason: str) -> int:
+    """HTTP status of a refusal; what is understood but impossible (money included) is 422."""
+    return _STATUS.get(reason, 422)

@@ -1,0 +1,65 @@
+"""The collector process: one event loop with Granian embedded in it, so that one spool has one writer."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import structlog
+import uvloop
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from collector.app import CollectorApp, create_app
+from collector.config import CollectorConfig
+from collector.limits import MAX_HEADER_BYTES
+
+_BACKLOG = 4096
+_MAX_CONNECTIONS = 16_384
+_HEADER_READ_MS = 10_000
+
+log = structlog.get_logger("collector")
+
+
+def run(config: CollectorConfig) -> None:
+    """Serve until SIGTERM or SIGINT, then stop cleanly. Blocks. Raises ``Misconfigured``."""
+    uvloop.run(_run(config))
+
+
+async def _run(config: CollectorConfig) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    app = create_app(config)
+    await serve(app, stopped)
+
+
+async def serve(app: CollectorApp, stopped: asyncio.Event) -> None:
+    """Serve ``app`` on its address until ``stopped``; on return everything accepted is durable."""
+    config = app.config
+    await app.start()
+    server = Server(
+        app,
+        address=config.host,
+        port=config.port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_READ_MS, max_buffer_size=MAX_HEADER_BYTES),
+        websockets=False,
+        backlog=_BACKLOG,
+        backpressure=_MAX_CONNECTIONS,
+        log_enabled=False,
+    )
+    log.info("collector_listens", host=config.host, port=config.port, sites=len(config.sites))
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        # Requests that were being answered get their answers: the spool goes on committing meanwhile.
+        server.stop()
+        await serving
+    finally:
+        stopping.cancel()
+        await app.stop()
