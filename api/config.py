@@ -25,7 +25,6 @@ class ApiConfig:
     policy: AttributionPolicy = field(default_factory=AttributionPolicy)
     host: str = "127.0.0.1"
     port: int = 8081
-    """0 = any free port."""
     max_seconds: int = 30
     """Longest time ClickHouse may take for one answer."""
 

@@ -1,0 +1,204 @@
+"""The query API as an ASGI app. All thinking is in ``service``; this only speaks HTTP."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error
+from fastapi import Depends, FastAPI, Request
+from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.answers import encode
+from api.auth import ReadKeys
+from api.config import ApiConfig
+from api.metrics import ApiMetrics
+from api.problems import HEADERS, install_problems
+from api.requests import QueryRequest, parse_query
+from api.service import QueryService
+from attribution.errors import Misconfigured, Rejected
+from sinks.engine_errors import explain_error
+from sinks.migrate import pending_migrations
+
+MAX_BODY = 64 * 1024
+"""Bytes of a question; more is refused before it is read."""
+MAX_REFERENCE = 500
+"""Characters of a conversion id or order id."""
+
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+}
+_PAGES = {
+    "/": ("page.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+}
+_JSON = "application/json"
+
+
+class _Backend:
+    """The connection, made when first needed, so that the API can start before ClickHouse does."""
+
+    def __init__(self, config: ApiConfig, client_factory: Callable[[], Client]) -> None:
+        self._config = config
+        self._connect = client_factory
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+
+    def client(self) -> Client:
+        """The shared client. Raises ``Transient`` or ``Misconfigured``."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def service(self) -> QueryService:
+        """Raises ``Transient`` or ``Misconfigured``."""
+        config = self._config
+        return QueryService(
+            self.client(),
+            config.database,
+            config.policy,
+            currency=config.currency,
+            max_seconds=config.max_seconds,
+        )
+
+    def check_ready(self) -> None:
+        """Raises ``Transient`` while ClickHouse is away, ``Misconfigured`` while tables are missing."""
+        if pending_migrations(self.client(), self._config.database):
+            raise Misconfigured("Tables are missing.", "Run `headwater migrate`.")
+
+    def close(self) -> None:
+        """Give the connection back."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+
+def create_app(config: ApiConfig, client_factory: Callable[[], Client]) -> FastAPI:
+    """The app. ``client_factory`` connects to ClickHouse when that is first needed; it may raise ``Transient``."""
+    backend = _Backend(config, client_factory)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        backend.close()
+
+    keys = ReadKeys(config.read_keys)
+    metrics = ApiMetrics()
+    app = FastAPI(
+        title="Headwater query API",
+        version="1",
+        description="Which marketing brought this revenue? See docs/query.md.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    install_problems(app)
+    _observe(app, metrics)
+    _add_questions(app, backend, keys)
+    _add_operations(app, backend, metrics)
+    _add_page(app)
+    return app
+
+
+def _observe(app: FastAPI, metrics: ApiMetrics) -> None:
+    @app.middleware("http")
+    async def _count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        started = time.perf_counter()
+        response = await call_next(request)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        route = getattr(request.scope.get("route"), "path", "unknown")
+        metrics.observe(route, response.status_code, time.perf_counter() - started)
+        return response
+
+
+def _add_questions(app: FastAPI, backend: _Backend, keys: ReadKeys) -> None:
+    # Only for /openapi.json: ReadKeys decides.
+    secured: dict[str, Any] = {
+        "dependencies": [Depends(HTTPBearer(scheme_name="read_key", auto_error=False))]
+    }
+    question = {"content": {_JSON: {"schema": QueryRequest.model_json_schema()}}, "required": True}
+
+    @app.post(
+        "/v1/query", summary="Metrics by dimensions", openapi_extra={**secured, "requestBody": question}
+    )
+    async def query(request: Request) -> Response:
+        keys.check(request.headers.get("authorization"))
+        asked = parse_query(await _read_body(request))
+        answer = await run_in_threadpool(lambda: backend.service().query(asked))
+        return Response(encode(answer), media_type=_JSON)
+
+    async def explained(request: Request, reference: str) -> Response:
+        keys.check(request.headers.get("authorization"))
+        if not reference or len(reference) > MAX_REFERENCE:
+            raise Rejected(
+                "invalid_request", f"Send an id of 1 to {MAX_REFERENCE} characters.", "conversion_id"
+            )
+        answer = await run_in_threadpool(lambda: backend.service().explain(reference))
+        return Response(encode(answer), media_type=_JSON)
+
+    @app.get("/v1/conversions", summary="Explain a conversion by its order id", **secured)
+    async def explain_order(request: Request, order_id: str) -> Response:
+        return await explained(request, order_id)
+
+    # Order ids may hold slashes, hence "path".
+    @app.get("/v1/conversions/{conversion_id:path}", summary="Explain a conversion", **secured)
+    async def explain_conversion(request: Request, conversion_id: str) -> Response:
+        return await explained(request, conversion_id)
+
+
+async def _read_body(request: Request) -> bytes:
+    kind = request.headers.get("content-type", _JSON).split(";")[0].strip().lower()
+    if kind != _JSON:
+        raise Rejected("unsupported_media_type", f"Send Content-Type: {_JSON}.", "Content-Type")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise Rejected("too_large", f"A question has at most {MAX_BODY} bytes.")
+    return bytes(body)
+
+
+def _add_operations(app: FastAPI, backend: _Backend, metrics: ApiMetrics) -> None:
+    @app.get("/healthz", summary="The process lives")
+    async def healthz() -> Response:
+        return Response(b'{"status":"ok"}', media_type=_JSON)
+
+    @app.get("/readyz", summary="Questions can be answered")
+    async def readyz() -> Response:
+        try:
+            await run_in_threadpool(backend.check_ready)
+        except Error as error:
+            raise explain_error(error) from error
+        return Response(b'{"status":"ready"}', media_type=_JSON)
+
+    @app.get("/metrics", summary="Prometheus text")
+    async def scrape() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _add_page(app: FastAPI) -> None:
+    folder = resources.files("api") / "pages"
+    for path, (name, kind) in _PAGES.items():
+        app.add_api_route(path, _page((folder / name).read_bytes(), kind), include_in_schema=False)
+
+
+def _page(content: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
+    async def page() -> Response:
+        return Response(content, media_type=f"{kind}; charset=utf-8", headers=_PAGE_HEADERS)
+
+    return page

@@ -1,0 +1,32 @@
+"""Read keys: kept as hashes, compared in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from attribution.errors import Rejected
+
+_MAX_HEADER = 1000
+
+
+class ReadKeys:
+    """The keys that may read."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = tuple(_digest(key) for key in keys)
+
+    def check(self, authorization: str | None) -> None:
+        """Pass if the ``Authorization`` header holds one of the keys. Raises ``Rejected('unauthorized')``."""
+        scheme, _, key = (authorization or "")[:_MAX_HEADER].partition(" ")
+        given = _digest(key.strip())
+        # No early exit: how long this takes does not tell which key comes close.
+        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
+        if scheme.lower() != "bearer" or not any(matches):
+            raise Rejected("unauthorized", "Send a read key: Authorization: Bearer <key>.", "Authorization")
+
+
+def _digest(key: str) -> bytes:
+    # Keys are long and random, so a fast hash is enough; lone surrogates must not raise.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

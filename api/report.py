@@ -1,0 +1,120 @@
+"""Answers as text for people and programs: tables, JSON, CSV. Pure formatting."""
+
+from __future__ import annotations
+
+import csv
+import io
+from decimal import Decimal
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from api.answers import Cell, QueryAnswer, encode
+from api.catalog import DIMENSIONS
+from api.explain import Explanation, Share
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Cells that begin so run as formulas in spreadsheets, full-width forms included (OWASP ASVS 5.0, 1.2.10)."""
+
+
+def to_json(answer: QueryAnswer | Explanation) -> str:
+    """The same JSON as the query API answers."""
+    return encode(answer).decode()
+
+
+def to_csv(answer: QueryAnswer) -> str:
+    """RFC 4180 with a header line. Text that a spreadsheet would take for a formula begins with an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(answer.columns)
+    texts = [name in DIMENSIONS for name in answer.columns]
+    for row in answer.rows:
+        writer.writerow(
+            _guarded(str(cell)) if is_text else _plain(cell) for cell, is_text in zip(row, texts, strict=True)
+        )
+    return out.getvalue()
+
+
+def to_table(answer: QueryAnswer) -> RenderableType:
+    """A table and one line of coverage for the terminal."""
+    table = Table(header_style="bold")
+    for name in answer.columns:
+        table.add_column(name, justify="left" if name in DIMENSIONS else "right")
+    for row in answer.rows:
+        # Text, not str: square brackets in a campaign's name are no markup.
+        table.add_row(*(Text(_printable(_plain(cell))) for cell in row))
+    return Group(table, Text(coverage_line(answer)))
+
+
+def coverage_line(answer: QueryAnswer) -> str:
+    """What became of all revenue, in one sentence."""
+    meta, coverage = answer.meta, answer.meta.coverage
+    others = ", ".join(f"{other.revenue} {other.currency}" for other in coverage.other_currencies)
+    return (
+        f"{meta.model}, by {meta.basis}: {coverage.revenue} {meta.currency} in {_plain(coverage.conversions)} conversions;"
+        f" {coverage.attributed_revenue} attributed, {coverage.unattributed_revenue} without a touchpoint"
+        + (f"; not added up: {others}" if others else "")
+    )
+
+
+def explanation_to_text(explanation: Explanation) -> RenderableType:
+    """An explanation for the terminal: the conversion, its touchpoints, the corrections."""
+    facts = explanation.conversion
+    models = list(explanation.balanced)
+    head = Text(
+        _printable(
+            f"{facts.type} {facts.conversion_id} ({facts.status})\n"
+            f"{facts.value} {facts.currency} at {facts.converted_at}"
+            + (f", order {facts.order_id}" if facts.order_id else "")
+            + (f", lookback {facts.lookback_days:g} days" if facts.lookback_days is not None else "")
+        )
+    )
+    table = Table(header_style="bold")
+    for name in ("touched at", "channel", "source / medium", "campaign", "landing page", "counts"):
+        table.add_column(name)
+    for model in models:
+        table.add_column(model, justify="right")
+    for touch in explanation.touchpoints:
+        cells = (
+            touch.touched_at,
+            touch.channel,
+            f"{touch.source} / {touch.medium}",
+            touch.campaign,
+            touch.landing_page,
+            touch.decision if touch.decision == "in" else f"out: {touch.reason.replace('_', ' ')}",
+            *(_share(touch.credits.get(model)) for model in models),
+        )
+        table.add_row(*(Text(_printable(cell)) for cell in cells))
+    if explanation.unattributed:
+        shares = (_share(explanation.unattributed.get(model)) for model in models)
+        table.add_row(*map(Text, ("", "(unattributed)", "", "", "", "", *shares)))
+    books = [model for model, is_balanced in explanation.balanced.items() if not is_balanced]
+    verdict = f"NOT BALANCED: {', '.join(books)}" if books else "Credit equals the value under every model."
+    history = Table(
+        "recorded at", "cause", "entries", "policy", header_style="bold", title="Ledger", title_justify="left"
+    )
+    for correction in explanation.corrections:
+        history.add_row(
+            correction.recorded_at, correction.cause, str(len(correction.entries)), correction.policy_version
+        )
+    return Group(head, table, Text(verdict), history)
+
+
+def _share(share: Share | None) -> str:
+    return "" if share is None else f"{share.weight:f} = {share.amount}"
+
+
+def _plain(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    return f"{cell:f}" if isinstance(cell, Decimal) else str(cell)
+
+
+def _guarded(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _printable(text: str) -> str:
+    """Control characters would steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
