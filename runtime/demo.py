@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from attribution.errors import Transient
-from runtime.intake import Intake, open_intake
+from runtime.collector_client import Intake, open_intake
 from runtime.simulator import display
 from runtime.simulator.observer import Amounts, Observer, Snapshot, open_observer
 from runtime.simulator.report import Check, build_checks, build_lines

@@ -31,6 +31,8 @@ _LATEST_MS = 4_102_444_800_000
 """2100-01-01T00:00:00Z, as at the collector, which also judges the nearer future."""
 _MAX_CSV_RECORD_LINES = 50
 _PARQUET_ROWS = 1_000
+_MAX_DIGITS = 40
+"""Numbers longer than this are left in scientific notation, which the collector refuses as money."""
 
 
 def read_hits(lines: LineReader) -> Iterator[Outcome]:
@@ -155,6 +157,11 @@ def _read_jsonl(lines: LineReader) -> Iterator[Outcome]:
         if not isinstance(row, dict):
             yield Refused(number, text, "malformed_line", "Every line must be one JSON object.")
             continue
+        if "\\ud" in text.lower() and _has_lone_surrogate(row):
+            yield Refused(
+                number, text, "not_utf8", "Half of a surrogate pair is no character: repair the escape."
+            )
+            continue
         yield _hit(number, text, row, ids)
 
 
@@ -185,9 +192,8 @@ def _hit(number: int, raw: str, row: dict[str, Any], ids: LineIds) -> Outcome:
         if not _is_field(name):
             remedy = f"Unknown field: name it props.{name} to keep it."
             return Refused(number, raw, "unknown_field", remedy, name)
-        value = _plain(value)
         if name.startswith("props."):
-            props[name.removeprefix("props.")] = value
+            props[name.removeprefix("props.")] = _plain_json(value)
         elif name == "props":
             if isinstance(value, str):
                 try:
@@ -196,11 +202,11 @@ def _hit(number: int, raw: str, row: dict[str, Any], ids: LineIds) -> Outcome:
                     value = None
             if not isinstance(value, dict):
                 return Refused(number, raw, "bad_props", "props must be a JSON object.", "props")
-            props.update(value)
+            props.update(_plain_json(value))
         elif isinstance(value, bool | dict | list):
             return Refused(number, raw, "wrong_type", f"{name} must be text or a number.", name)
         elif value is not None:
-            fields[name] = value if name in ("occurred_at", "sent_at") else str(value)
+            fields[name] = value if name == "occurred_at" else _plain_text(value)
     if not fields.get("visitor_id"):
         remedy = "visitor_id is missing: a hit without a visitor has no path. Use any stable id per browser."
         return Refused(number, raw, "missing_field", remedy, "visitor_id")
@@ -230,6 +236,8 @@ def parse_instant(value: Any) -> int | None:
                 return None
             aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
             value = round(aware.timestamp() * 1000)
+    if isinstance(value, datetime):
+        return parse_instant(value.isoformat())
     if isinstance(value, Decimal | float):
         value = int(value) if math.isfinite(value) else None
     if not isinstance(value, int) or not EARLIEST_MS <= value < _LATEST_MS:
@@ -241,17 +249,31 @@ def _is_field(name: str) -> bool:
     return name in FIELDS or (name.startswith("props.") and len(name) > len("props."))
 
 
-def _plain(value: Any) -> Any:
-    """Values that JSON can carry: money stays decimal text, instants become ISO 8601."""
+def _plain_text(value: Any) -> str:
+    """A field as text: money keeps its digits, instants become ISO 8601."""
     if isinstance(value, Decimal):
-        return format(value, "f") if value.is_finite() and abs(value.adjusted()) < 40 else str(value)
-    if isinstance(value, datetime | date):
-        return value.isoformat()
+        return format(value, "f") if value.is_finite() and abs(value.adjusted()) < _MAX_DIGITS else str(value)
+    return value.isoformat() if isinstance(value, datetime | date) else str(value)
+
+
+def _plain_json(value: Any) -> Any:
+    """A property as JSON can carry it."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {str(key): _plain_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
+        return [_plain_json(item) for item in value]
+    if isinstance(value, Decimal | float):
+        number = float(value)
+        return number if math.isfinite(number) else str(value)
+    return value if isinstance(value, str | int | None) else _plain_text(value)
+
+
+def _has_lone_surrogate(row: dict[str, Any]) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _text(raw: bytes) -> str | None:

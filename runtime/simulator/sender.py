@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from attribution.errors import HeadwaterError
-from runtime.intake import Intake, carry_all
+from runtime.collector_client import Intake, carry_all
 from runtime.simulator.world import SimulatedHit
 
 BATCH = 60

@@ -330,12 +330,16 @@ def test_sent_at_of_an_import_is_left_out(tmp_path: Path) -> None:
 
 def test_jsonl_row_becomes_a_hit(tmp_path: Path) -> None:
     """Numbers of money keep their digits; own event ids are kept; empty lines are nothing."""
-    row = '{"visitor_id": "v", "occurred_at": 1790000000000, "value": 10.10, "event_id": "mine", "props": {"a": [1]}}'
+    row = (
+        '{"visitor_id": "v", "occurred_at": 1790000000000, "value": 10.10, "event_id": "mine",'
+        ' "props": {"a": [1, 1.50, null, true, "\\ud83d\\ude00"], "b": 1e999}}'
+    )
     (outcome,) = read_hits(_file(tmp_path, "hits.jsonl", f"\n{row}\n\n"))
     fields = _fields(outcome)
     assert fields["value"] == "10.10"
     assert fields["event_id"] == "mine"
-    assert fields["props"] == {"a": [1]}
+    assert fields["props"] == {"a": [1, 1.5, None, True, "😀"], "b": "1E+999"}
+    json.dumps(fields)
 
 
 @pytest.mark.parametrize(
@@ -349,6 +353,7 @@ def test_jsonl_row_becomes_a_hit(tmp_path: Path) -> None:
         ('{"visitor_id": "v", "occurred_at": NaN}', "bad_time", "occurred_at"),
         ('{"visitor_id": "v", "occurred_at": 1e999}', "bad_time", "occurred_at"),
         ('{"visitor_id": {"a": 1}, "occurred_at": 1790000000000}', "wrong_type", "visitor_id"),
+        ('{"visitor_id": "\\ud800", "occurred_at": 1790000000000}', "not_utf8", ""),
         ('{"visitor_id": "v", "occurred_at": 1790000000000, "props": 3}', "bad_props", "props"),
         ('{"visitor_id": "v", "occurred_at": 1790000000000, "colour": "red"}', "unknown_field", "colour"),
     ],

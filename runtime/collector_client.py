@@ -6,9 +6,11 @@ What was sent but not acknowledged is sent again, so a hit may arrive twice; the
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -21,6 +23,8 @@ MAX_BATCH_BYTES = 700_000
 REQUEST_TIMEOUT_S = 15.0
 PATIENCE_S = 90.0
 """How long one request is repeated before giving up."""
+PIXELS_PER_SECOND = 1_200
+PIXEL_BURST_S = 0.1
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 
 
@@ -40,6 +44,7 @@ class Intake:
         self._session = session
         self._url = url.rstrip("/")
         self._site_key = site_key
+        self._next_pixel_at = 0.0
         self.retries = 0
         """Requests that had to be repeated: each hit in them may have arrived twice."""
         self.repeated_hits = 0
@@ -47,6 +52,7 @@ class Intake:
 
     async def pixel(self, fields: Mapping[str, str], user_agent: str) -> None:
         """``GET /p.gif``; returns when the hit is acknowledged. Raises ``Transient`` after ``PATIENCE_S``."""
+        await self._pace()
         params = {"site": self._site_key, **fields}
         headers = {"User-Agent": user_agent}
         await self._send("GET", "/p.gif", 1, params=params, headers=headers)
@@ -57,15 +63,23 @@ class Intake:
         Raises ``Transient`` after ``PATIENCE_S``, ``Misconfigured`` when the whole batch is refused.
         """
         body = {"batch": [_batch_item(hit, self._site_key) for hit in hits]}
-        answer = await self._send("POST", "/v1/batch", len(hits), json=body)
-        refusals: list[Refusal | None] = [None] * len(hits)
-        for error in answer.get("errors", ()):
-            refusals[int(error["index"])] = Refusal(
-                str(error.get("code", "")), str(error.get("message", "")), str(error.get("field", "") or "")
+        results = await self._send("POST", "/v1/batch", len(hits), json=body)
+        if len(results) != len(hits):
+            raise Misconfigured(
+                f"The collector answered {len(results)} of {len(hits)} hits of a batch.",
+                "Use client and collector of one version.",
             )
-        return refusals
+        return [_refusal_of(result) for result in results]
 
-    async def _send(self, method: str, path: str, hits: int, **options: Any) -> dict[str, Any]:
+    async def _pace(self) -> None:
+        """Keep under the collector's rate limit: over it the pixel answers its GIF and keeps nothing."""
+        now = asyncio.get_running_loop().time()
+        self._next_pixel_at = max(self._next_pixel_at, now - PIXEL_BURST_S) + 1 / PIXELS_PER_SECOND
+        if (wait := self._next_pixel_at - now) > 0:
+            await asyncio.sleep(wait)
+
+    async def _send(self, method: str, path: str, hits: int, **options: Any) -> list[dict[str, Any]]:
+        """The results of a batch, or nothing for a pixel."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_S
         pause = _FIRST_PAUSE_S
@@ -74,13 +88,10 @@ class Intake:
                 async with self._session.request(method, self._url + path, **options) as response:
                     body = await response.read()
                     problem = f"HTTP {response.status}"
-                    if response.status < 400:
-                        return await response.json() if method == "POST" else {}
-                    if response.status not in (429, 408) and response.status < 500:
-                        raise Misconfigured(
-                            f"The collector refuses {path}: {problem} {body[:300].decode(errors='replace')}.",
-                            "Check the site key and that collector and client are of one version.",
-                        )
+                    if response.status not in (408, 429) and response.status < 500:
+                        if method == "GET" and response.status == 200:
+                            return []
+                        return _results_of(response.status, body)
                     pause = max(pause, _retry_after(response))
             except (aiohttp.ClientError, TimeoutError) as error:
                 problem = f"{type(error).__name__}: {error}"
@@ -111,8 +122,35 @@ async def open_intake(url: str, site_key: str, *, connections: int = 32) -> Asyn
     # The collector's visitor cookie must not travel from one simulated browser to the next.
     jar = aiohttp.DummyCookieJar()
     connector = aiohttp.TCPConnector(limit=connections)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, cookie_jar=jar, json_serialize=_to_json
+    ) as session:
         yield Intake(session, url, site_key)
+
+
+_to_json = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
+
+
+def _results_of(status: int, body: bytes) -> list[dict[str, Any]]:
+    """One entry per hit of a batch. Raises ``Misconfigured`` when the batch as a whole was refused."""
+    text = body.decode(errors="replace")
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    # All hits refused: the status is theirs, and the results say which is which.
+    if isinstance(answer, dict) and isinstance(results := answer.get("results"), list) and status != 401:
+        return results
+    raise Misconfigured(
+        f"The collector refuses hits: HTTP {status} {text[:300]}.",
+        "Check the site key, and that collector and client are of one version.",
+    )
+
+
+def _refusal_of(result: Mapping[str, Any]) -> Refusal | None:
+    if result.get("status") == 200:
+        return None
+    return Refusal(str(result.get("code", "")), str(result.get("message", "")), str(result.get("field", "")))
 
 
 def _batch_item(hit: Mapping[str, Any], site_key: str) -> dict[str, Any]:

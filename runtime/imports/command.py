@@ -1,0 +1,40 @@
+"""``headwater import``: which installation the lines go to, and the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from attribution.errors import Misconfigured
+from runtime.imports.run import import_files
+from runtime.installation import running
+from runtime.settings import Settings
+from runtime.wiring import words_of
+
+
+def import_command(settings: Settings, kind: str, files: Sequence[Path], base_url: str | None = None) -> int:
+    """Load ``files`` into the running ``up`` of the data folder, else into the installation of the settings.
+
+    Returns 0 if every line ended in exactly one place, else 1. Raises ``Misconfigured`` and ``Transient``.
+    """
+    target = running(settings.data_dir) or _installation(settings)
+    target = {"database": settings.database, **target}
+    result = asyncio.run(
+        import_files(kind, files, target, data_dir=settings.data_dir, console=Console(), base_url=base_url)
+    )
+    return 0 if result.balances else 1
+
+
+def _installation(settings: Settings) -> dict[str, Any]:
+    sites = words_of(settings.sites)
+    if not sites:
+        raise Misconfigured("No website to import for.", "Start `headwater up`, or set HEADWATER_SITES.")
+    return {
+        "collector": f"http://{settings.collector_host}:{settings.collector_port}",
+        "site_key": sites[0],
+        "clickhouse": settings.clickhouse,
+    }
