@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from attribution.errors import Misconfigured
+from runtime.collector_client import MAX_BATCH, MAX_BATCH_BYTES, Intake, carry_all, open_intake
 from runtime.imports.access_log import guess_base_url, read_access_log
 from runtime.imports.lines import Dropped, LineReader, Outcome, Parsed, Refused
 from runtime.imports.readers import read_hits
-from runtime.collector_client import MAX_BATCH, MAX_BATCH_BYTES, Intake, carry_all, open_intake
 
 SETTLE_S = 120.0
 """How long to wait until the workers have judged what the collector has taken."""
