@@ -27,7 +27,8 @@ app = typer.Typer(
 )
 
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of the installation (default: HEADWATER_DATA_DIR, .headwater).")
+    Path | None,
+    typer.Option("--data-dir", help="Folder of the installation (default: HEADWATER_DATA_DIR, .headwater)."),
 ]
 
 
@@ -126,11 +127,15 @@ def import_(
 
 @app.command()
 def report(
-    by: Annotated[str, typer.Option("--by", help="Dimensions, comma separated: channel, source, day, ...")] = "channel",
+    by: Annotated[
+        str, typer.Option("--by", help="Dimensions, comma separated: channel, source, day, ...")
+    ] = "channel",
     model: Annotated[str, typer.Option(help="Attribution model.")] = "linear",
     since: Annotated[str | None, typer.Option("--from", help="First day, YYYY-MM-DD, UTC.")] = None,
     until: Annotated[str | None, typer.Option("--to", help="Last day, YYYY-MM-DD, UTC.")] = None,
-    basis: Annotated[Basis, typer.Option(help="Date credits by the conversion or by the touch.")] = Basis.conversion,
+    basis: Annotated[
+        Basis, typer.Option(help="Date credits by the conversion or by the touch.")
+    ] = Basis.conversion,
     currency: Annotated[str | None, typer.Option(help="ISO 4217; only this currency is summed.")] = None,
     format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
     data_dir: DataDir = None,
@@ -208,7 +213,9 @@ def _up_options(data_dir: Path | None, collector_port: int | None, api_port: int
 def _configure_logs() -> None:
     """One JSON line per happening on standard error; a terminal gets colours."""
     renderer: Any = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(sort_keys=True)
+        structlog.dev.ConsoleRenderer()
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer(sort_keys=True)
     )
     structlog.configure(
         processors=[

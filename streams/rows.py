@@ -9,7 +9,7 @@ from typing import Any
 
 from attribution.enrich import Enriched
 
-from attribution.acquisition import DIRECT
+from attribution.acquisition import DIRECT, Acquisition
 from attribution.conversions import ConversionFact
 from attribution.hit import Hit
 from attribution.ledger import Entry
@@ -17,12 +17,15 @@ from attribution.money import format_amount
 from attribution.touchpoints import Session, Touchpoint
 
 Row = tuple[Any, ...]
+UNASSIGNED = Acquisition("Unassigned", "(not set)", "(not set)")
+"""A hit outside sessions that says nothing of where it came from, such as a purchase sent by a shop's server:
+it did not come directly, it did not come at all."""
 PPB_DIGITS = 9
 
 
 def hit_row(hit: Hit, enriched: Enriched, broker: str, partition: int, offset: int) -> Row:
     """A row of ``hits``."""
-    way = enriched.acquisition or DIRECT
+    way = enriched.acquisition or (DIRECT if enriched.in_session else UNASSIGNED)
     agent = enriched.agent
     return (
         hit.site,

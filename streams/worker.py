@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import structlog
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
-from prometheus_client import start_http_server
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -26,6 +25,7 @@ from streams import metrics
 from streams.app import FencedApp, check_hooks, create_app
 from streams.credit import CreditStage
 from streams.fence import FenceStore
+from streams.health import serve_health
 from streams.kafka_admin import cluster_id
 from streams.pump import Pump, Stage
 from streams.records import Record
@@ -71,6 +71,8 @@ class Worker:
         self._broker = ""
         self._pumps: dict[TP, Pump] = {}
         self._ending: asyncio.Future[int] | None = None
+        self._is_ready = False
+        """Assigned (maybe nothing: a stand-by) and every fence read."""
         self.app: FencedApp = create_app(
             config.kafka, config.group, (HITS, CONVERSIONS), self._seek_to_fence, self._deliver
         )
@@ -90,8 +92,9 @@ class Worker:
             max_request_size=8 << 20,
         )
         await self._producer.start()
+        health = None
         if self._config.metrics_port:
-            start_http_server(self._config.metrics_port, "127.0.0.1")
+            health = await serve_health("127.0.0.1", self._config.metrics_port, lambda: self._is_ready)
         watch = asyncio.create_task(self._watch())
         await self.app.start()
         log.info("worker_started", broker=self._broker, policy=self._config.policy.version)
@@ -101,6 +104,8 @@ class Worker:
             log.error("worker_dies", exit_code=code)
             os._exit(code)  # no clean-up may move an offset or wait for a stuck part
         await asyncio.wait_for(self.app.stop(), timeout=20)
+        if health is not None:
+            await health.cleanup()
         await self._producer.stop()
         await self._redis.aclose()
         return 0
@@ -128,6 +133,7 @@ class Worker:
                 self._pumps[tp] = await self._take_over(tp)
             positions[tp] = self._pumps[tp].next_offset
         metrics.PARTITIONS.set(len(self._pumps))
+        self._is_ready = True
         return positions
 
     async def _take_over(self, tp: TP) -> Pump:
@@ -192,6 +198,7 @@ class Worker:
         await self._close_pumps()
 
     async def _close_pumps(self) -> None:
+        self._is_ready = False
         pumps, self._pumps = list(self._pumps.values()), {}
         await asyncio.gather(*(pump.close(FLUSH_SECONDS) for pump in pumps))
         metrics.PARTITIONS.set(0)

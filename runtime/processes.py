@@ -1,0 +1,174 @@
+"""What each command runs: settings in, a running part out."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attribution.errors import Misconfigured
+from runtime.settings import Settings
+from runtime.wiring import policy_of, words_of
+
+if TYPE_CHECKING:
+    from api.config import ApiConfig
+    from runtime.up import Up, UpOptions
+
+
+def up_options(data_dir: Path | None, collector_port: int | None, api_port: int | None, workers: int) -> UpOptions:
+    """The options of ``up`` from the command line and the environment."""
+    from runtime.up import UpOptions
+
+    settings = Settings()
+    explicit = settings.model_fields_set
+    return UpOptions(
+        data_dir=data_dir or settings.data_dir,
+        collector_port=collector_port if collector_port is not None or "collector_port" not in explicit
+        else settings.collector_port,
+        api_port=api_port if api_port is not None or "api_port" not in explicit else settings.api_port,
+        workers=workers,
+    )
+
+
+def run_collector(settings: Settings) -> None:
+    """One collector until it is told to stop."""
+    from collector.config import CollectorConfig
+    from collector.server import run
+
+    sites = words_of(settings.sites)
+    if not sites:
+        raise Misconfigured("No website may send anything.", "Set HEADWATER_SITES to at least one write key.")
+    run(
+        CollectorConfig(
+            sites=frozenset(sites),
+            spool_dir=settings.data_dir / "spool",
+            kafka=settings.kafka,
+            kafka_idempotent=settings.kafka_idempotent,
+            partitions=settings.partitions,
+            redis=settings.redis,
+            host=settings.collector_host,
+            port=settings.collector_port,
+            spool_max_bytes=settings.spool_max_bytes,
+            rate_per_second=settings.rate_per_second,
+            trusted_proxies=words_of(settings.trusted_proxies),
+            cookie_secure=settings.cookie_secure,
+            default_currency=settings.currency,
+        )
+    )
+
+
+def run_worker(settings: Settings) -> int:
+    """One worker until it is told to stop, or dies rather than guesses; its exit code."""
+    from sinks.windows import check_windows
+    from sinks.client import connect
+    from sinks.writer import RowWriter
+    from streams.worker import Worker, WorkerConfig
+
+    client = connect(settings.clickhouse, settings.database)
+    check_windows(client, settings.database)
+
+    async def work() -> int:
+        worker = Worker(
+            WorkerConfig(
+                kafka=settings.kafka,
+                kafka_idempotent=settings.kafka_idempotent,
+                redis=settings.redis,
+                partitions=settings.partitions,
+                policy=policy_of(settings),
+                default_currency=settings.currency,
+                batch_max_hits=settings.batch_max_hits,
+                batch_wait_ms=settings.batch_wait_ms,
+                metrics_port=settings.worker_metrics_port,
+                writer_factory=lambda: RowWriter(client, settings.database),
+            )
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        return await worker.run()
+
+    return asyncio.run(work())
+
+
+def run_api(settings: Settings) -> None:
+    """One query API until it is told to stop."""
+    from api.server import run
+
+    run(api_config(settings))
+
+
+def api_config(settings: Settings) -> ApiConfig:
+    """The query service's configuration. Raises ``Misconfigured``."""
+    from api.config import ApiConfig
+
+    return ApiConfig(
+        clickhouse=settings.clickhouse,
+        database=settings.database,
+        read_keys=words_of(settings.read_keys.get_secret_value()),
+        currency=settings.currency,
+        policy=policy_of(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+    )
+
+
+def run_migrate(settings: Settings) -> list[str]:
+    """Create or upgrade topics and tables; one line per thing done."""
+    from sinks.windows import check_windows
+    from sinks.client import connect
+    from sinks.migrate import migrate
+    from streams.kafka_admin import ensure_topics
+    from streams.topics import ALL
+
+    asyncio.run(ensure_topics(settings.kafka, settings.partitions, settings.kafka_replication))
+    client = connect(settings.clickhouse, settings.database)
+    applied = migrate(client, settings.database)
+    check_windows(client, settings.database)
+    lines = [f"topic {name}: {settings.partitions} partitions" for name in ALL]
+    return [*lines, *(f"migration {name}: applied" for name in applied), f"database {settings.database}: up to date"]
+
+
+def run_import(settings: Settings, kind: str, files: list[Path]) -> int:
+    """Load files through the collector; the exit code."""
+    from runtime.imports.command import import_command
+
+    return import_command(settings, kind, files)
+
+
+def run_replay(settings: Settings, *, reason: str, dry_run: bool) -> Counter[str]:
+    """Dead letters back in; counts by reason."""
+    from sinks.client import connect
+    from sinks.writer import RowWriter
+    from streams.replay import replay
+
+    client = connect(settings.clickhouse, settings.database)
+    return asyncio.run(
+        replay(
+            client,
+            RowWriter(client, settings.database),
+            settings.kafka,
+            idempotent=settings.kafka_idempotent,
+            partitions=settings.partitions,
+            database=settings.database,
+            reason=reason,
+            dry_run=dry_run,
+        )
+    )
+
+
+def run_demo_command(data_dir: Path | None, *, leave: bool, people: int, seed: int) -> int:
+    """``up`` with simulated traffic; the exit code."""
+    from rich.console import Console
+
+    from runtime.demo import run_demo
+    from runtime.up import run_up
+
+    console = Console()
+
+    async def on_ready(up: Up) -> int | None:
+        run: dict[str, Any] = up.run
+        return await run_demo(run, exit_after=leave, seed=seed, people=people, console=console)
+
+    return asyncio.run(run_up(up_options(data_dir, None, None, 1), on_ready))
