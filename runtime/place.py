@@ -1,12 +1,10 @@
-"""One data folder: who holds it, what it remembers between starts (ports, keys), what it says while it runs.
-"""
+"""One data folder: who holds it, what it remembers between starts (ports, keys), what it says while it runs."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +57,14 @@ class Place:
             self._save()
         return str(secrets_of_place[name])
 
+    def settle(self, name: str, value: int) -> int:
+        """The value of ``name`` that this place began with; ``value`` if it begins now."""
+        settled: dict[str, int] = self._state.setdefault("settled", {})
+        if name not in settled:
+            settled[name] = value
+            self._save()
+        return settled[name]
+
     def port(self, name: str, preferred: int | None = None) -> int:
         """A port of loopback for ``name``: the kept one, else ``preferred``, else any; the first that is
         free.
@@ -85,11 +91,6 @@ class Place:
 
     def _save(self) -> None:
         _write(self.data_dir / _STATE_FILE, self._state)
-
-
-def new_key(prefix: str) -> str:
-    """A key with 256 random bits (site keys are public: 96 bits)."""
-    return prefix + secrets.token_urlsafe(12 if prefix.startswith("site") else 32)
 
 
 def _hold(data_dir: Path) -> IO[str]:

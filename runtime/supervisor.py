@@ -19,7 +19,7 @@ from pathlib import Path
 
 import structlog
 
-from attribution.errors import HeadwaterError
+from attribution.errors import HeadwaterError, Transient
 
 log = structlog.get_logger("supervisor")
 
@@ -34,8 +34,7 @@ _CALM_AFTER_S = 20.0
 
 
 class ProcessFailed(HeadwaterError):
-    """A child did not become ready. ``exit_code`` is None if it was still running; ``output`` ends its log.
-    """
+    """A child did not become ready. ``exit_code`` is None if it was still running; ``output`` ends its log."""
 
     def __init__(self, name: str, exit_code: int | None, output: str, detail: str) -> None:
         super().__init__(f"{name} {detail}" + (f":\n{output}" if output else "."))
@@ -51,7 +50,7 @@ class Process:
     name: str
     command: Callable[[], Sequence[str]]
     ready: Callable[[], Awaitable[bool]]
-    """Asked every few milliseconds until True. A ``HeadwaterError`` fails this start."""
+    """Asked every few milliseconds until True. Any ``HeadwaterError`` but ``Transient`` fails this start."""
     env: Mapping[str, str] = field(default_factory=dict)
     """In addition to the environment of the supervisor."""
     ready_within_s: float = 30.0
@@ -96,9 +95,12 @@ class Supervisor:
         """
         if self._janitor is None:
             self._janitor = asyncio.create_task(self._bound_logs())
-        async with asyncio.TaskGroup() as group:
-            for process in processes:
-                group.create_task(self._start_first(process))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for process in processes:
+                    group.create_task(self._start_first(process))
+        except* HeadwaterError as failures:
+            raise failures.exceptions[0] from None
 
     async def run(self, process: Process) -> None:
         """Run a child that ends by itself (``ready`` is not asked). Raises ``ProcessFailed`` unless it ends
@@ -142,8 +144,9 @@ class Supervisor:
                     if running.returncode is not None:
                         code = running.returncode
                         raise self._failure(process, code, f"stopped while starting (exit code {code})")
-                    if await process.ready():
-                        return
+                    with suppress(Transient):
+                        if await process.ready():
+                            return
                     await asyncio.sleep(_POLL_S)
         except TimeoutError as error:
             detail = f"was not ready within {process.ready_within_s:g} s"

@@ -29,7 +29,8 @@ class ServerThread:
     """Embedded servers on an event loop of their own, for tests that have none or end theirs."""
 
     def __init__(self, data_dir: Path, *names: str, partitions: int = 4) -> None:
-        self.servers = EmbeddedServers(Place(data_dir), names=names, partitions=partitions)
+        self._place = Place(data_dir)
+        self.servers = EmbeddedServers(self._place, names=names, partitions=partitions)
         self._loop = asyncio.new_event_loop()
         # The children die with the thread that started them, so it lives as long as they shall.
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -44,6 +45,7 @@ class ServerThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+        self._place.release()
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +93,7 @@ def fresh_database(engine: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     yield name
     client = clickhouse_connect.get_client(dsn=engine)
-    client.command(f"DROP DATABASE IF EXISTS {name} SYNC")
+    client.command(f"DROP DATABASE IF EXISTS {name}")
     client.close()
 
 

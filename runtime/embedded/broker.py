@@ -1,9 +1,10 @@
 """The embedded broker: Tansu, Kafka protocol on loopback, its log in memory.
 
 Topics and offsets vanish when it stops. Each start therefore has a new cluster id, which says so to everybody
-who keeps offsets (``streams.topics.VOLATILE_CLUSTER_PREFIX``), and creates the topics again before it is ready.
-Tansu also creates any topic that a client asks about, with its own number of partitions: a client that is faster
-than us makes the start fail with ``Misconfigured``, and the supervisor starts the broker afresh.
+who keeps offsets (``streams.topics.VOLATILE_CLUSTER_PREFIX``), and creates the topics again before it is
+ready. Tansu also creates any topic that a client asks about, with its own number of partitions: a client
+that is faster than us makes the start fail with ``Misconfigured``, and the supervisor starts the broker
+afresh.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def broker_command(binary: Path, port: int) -> list[str]:
 
 
 async def broker_is_ready(port: int, partitions: int) -> bool:
-    """True once the broker answers and has every topic. Raises ``Misconfigured`` on a wrong partition count."""
+    """True once the broker answers and has every topic. Raises ``Misconfigured`` on a wrong partition count.
+    """
     if not await is_port_open(port):
         return False
     await kafka_admin.ensure_topics(f"127.0.0.1:{port}", partitions)

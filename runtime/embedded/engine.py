@@ -1,8 +1,9 @@
 """The ClickHouse engine inside this process (chDB): opens one folder, runs statements, from any thread.
 
-Every statement gets a connection of its own, which takes a quarter of a millisecond. Connections of one process
-share the folder and run at the same time (a slow SELECT does not hold up an INSERT), and what a statement sets
-(``SET``, ``USE``, temporary tables, read-only mode) ends with it, as on a server without sessions.
+Every statement gets a connection of its own, which takes a quarter of a millisecond. Connections of one
+process share the folder and run at the same time (a slow SELECT does not hold up an INSERT), and what a
+statement sets (``SET``, ``USE``, temporary tables, read-only mode) ends with it, as on a server without
+sessions.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.machinery
 import importlib.util
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Mapping
@@ -24,12 +26,15 @@ from runtime.embedded.engine_sql import Statement
 
 _EXTENSION = "_chdb.abi3.so"
 _RTLD_DEEPBIND = 0x00008
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ERROR = re.compile(r"Code: (\d+)\. DB::Exception: (?:Code: \d+\. DB::Exception: )*(.*)", re.DOTALL)
 _ERROR_NAME = re.compile(r"\s*(?:\(version [^()]*(?:\([^()]*\))?\)\.?)?\s*\(([A-Z][A-Z0-9_]*)\)\s*\Z")
 
 LIKE_A_SERVER = {"implicit_select": "0"}
 """Settings that chDB, meant for interactive use, has otherwise than a ClickHouse server."""
+ALWAYS = {"database_atomic_wait_for_drop_and_detach_synchronously": "0"}
+"""Settings that no statement may change: waiting for the files of a dropped table would never end."""
 
 
 class EngineError(Exception):
@@ -56,11 +61,15 @@ class Answer(NamedTuple):
 
 
 class Engine:
-    """One open folder. ``run`` may be called from several threads; ``close`` waits for nothing, call it last."""
+    """One open folder. ``run`` may be called from several threads; ``close`` waits for nothing, call it last.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Open or create the database in ``folder``. Raises ``EngineError``, ``Misconfigured`` (not installed)."""
+        """Open or create the database in ``folder``. Raises ``EngineError``, ``Misconfigured`` (not
+        installed).
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        purge_dropped(folder)
         self._module = _load_extension()
         # Our signal handlers decide how this process stops.
         self._module.set_signal_handlers_enabled(False)
@@ -87,7 +96,7 @@ class Engine:
         try:
             if database:
                 _query(connection, f"USE {_identifier(database)}".encode(), "Null")
-            _query(connection, _set_statement({**LIKE_A_SERVER, **(settings or {})}), "Null")
+            _query(connection, _set_statement({**LIKE_A_SERVER, **(settings or {}), **ALWAYS}), "Null")
             if statement.data is None:
                 return _query(connection, statement.head, output_format, parameters)
             return _insert(connection, statement, parameters)
@@ -104,6 +113,22 @@ class Engine:
                 return self._module.connect(self._path)
             except RuntimeError as error:
                 raise _parse_error(str(error)) from error
+
+
+def purge_dropped(folder: Path) -> None:
+    """Delete the files of dropped tables: a server does so while it runs, the embedded engine never does.
+
+    For use before the engine opens ``folder``. A dropped table is a file ``database.table.uuid.sql``, its
+    data a folder named after the uuid; the file goes last, so that an interrupted purge goes on at the next
+    start.
+    """
+    for dropped in (folder / "metadata_dropped").glob("*.sql"):
+        uuid = dropped.name.removesuffix(".sql").rpartition(".")[2]
+        if _UUID.match(uuid):
+            data = folder / "store" / uuid[:3] / uuid
+            if data.exists():
+                shutil.rmtree(data)
+            dropped.unlink()
 
 
 def _insert(connection: Any, statement: Statement, parameters: Mapping[str, str] | None) -> Answer:
@@ -126,6 +151,8 @@ def _query(
         result = connection.query(sql, output_format, params=dict(parameters or {}))
     except RuntimeError as error:
         raise _parse_error(str(error)) from error
+    except UnicodeDecodeError as error:  # the engine quotes bytes of the statement in its message
+        raise _parse_error(error.object.decode(errors="replace")) from error
     if result.has_error():
         raise _parse_error(result.error_message())
     return Answer(result.bytes(), result.rows_read(), result.storage_rows_read(), result.elapsed())
@@ -162,9 +189,9 @@ def _parse_error(text: str) -> EngineError:
 def _load_extension() -> ModuleType:
     """The engine's extension module alone.
 
-    ``import chdb`` would import pyarrow and pandas, 250 MB that only its data-frame functions need. The extension
-    itself asks for neither. It is loaded by its path, with RTLD_DEEPBIND as the package does, so that it keeps
-    its own memory allocator. Raises ``Misconfigured`` when it is not installed.
+    ``import chdb`` would import pyarrow and pandas, 250 MB that only its data-frame functions need. The
+    extension itself asks for neither. It is loaded by its path, with RTLD_DEEPBIND as the package does, so
+    that it keeps its own memory allocator. Raises ``Misconfigured`` when it is not installed.
     """
     spec = importlib.util.find_spec("chdb")
     path = next((Path(p) / _EXTENSION for p in spec.submodule_search_locations or []), None) if spec else None

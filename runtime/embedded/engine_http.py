@@ -1,8 +1,10 @@
-"""ClickHouse's HTTP interface over an ``Engine``: as much of it as ``clickhouse-connect`` and people with curl use.
+"""ClickHouse's HTTP interface over an ``Engine``: as much of it as ``clickhouse-connect`` and people with
+curl use.
 
-One request is one statement. Settings, database and parameters come as URL parameters, statements as ``query``
-or as the body, data after the statement, compressed or not. Not offered, and refused: external tables, roles,
-ClickHouse's own block framing (``compress``, ``decompress``). Sessions are accepted and keep nothing.
+One request is one statement. Settings, database and parameters come as URL parameters, statements as
+``query`` or as the body, data after the statement, compressed or not. Not offered, and refused: external
+tables, roles, ClickHouse's own block framing (``compress``, ``decompress``). Sessions are accepted and keep
+nothing.
 """
 
 from __future__ import annotations
@@ -183,7 +185,8 @@ async def _read(request: web.Request) -> _Call:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """Plain fields of a form: how clients send many or long parameters. Files are external tables: refused."""
+    """Plain fields of a form: how clients send many or long parameters. Files are external tables: refused.
+    """
     fields: dict[str, str] = {}
     for name, value in (await request.post()).items():
         if not isinstance(value, str):

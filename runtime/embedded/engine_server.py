@@ -1,7 +1,8 @@
 """The process that owns the ClickHouse folder: ``python -m runtime.embedded.engine_server``.
 
-Listens on loopback only and asks for the password in ``HEADWATER_ENGINE_PASSWORD``: whoever can send SQL to the
-engine can read every file that this user can read. SIGTERM and SIGINT finish what is running and close the folder.
+Listens on loopback only and asks for the password in ``HEADWATER_ENGINE_PASSWORD``: whoever can send SQL to
+the engine can read every file that this user can read. SIGTERM and SIGINT finish what is running and close
+the folder.
 """
 
 from __future__ import annotations

@@ -21,11 +21,16 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_DROPS = ("DROP", "DETACH", "TRUNCATE")
+_TERMINAL_COMMANDS = (b"EXIT", b"QUIT", b"LOGOUT", b"Q")
+"""The embedded engine takes these, and text that begins with no word, for the end of a session: it would do
+nothing and report success."""
 _OPEN, _CLOSE = (b"(", b"[", b"{"), (b")", b"]", b"}")
 
 
 class Refused(Exception):
-    """A statement that a ClickHouse server would refuse before running it. ``code`` is ClickHouse's number."""
+    """A statement that a ClickHouse server would refuse before running it. ``code`` is ClickHouse's number.
+    """
 
     def __init__(self, code: int, name: str, message: str) -> None:
         super().__init__(message)
@@ -66,7 +71,8 @@ class _Token(NamedTuple):
 
 
 def split_request(query: bytes, body: bytes) -> Statement:
-    """The statement of one request: ``query`` is the URL parameter, ``body`` what was sent. Either may be empty.
+    """The statement of one request: ``query`` is the URL parameter, ``body`` what was sent. Either may be
+    empty.
 
     Raises ``Refused`` for an empty request, several statements, and files of the server's disk.
     """
@@ -83,6 +89,9 @@ def _split(text: bytes) -> Statement:
     first = next(tokens, None)
     if first is None:
         raise Refused(62, "SYNTAX_ERROR", "Empty query")
+    if (first.kind != "word" and first.text != b"(") or first.is_word(*_TERMINAL_COMMANDS):
+        shown = first.text[:20].decode(errors="replace")
+        raise Refused(62, "SYNTAX_ERROR", f"Syntax error: failed at position {first.start + 1} ({shown})")
     if first.is_word(b"INSERT"):
         return _split_insert(text, tokens)
     return _split_other(text, first, tokens)
@@ -147,7 +156,22 @@ def _split_other(text: bytes, first: _Token, tokens: Iterator[_Token]) -> Statem
             named = named or _named_format(before, last)
         before, last = last, token
     verb = first.text.decode().upper() if first.kind == "word" else ""
+    if verb in _DROPS:
+        end = _without_waiting(end, before, last)
     return Statement(verb, text[:end], b"", named or _named_format(before, last), None)
+
+
+def _without_waiting(end: int, before: _Token, last: _Token) -> int:
+    """Where a DROP ends without its ``SYNC`` or ``NO DELAY``.
+
+    The embedded engine deletes the files of dropped tables when it starts (``engine.purge_dropped``); a
+    statement that waits for that would wait for ever.
+    """
+    if last.is_word(b"SYNC"):
+        return last.start
+    if before.is_word(b"NO") and last.is_word(b"DELAY"):
+        return before.start
+    return end
 
 
 def _named_format(before: _Token, last: _Token) -> str:

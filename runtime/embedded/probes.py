@@ -1,4 +1,6 @@
-"""Questions to a loopback port: does it listen, does it answer. No client library, no exceptions when it is away."""
+"""Questions to a loopback port: does it listen, does it answer. No client library, no exceptions when it is
+away.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ async def is_port_open(port: int) -> bool:
 
 
 async def ask(port: int, question: bytes, until: bytes) -> bytes:
-    """What the server on ``port`` answers to ``question``, up to and with ``until``; shorter (or b"") if it stops."""
+    """What the server on ``port`` answers to ``question``, up to and with ``until``; shorter (or b"") if it
+    stops.
+    """
     try:
         reader, writer = await asyncio.open_connection(_LOOPBACK, port)
     except OSError:

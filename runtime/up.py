@@ -1,0 +1,261 @@
+"""``headwater up``: the whole system on one machine, as children of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from attribution.errors import Misconfigured
+from runtime.embedded.probes import http_is_ok, is_port_free
+from runtime.embedded.servers import BROKER, ENGINE, VALKEY, EmbeddedServers
+from runtime.place import Place
+from runtime.settings import Settings
+from runtime.supervisor import Process, ProcessFailed, Supervisor
+
+EMBEDDED = "embedded"
+_START_WITHIN_S = 60.0
+_COLLECTOR_STOPS, _OTHERS_STOP = 0, 1
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What ``up`` can be told. Everything else comes from ``HEADWATER_*`` and reaches the children as it is."""
+
+    data_dir: Path = Path(".headwater")
+    collector_port: int | None = None
+    """None: the port of the last time, else 8080, else any free one. A number: this one or nothing."""
+    api_port: int | None = None
+    """As ``collector_port``, with 8081."""
+    workers: int = 1
+    kafka: str = EMBEDDED
+    """``embedded``, or the address of a Kafka cluster."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """More environment for the children."""
+    program: Sequence[str] = (sys.executable, "-m", "runtime.cli")
+    """What is given the words ``migrate``, ``collect``, ``work``, ``serve``."""
+
+
+class Up:
+    """The running system, as a context manager: inside it everything is ready, after it everything has
+    stopped.
+    """
+
+    def __init__(self, options: UpOptions) -> None:
+        """Hold the data folder and choose ports. Raises ``Misconfigured``."""
+        if options.workers < 1:
+            raise Misconfigured(f"{options.workers} workers cannot work.", "Use --workers 1 or more.")
+        self.notices: list[str] = []
+        """What a person should know, one line each (a port other than the usual one)."""
+        self._options = options
+        self._place = Place(options.data_dir)
+        try:
+            self._settings = Settings()
+            self._check_partitions()
+            self._supervisor = Supervisor(self._place.logs, on_change=self._announce)
+            names = [VALKEY, ENGINE, *([BROKER] if options.kafka == EMBEDDED else [])]
+            self._servers = EmbeddedServers(
+                self._place, partitions=self._settings.partitions, names=names, supervisor=self._supervisor
+            )
+            self._kafka = self._servers.kafka if options.kafka == EMBEDDED else options.kafka
+            self._site_key = self._place.secret("site_key", lambda: f"site_{secrets.token_hex(8)}")
+            self._read_key = self._place.secret("read_key", lambda: f"read_{secrets.token_urlsafe(32)}")
+            self._collector_port = self._choose_port("collector", options.collector_port, 8080)
+            self._api_port = self._choose_port("api", options.api_port, 8081)
+        except BaseException:
+            self._place.release()
+            raise
+        self._is_ready = False
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """What ``run.json`` holds (contract, section 1), with the process ids of now."""
+        return {
+            "collector": f"http://127.0.0.1:{self._collector_port}",
+            "api": f"http://127.0.0.1:{self._api_port}",
+            "clickhouse": self._servers.clickhouse,
+            "redis": self._servers.redis,
+            "kafka": self._kafka,
+            "site_key": self._site_key,
+            "read_key": self._read_key,
+            "pids": {"up": os.getpid(), **self._supervisor.pids},
+        }
+
+    async def __aenter__(self) -> Self:
+        """Start everything; return when all of it is ready. Raises ``ProcessFailed``, ``Misconfigured``."""
+        try:
+            self._place.withdraw()  # of a run that was killed
+            await self._supervisor.start(*self._servers.processes())
+            await self._supervisor.run(self._part("migrate", "migrate"))
+            await self._supervisor.start(self._collector(), self._api(), *self._workers())
+            self._is_ready = True
+            self._announce()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        self._is_ready = False
+        self._place.withdraw()
+        try:
+            await self._supervisor.stop()
+        finally:
+            self._place.release()
+
+    def _announce(self) -> None:
+        if self._is_ready:
+            self._place.announce(self.run)
+
+    def _check_partitions(self) -> None:
+        partitions = self._settings.partitions
+        settled = self._place.settle("partitions", partitions)
+        if settled != partitions:
+            raise Misconfigured(
+                f"{self._place.data_dir} was begun with {settled} partitions, not {partitions}.",
+                f"Set HEADWATER_PARTITIONS={settled}, or use another --data-dir.",
+            )
+
+    def _choose_port(self, name: str, wanted: int | None, usual: int) -> int:
+        if wanted:
+            if not is_port_free(wanted):
+                raise Misconfigured(
+                    f"Port {wanted} is taken.", f"Free it, or use another --{name}-port (0 = any free port)."
+                )
+            return wanted
+        port = self._place.port(name, preferred=usual if wanted is None else None)
+        if wanted is None and port != usual:
+            self.notices.append(f"The {name} listens on port {port}: {usual} was taken when it was chosen.")
+        return port
+
+    def _collector(self) -> Process:
+        port = self._collector_port
+        return self._part("collector", "collect", lambda: http_is_ok(port, "/readyz"), rank=_COLLECTOR_STOPS)
+
+    def _api(self) -> Process:
+        return self._part("api", "serve", lambda: http_is_ok(self._api_port, "/openapi.json"))
+
+    def _workers(self) -> list[Process]:
+        return [self._worker(number) for number in range(1, self._options.workers + 1)]
+
+    def _worker(self, number: int) -> Process:
+        name = "worker" if number == 1 else f"worker-{number}"
+        port = self._place.port(name)
+        env = {"HEADWATER_WORKER_METRICS_PORT": str(port)}
+        return self._part(name, "work", lambda: http_is_ok(port, "/readyz"), env)
+
+    def _part(
+        self,
+        name: str,
+        command: str,
+        ready: Callable[[], Awaitable[bool]] | None = None,
+        env: Mapping[str, str] | None = None,
+        rank: int = _OTHERS_STOP,
+    ) -> Process:
+        """One of our own processes, as it would run in production, with this place's addresses."""
+        return Process(
+            name=name,
+            command=lambda: [*self._options.program, command],
+            ready=ready or _at_once,
+            env={**self._environment(), **(env or {}), **self._options.env},
+            ready_within_s=_START_WITHIN_S,
+            stop_within_s=20.0,
+            stop_rank=rank,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        settings = self._settings
+        sites = ",".join(filter(None, (self._site_key, settings.sites)))
+        read_keys = ",".join(filter(None, (self._read_key, settings.read_keys.get_secret_value())))
+        env = {
+            "HEADWATER_DATA_DIR": str(self._place.data_dir),
+            "HEADWATER_KAFKA": self._kafka,
+            "HEADWATER_REDIS": self._servers.redis,
+            "HEADWATER_CLICKHOUSE": self._servers.clickhouse,
+            "HEADWATER_SITES": sites,
+            "HEADWATER_READ_KEYS": read_keys,
+            "HEADWATER_COLLECTOR_HOST": "127.0.0.1",
+            "HEADWATER_COLLECTOR_PORT": str(self._collector_port),
+            "HEADWATER_API_HOST": "127.0.0.1",
+            "HEADWATER_API_PORT": str(self._api_port),
+            "PYTHONUNBUFFERED": "1",
+        }
+        if self._options.kafka == EMBEDDED:
+            env["HEADWATER_KAFKA_IDEMPOTENT"] = "false"
+            env["HEADWATER_KAFKA_REPLICATION"] = "1"
+        if "cookie_secure" not in settings.model_fields_set:
+            env["HEADWATER_COOKIE_SECURE"] = "false"  # plain HTTP on loopback
+        return env
+
+
+OnReady = Callable[[Up], Awaitable[int | None]]
+
+
+async def run_up(
+    options: UpOptions, on_ready: OnReady | None = None, say: Callable[[str], None] = print
+) -> int:
+    """Run until SIGINT or SIGTERM, then stop cleanly; the exit code of the command.
+
+    ``on_ready`` is awaited when all is ready; an exit code from it stops everything. Without it the URLs are said.
+    A part that does not start is reported with the end of its log: 2 if a person must change something, else 1.
+    Raises ``Misconfigured``.
+    """
+    work = asyncio.create_task(_run(options, on_ready, say))
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, work.cancel)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        return 0
+    except ProcessFailed as error:
+        print(error, file=sys.stderr)
+        return 2 if error.exit_code == 2 else 1
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def _run(options: UpOptions, on_ready: OnReady | None, say: Callable[[str], None]) -> int:
+    began = time.monotonic()
+    async with Up(options) as up:
+        for notice in up.notices:
+            say(notice)
+        if on_ready is None:
+            say(welcome(up.run, time.monotonic() - began))
+        elif (code := await on_ready(up)) is not None:
+            return code
+        await asyncio.Event().wait()
+    raise AssertionError("unreachable: only a signal ends the wait")
+
+
+def welcome(run: Mapping[str, Any], seconds: float) -> str:
+    """What a person needs to begin with."""
+    pixel = f"{run['collector']}/p.gif?site={run['site_key']}"
+    return "\n".join(
+        [
+            f"Headwater is up after {seconds:.1f} s.",
+            f"  pixel      {pixel}",
+            f"  dashboard  {run['api']}/",
+            f"  read key   {run['read_key']}",
+            "Ctrl-C stops it; the next `headwater up` goes on where it stopped.",
+        ]
+    )
+
+
+async def _at_once() -> bool:
+    return True
