@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from runtime.up import Up, UpOptions
 
 
-def up_options(data_dir: Path | None, collector_port: int | None, api_port: int | None, workers: int) -> UpOptions:
+def up_options(
+    data_dir: Path | None, collector_port: int | None, api_port: int | None, workers: int
+) -> UpOptions:
     """The options of ``up`` from the command line and the environment."""
     from runtime.up import UpOptions
 
@@ -25,7 +27,8 @@ def up_options(data_dir: Path | None, collector_port: int | None, api_port: int 
     explicit = settings.model_fields_set
     return UpOptions(
         data_dir=data_dir or settings.data_dir,
-        collector_port=collector_port if collector_port is not None or "collector_port" not in explicit
+        collector_port=collector_port
+        if collector_port is not None or "collector_port" not in explicit
         else settings.collector_port,
         api_port=api_port if api_port is not None or "api_port" not in explicit else settings.api_port,
         workers=workers,
@@ -61,8 +64,8 @@ def run_collector(settings: Settings) -> None:
 
 def run_worker(settings: Settings) -> int:
     """One worker until it is told to stop, or dies rather than guesses; its exit code."""
-    from sinks.windows import check_windows
     from sinks.client import connect
+    from sinks.windows import check_windows
     from sinks.writer import RowWriter
     from streams.worker import Worker, WorkerConfig
 
@@ -116,9 +119,9 @@ def api_config(settings: Settings) -> ApiConfig:
 
 def run_migrate(settings: Settings) -> list[str]:
     """Create or upgrade topics and tables; one line per thing done."""
-    from sinks.windows import check_windows
     from sinks.client import connect
     from sinks.migrate import migrate
+    from sinks.windows import check_windows
     from streams.kafka_admin import ensure_topics
     from streams.topics import ALL
 
@@ -127,7 +130,11 @@ def run_migrate(settings: Settings) -> list[str]:
     applied = migrate(client, settings.database)
     check_windows(client, settings.database)
     lines = [f"topic {name}: {settings.partitions} partitions" for name in ALL]
-    return [*lines, *(f"migration {name}: applied" for name in applied), f"database {settings.database}: up to date"]
+    return [
+        *lines,
+        *(f"migration {name}: applied" for name in applied),
+        f"database {settings.database}: up to date",
+    ]
 
 
 def run_import(settings: Settings, kind: str, files: list[Path]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -94,9 +95,7 @@ class CreditStage:
 
     async def start(self) -> None:
         """Finish the outboxes that an earlier owner left."""
-        left = await patiently(
-            lambda: self._fences.redis.hgetall(outbox_key(self._partition)), "redis outbox"
-        )
+        left = await self._fences.fields(outbox_key(self._partition))
         for batch_id, packed in sorted(left.items()):
             await self._deliver(batch_id, packed)
             metrics.RECOVERED.inc()
@@ -115,7 +114,9 @@ class CreditStage:
         if dead_letters:
             rows["dead_letters"] = [letter.row() for letter in dead_letters]
             for letter in dead_letters:
-                await patiently(lambda m=letter: self._send(DEAD_LETTERS, m.key, m.message()), "dead letter")  # type: ignore[misc]
+                await patiently(
+                    partial(self._send, DEAD_LETTERS, letter.key, letter.message()), "dead letter"
+                )
         answered: dict[int, dict[bytes, bytes]] = {}
         for trigger in triggers:
             answered.setdefault(trigger.hits_partition, {})[trigger.field] = encode_trigger(trigger)
@@ -201,21 +202,17 @@ class CreditStage:
         return states, {"credits": credits, "conversions": changes}
 
     async def _known(self, ids: list[str]) -> dict[str, CreditState]:
-        if not ids:
-            return {}
         keys = [conversion_key(self._partition, conversion_id) for conversion_id in ids]
-        values = await patiently(lambda: self._fences.redis.mget(keys), "redis conversions")
+        values = await self._fences.load(keys)
         return {i: _state_of(value) for i, value in zip(ids, values, strict=True) if value is not None}
 
     async def _pasts(self, conversions: list[Conversion]) -> list[Timeline]:
         """The visitors' timelines as they stand: stitch wrote them before it sent the trigger."""
-        if not conversions:
-            return []
         winners = [conversion.winner for conversion in conversions]
         keys = [
             timeline_key(partition_of(f.visitor_id, self._partitions), f.site, f.visitor_id) for f in winners
         ]
-        values = await patiently(lambda: self._fences.redis.mget(keys), "redis timelines")
+        values = await self._fences.load(keys)
         return [
             Timeline.empty(f.site, f.visitor_id)
             if value is None
@@ -238,9 +235,7 @@ class CreditStage:
 
         await asyncio.gather(*(insert(table, rows) for table, rows in outbox.rows.items()))
         await self._publish(outbox.rows.get("credits", []))
-        await patiently(
-            lambda: self._fences.redis.hdel(outbox_key(self._partition), batch_id), "redis outbox"
-        )
+        await self._fences.delete_field(outbox_key(self._partition), batch_id)
         for partition, fields in outbox.answered.items():
             await self._fences.forget(dirty_key(partition), fields)
 
@@ -251,8 +246,11 @@ class CreditStage:
         by_conversion: dict[str, list[dict[str, object]]] = {}
         for row in credits:
             by_conversion.setdefault(row[position], []).append(dict(zip(names, row, strict=True)))
-        for conversion_id, said in by_conversion.items():
-            value = msgspec.json.encode(said)
-            await patiently(
-                lambda k=conversion_id, v=value: self._send(CREDITS, k.encode(), v), "credits topic"
-            )  # type: ignore[misc]
+        await asyncio.gather(
+            *(
+                patiently(
+                    partial(self._send, CREDITS, i.encode(), msgspec.json.encode(said)), "credits topic"
+                )
+                for i, said in by_conversion.items()
+            )
+        )

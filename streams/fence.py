@@ -145,6 +145,20 @@ class FenceStore:
             args = [part for pair in fields.items() for part in pair]
             await self._run(self._forget, [key], args, "forget")
 
+    async def load(self, keys: list[str] | list[bytes]) -> list[bytes | None]:
+        """The values of ``keys``, None where there is none."""
+        values: list[Any] = await patiently(lambda: self.redis.mget(keys), "redis mget") if keys else []
+        return values
+
+    async def fields(self, key: str) -> dict[bytes, bytes]:
+        """All fields of the hash ``key``."""
+        found: Any = await patiently(lambda: self.redis.hgetall(key), "redis hgetall")
+        return dict(found)
+
+    async def delete_field(self, key: str, field: bytes) -> None:
+        """Delete one field of the hash ``key``."""
+        await patiently(lambda: self.redis.hdel(key, field), "redis hdel")
+
     async def _run(self, script: Any, keys: list[Any], args: list[Any], what: str) -> Any:
         try:
             return await patiently(lambda: script(keys=keys, args=args), f"redis {what}")

@@ -16,7 +16,9 @@ async def serve_health(host: str, port: int, is_ready: Callable[[], bool]) -> we
 
     async def readyz(_request: web.Request) -> web.Response:
         ready = is_ready()
-        return web.json_response({"status": "ready" if ready else "waiting for partitions"}, status=200 if ready else 503)
+        return web.json_response(
+            {"status": "ready" if ready else "waiting for partitions"}, status=200 if ready else 503
+        )
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -16,7 +17,15 @@ from attribution.errors import Transient
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-AWAY = (Transient, RedisConnectionError, RedisTimeoutError, BusyLoadingError, ConnectionError)
+AWAY = (
+    Transient,
+    RedisConnectionError,
+    RedisTimeoutError,
+    BusyLoadingError,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    ConnectionError,
+)
 MAX_PAUSE_SECONDS = 2.0
 
 

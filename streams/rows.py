@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from attribution.enrich import Enriched
-
 from attribution.acquisition import DIRECT, Acquisition
 from attribution.conversions import ConversionFact
+from attribution.enrich import Enriched
 from attribution.hit import Hit
 from attribution.ledger import Entry
 from attribution.money import format_amount

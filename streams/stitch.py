@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -138,7 +139,7 @@ class StitchStage:
         )
         await self._insert(batch, output, is_repeat=attempt > 1)
         for letter in output.dead_letters:
-            await patiently(lambda m=letter: self._send(DEAD_LETTERS, m.key, m.message()), "dead letter")  # type: ignore[misc]
+            await patiently(partial(self._send, DEAD_LETTERS, letter.key, letter.message()), "dead letter")
         dirty = {trigger.field: encode_trigger(trigger) for trigger in output.triggers}
         states = {
             timeline_key(self._partition, *visitor): self._timelines[visitor].to_bytes()
@@ -205,7 +206,7 @@ class StitchStage:
         for start in range(0, len(missing), WORK_SLICE):
             part = missing[start : start + WORK_SLICE]
             keys = [timeline_key(self._partition, *visitor) for visitor in part]
-            values = await patiently(lambda keys=keys: self._fences.redis.mget(keys), "redis timelines")  # type: ignore[misc]
+            values = await self._fences.load(keys)
             for visitor, value in zip(part, values, strict=True):
                 self._timelines[visitor] = (
                     Timeline.from_bytes(value, *visitor) if value is not None else Timeline.empty(*visitor)
@@ -231,7 +232,7 @@ class StitchStage:
             log.warning("trigger_not_sent", conversion_id=trigger.conversion_id, error=str(error))
 
     async def _resend_dirty(self, older_than: float) -> None:
-        dirty = await patiently(lambda: self._fences.redis.hgetall(dirty_key(self._partition)), "redis dirty")
+        dirty = await self._fences.fields(dirty_key(self._partition))
         now = time.monotonic()
         again: list[Trigger] = []
         still: dict[bytes, tuple[bytes, float]] = {}

@@ -292,12 +292,12 @@ def worlds(draw: st.DrawFn) -> tuple[list[Hit], AttributionPolicy]:
 
 
 async def play(
-    stream_redis: str, hits: list[Hit], policy: AttributionPolicy, seed: int, crashes: list[int]
+    empty_valkey: str, hits: list[Hit], policy: AttributionPolicy, seed: int, crashes: list[int]
 ) -> House:
     """Everything arrives, in the order and with the accidents of ``seed``; returns when all is settled."""
     rng = random.Random(seed)
-    redis = Redis.from_url(stream_redis)
-    await redis.flushall()
+    redis = Redis.from_url(empty_valkey)
+    await redis.flushdb()
     is_volatile = rng.random() < 0.5
     house = House(
         redis, policy, Faults(crashes), f"{VOLATILE_CLUSTER_PREFIX}1" if is_volatile else "durable", rng
@@ -352,17 +352,17 @@ async def settled(house: House, rng: random.Random) -> bool:
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(world=worlds(), seed=st.integers(0, 2**32), crashes=st.lists(st.integers(1, 160), max_size=6))
 def test_the_stream_equals_the_oracle_whatever_happens(
-    stream_redis: str, world: tuple[list[Hit], AttributionPolicy], seed: int, crashes: list[int]
+    empty_valkey: str, world: tuple[list[Hit], AttributionPolicy], seed: int, crashes: list[int]
 ) -> None:
     """Any order, doubles, batch borders, crashes before and after each effect, a broker that loses its log."""
     hits, policy = world
-    house = asyncio.run(play(stream_redis, hits, policy, seed, crashes))
+    house = asyncio.run(play(empty_valkey, hits, policy, seed, crashes))
     note(f"{house.faults.raised} crashes at {house.faults.count} points")
     assert_equals_oracle(house.writer, oracle(hits, policy, "USD"))
 
 
 @pytest.mark.parametrize("crash_at", range(1, 61))
-def test_a_crash_at_every_single_point_changes_nothing(stream_redis: str, crash_at: int) -> None:
+def test_a_crash_at_every_single_point_changes_nothing(empty_valkey: str, crash_at: int) -> None:
     """One fixed journey with a late touch after its purchase; the process dies once, at each point in turn."""
     hits = [
         Hit(event_id="1", site="s", visitor_id="v", occurred_at=T0, received_at=T0, url=URLS[1]),
@@ -386,24 +386,24 @@ def test_a_crash_at_every_single_point_changes_nothing(stream_redis: str, crash_
             url=URLS[3],
         ),
     ]
-    house = asyncio.run(play(stream_redis, hits, AttributionPolicy(), crash_at, [crash_at, crash_at + 7]))
+    house = asyncio.run(play(empty_valkey, hits, AttributionPolicy(), crash_at, [crash_at, crash_at + 7]))
     assert_equals_oracle(house.writer, oracle(hits, AttributionPolicy(), "USD"))
 
 
-def test_an_old_owner_is_refused(stream_redis: str) -> None:
+def test_an_old_owner_is_refused(empty_valkey: str) -> None:
     """A zombie that wakes up after a take-over can neither claim nor commit."""
 
     async def scenario() -> None:
         from streams.fence import Fenced
 
-        redis = Redis.from_url(stream_redis)
-        await redis.flushall()
+        redis = Redis.from_url(empty_valkey)
+        await redis.flushdb()
         fences = FenceStore(redis)
         old = await fences.acquire(HITS, 0)
         assert await fences.claim(HITS, 0, old.epoch, "b", 0, 4, "1", b"") == 1
         new = await fences.acquire(HITS, 0)
         assert new.pending is not None
-        assert (0, 4) == (new.pending.first, new.pending.last)
+        assert (new.pending.first, new.pending.last) == (0, 4)
         with pytest.raises(Fenced):
             await fences.commit_stitch(HITS, 0, old.epoch, "b", 0, 5, {b"t": b"old"}, {})
         assert await fences.claim(HITS, 0, new.epoch, "b", 0, 4, "1", b"") == 2
@@ -419,12 +419,12 @@ def test_an_old_owner_is_refused(stream_redis: str) -> None:
     asyncio.run(scenario())
 
 
-def test_an_answered_trigger_is_forgotten_but_a_newer_one_is_kept(stream_redis: str) -> None:
+def test_an_answered_trigger_is_forgotten_but_a_newer_one_is_kept(empty_valkey: str) -> None:
     """Credit deletes the wish it has fulfilled, never one that stitch has written since."""
 
     async def scenario() -> None:
-        redis = Redis.from_url(stream_redis)
-        await redis.flushall()
+        redis = Redis.from_url(empty_valkey)
+        await redis.flushdb()
         fences = FenceStore(redis)
         await redis.hset(dirty_key(0), mapping={"answered": "1", "newer": "2"})
         await fences.forget(dirty_key(0), {b"answered": b"1", b"newer": b"1", b"unknown": b"1"})

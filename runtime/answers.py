@@ -1,0 +1,165 @@
+"""The commands that answer: report, explain, doctor. They ask ClickHouse as the query API does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from attribution.errors import HeadwaterError, Rejected
+from runtime.settings import Settings
+from runtime.wiring import policy_of, words_of
+
+if TYPE_CHECKING:
+    from api.service import QueryService
+
+REPORT_METRICS = ("hits", "visitors", "sessions", "conversions", "revenue", "cr", "aov")
+MAX_REPORT_ROWS = 1_000
+
+
+def query_service(settings: Settings) -> QueryService:
+    """The query service on the settings' ClickHouse. Raises ``Transient`` when it is away."""
+    from api.service import QueryService
+    from sinks.client import connect
+
+    client = connect(settings.clickhouse, settings.database)
+    return QueryService(client, settings.database, policy_of(settings), currency=settings.currency)
+
+
+def print_report(
+    settings: Settings,
+    *,
+    by: str,
+    model: str,
+    date_range: tuple[str | None, str | None] | None,
+    basis: str,
+    currency: str,
+    format_: str,
+) -> None:
+    """Print what each value of the dimensions ``by`` brought. Raises ``Rejected`` naming the wrong word."""
+    from pydantic import ValidationError
+
+    from api.report import to_csv, to_json, to_table
+    from api.requests import QueryRequest, rejected_of
+
+    try:
+        request = QueryRequest(
+            metrics=list(REPORT_METRICS),
+            dimensions=list(words_of(by)),
+            date_range=date_range,
+            model=model,
+            basis="touch" if basis == "touch" else "conversion",
+            currency=currency,
+            order_by=[("revenue", "desc"), ("sessions", "desc")],
+            limit=MAX_REPORT_ROWS,
+        )
+    except ValidationError as error:
+        raise rejected_of(error) from error
+    answer = query_service(settings).query(request)
+    if format_ == "json":
+        print(to_json(answer))
+    elif format_ == "csv":
+        print(to_csv(answer), end="")
+    else:
+        Console().print(to_table(answer))
+
+
+def print_explanation(settings: Settings, conversion: str, format_: str) -> bool:
+    """Print why a conversion (by id or order id) is credited as it is; False when nobody knows it."""
+    from api.report import explanation_to_text, to_json
+
+    try:
+        explanation = query_service(settings).explain(conversion)
+    except Rejected as error:
+        if error.reason != "not_found":
+            raise
+        Console(stderr=True).print(Text(error.message))
+        return False
+    if format_ == "json":
+        print(to_json(explanation))
+    else:
+        Console().print(explanation_to_text(explanation))
+    return all(explanation.balanced.values())
+
+
+def print_findings(settings: Settings) -> bool:
+    """Print what is wrong with the installation; True when nothing is."""
+    from sinks.checks import count_dead_letters, run_checks
+    from sinks.client import connect
+    from sinks.windows import check_windows
+
+    console = Console()
+    healthy = True
+
+    def say(is_well: bool, name: str, detail: str) -> None:
+        nonlocal healthy
+        healthy = healthy and is_well
+        console.print(
+            Text("ok    " if is_well else "WRONG ", style="green" if is_well else "bold red"), end=""
+        )
+        console.print(Text(f"{name}: {detail}"), soft_wrap=True)
+
+    say(*_kafka(settings))
+    say(*asyncio.run(_fences(settings)))
+    try:
+        client = connect(settings.clickhouse, settings.database)
+        check_windows(client, settings.database)
+        say(True, "clickhouse", "reachable; every table and view target remembers its inserts")
+        for check in run_checks(client, settings.database):
+            say(check.passed, check.name, check.promise if check.passed else f"not so: {check.promise}")
+            for finding in check.findings:
+                console.print(Text(f"        {finding.subject}: {finding.detail}"), soft_wrap=True)
+        letters = count_dead_letters(client, settings.database)
+        waiting = sum(letter.letters - letter.replayed for letter in letters)
+        say(
+            not waiting,
+            "dead letters",
+            f"{waiting} not replayed" + (" (headwater replay)" if waiting else ""),
+        )
+        for letter in letters:
+            console.print(
+                Text(
+                    f"        {letter.topic} {letter.reason}: {letter.letters},"
+                    f" replayed {letter.replayed}, last {letter.last_at}"
+                )
+            )
+    except HeadwaterError as error:
+        say(False, "clickhouse", str(error))
+    return healthy
+
+
+def _kafka(settings: Settings) -> tuple[bool, str, str]:
+    from streams.kafka_admin import cluster_id, ensure_topics
+
+    try:
+        asyncio.run(ensure_topics(settings.kafka, settings.partitions, settings.kafka_replication))
+        return True, "kafka", f"cluster {asyncio.run(cluster_id(settings.kafka))}, topics as they should be"
+    except HeadwaterError as error:
+        return False, "kafka", str(error)
+
+
+async def _fences(settings: Settings) -> tuple[bool, str, str]:
+    """Where the partitions stand: unfinished ranges, conversions that wait for credit, undelivered rows."""
+    from redis.asyncio import Redis
+    from redis.exceptions import RedisError
+
+    from streams.topics import HITS, dirty_key, fence_key, outbox_key
+
+    redis = Redis.from_url(settings.redis)
+    try:
+        waiting = undelivered = pending = 0
+        for partition in range(settings.partitions):
+            waiting += int(await redis.hlen(dirty_key(partition)))
+            undelivered += int(await redis.hlen(outbox_key(partition)))
+            pending += bool(await redis.hget(fence_key(HITS, partition), "pending"))
+        detail = (
+            f"{waiting} conversions wait for credit, {undelivered} ledger batches undelivered,"
+            f" {pending} batches under way"
+        )
+        return True, "state", detail
+    except (RedisError, OSError) as error:
+        return False, "state", f"Redis is away: {error}"
+    finally:
+        await redis.aclose()
