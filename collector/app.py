@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from typing import Any
 
+import msgspec
 import structlog
 
 from attribution.errors import Rejected, Transient
 from attribution.hit import Hit, encode_hit
-from collector.addresses import Client, Proxies, client_of, peer_ip
+from collector.addresses import Client, Proxies, client_of, client_of_peer, peer_ip
 from collector.bodies import check_declared, read_body
 from collector.config import CollectorConfig
-from collector.fields import Heard
+from collector.fields import MAX_LENGTH, Heard, too_long
 from collector.identifiers import VisitorCookie, new_visitor_id
 from collector.intake import Taken, take_body, user_of_basic
 from collector.limits import RateLimit
@@ -62,6 +64,7 @@ class CollectorApp:
         self._cookie = VisitorCookie(config.cookie_secure)
         self._partition = lru_cache(_CACHED_PARTITIONS)(partial(partition_of, partitions=config.partitions))
         self._routes: dict[str, tuple[str, Handler]] = {
+            "/p.gif": ("GET", self.__rsgi__),
             "/healthz": ("GET", self._healthz),
             "/readyz": ("GET", self._readyz),
             "/metrics": ("GET", self._metrics_text),
@@ -84,22 +87,53 @@ class CollectorApp:
         log.info("collector_stopped", drained=drained, spool_bytes=self.spool.stored_bytes)
 
     async def __rsgi__(self, scope: HttpScope, proto: HttpProtocol) -> None:
-        path, method = scope.path, scope.method
-        if path == "/p.gif" and method == "GET":
-            await self._pixel(scope, proto)
+        if scope.path != "/p.gif" or scope.method != "GET":
+            await self._route(scope, proto)
             return
+        # Always the GIF: what went wrong is counted, and the visitor's page never knows.
+        answer, commit = self._take_pixel(scope)
+        if commit is not None:
+            try:
+                await commit
+                self.metrics.accepted["p.gif"] += 1
+            except Transient:
+                self._count_refusal("p.gif", Refusal.not_durable)
+        proto.response_bytes(200, answer, GIF)
+
+    def _take_pixel(self, scope: HttpScope) -> tuple[Headers, asyncio.Future[None] | None]:
+        """Headers of the answer, and what to wait for if the request was a hit."""
+        answer = GIF_HEADERS
+        config = self.config
+        try:
+            headers = scope.headers
+            heard = self._heard(scope, headers, headers.get("user-agent", ""))
+            hit = hit_of_query(scope.query_string, headers, heard, config.sites, config.default_currency)
+            if not hit.visitor_id:
+                answer = answer + self._introduce([hit])
+            return answer, self.spool.append(self._partition(hit.visitor_id), encode_hit(hit))
+        except Rejected as error:
+            self._count_refusal("p.gif", error.reason)
+        except Transient:
+            self._count_refusal("p.gif", Refusal.not_durable)
+        except Exception:
+            log.exception("request_failed", endpoint="p.gif")
+            self._count_refusal("p.gif", Refusal.internal)
+        return answer, None
+
+    async def _route(self, scope: HttpScope, proto: HttpProtocol) -> None:
+        method, path = scope.method, scope.path
         if method == "OPTIONS":
             proto.response_empty(204, PREFLIGHT_HEADERS)
             return
         endpoint = "other"
         try:
-            route = self._routes.get(path)
-            if route is None and path != "/p.gif":
+            allowed, handler = self._routes.get(path, ("", None))
+            if handler is None:
                 raise Rejected(Refusal.not_found, "There is nothing here.")
             endpoint = path.rpartition("/")[2]
-            if route is None or route[0] != method:
-                raise Rejected(Refusal.method_not_allowed, f"Use {route[0] if route else 'GET'}.")
-            await route[1](scope, proto)
+            if method != allowed:
+                raise Rejected(Refusal.method_not_allowed, f"Use {allowed}.")
+            await handler(scope, proto)
         except Rejected as error:
             self._refuse(proto, endpoint, error)
         except Transient:
@@ -108,34 +142,13 @@ class CollectorApp:
             log.exception("request_failed", endpoint=endpoint)
             self._refuse(proto, endpoint, _INTERNAL)
 
-    async def _pixel(self, scope: HttpScope, proto: HttpProtocol) -> None:
-        """Always the GIF. What went wrong is counted, and the visitor's page never knows."""
-        answer = GIF_HEADERS
-        try:
-            headers = scope.headers
-            heard = self._heard(scope, headers, headers.get("user-agent", ""))
-            config = self.config
-            hit = hit_of_query(scope.query_string, headers, heard, config.sites, config.default_currency)
-            if not hit.visitor_id:
-                answer = answer + self._introduce([hit])
-            await self.spool.append(self._partition(hit.visitor_id), encode_hit(hit))
-            self.metrics.accepted["p.gif"] += 1
-        except Rejected as error:
-            self._count_refusal("p.gif", error.reason)
-        except Transient:
-            self._count_refusal("p.gif", Refusal.not_durable)
-        except Exception:
-            log.exception("request_failed", endpoint="p.gif")
-            self._count_refusal("p.gif", Refusal.internal)
-        proto.response_bytes(200, answer, GIF)
-
     async def _post(self, kind: str, scope: HttpScope, proto: HttpProtocol) -> None:
         headers = scope.headers
         agent = headers.get("user-agent", "")
         heard = self._heard(scope, headers, agent)
         if not agent.startswith("Mozilla/"):
             # A server's library: its agent and address say nothing about the visitor (and would look like a bot).
-            heard = heard._replace(user_agent="", ip="")
+            heard = msgspec.structs.replace(heard, user_agent="", ip="")
         is_gzip = check_declared(
             headers.get("content-type", ""),
             headers.get("content-encoding", ""),
@@ -161,6 +174,8 @@ class CollectorApp:
 
     def _heard(self, scope: HttpScope, headers: Any, user_agent: str) -> Heard:
         """What the request's headers say. Raises ``Rejected('rate_limited')``."""
+        if len(user_agent) > MAX_LENGTH["user_agent"]:
+            raise too_long("user_agent")
         client = self._client(scope, headers)
         now = time.time()
         if not self._rate_limit.admits(client.network, now):
@@ -176,10 +191,9 @@ class CollectorApp:
         )
 
     def _client(self, scope: HttpScope, headers: Any) -> Client:
-        ip = peer_ip(scope.client)
-        if self._proxies:
-            ip = self._proxies.resolve(ip, headers.get("x-forwarded-for"))
-        return client_of(ip)
+        if not self._proxies:
+            return client_of_peer(scope.client)
+        return client_of(self._proxies.resolve(peer_ip(scope.client), headers.get("x-forwarded-for")))
 
     def _introduce(self, hits: list[Hit]) -> Headers:
         """Give hits without a visitor one new visitor; the cookie that keeps it, unless that is not wanted."""

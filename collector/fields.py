@@ -7,8 +7,8 @@ shows it must escape it for its place.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
+import msgspec
 from msgspec import Raw
 
 from attribution.errors import Rejected
@@ -44,10 +44,11 @@ NO_PROPS = Hit(event_id="", site="", visitor_id="", occurred_at=0, received_at=0
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ORDINARY = ("https://", "http://", "/")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 
 
-class Heard(NamedTuple):
+class Heard(msgspec.Struct, frozen=True, gc=False):
     """What a request says besides its fields."""
 
     received_at: int
@@ -66,6 +67,19 @@ def clean(text: str) -> str:
     return text if text.isprintable() else _CONTROL.sub("", text)
 
 
+def clean_fields(fields: dict[str, str]) -> None:
+    """Take control characters out of all ``fields``. Raises ``Rejected('too_long')`` naming the field."""
+    for name, text in fields.items():
+        fields[name] = clean(text)
+        if len(text) > MAX_LENGTH[name]:
+            raise too_long(name)
+
+
+def too_long(name: str) -> Rejected:
+    """The refusal of a field that is longer than its limit."""
+    return Rejected(Refusal.too_long, f"Send at most {MAX_LENGTH[name]} characters.", name)
+
+
 def check_site(site: str, sites: frozenset[str]) -> None:
     """Raise ``Rejected('unknown_site')`` unless ``site`` is one of ``sites``."""
     if site not in sites:
@@ -73,24 +87,21 @@ def check_site(site: str, sites: frozenset[str]) -> None:
 
 
 def build_hit(fields: dict[str, str], heard: Heard, default_currency: str, props: Raw = NO_PROPS) -> Hit:
-    """A ``Hit`` of ``fields`` (names of ``MAX_LENGTH``; cleaned in place). Raises ``Rejected`` naming the field.
+    """A ``Hit`` of ``fields`` (names of ``MAX_LENGTH``, cleaned). Raises ``Rejected`` naming the field.
 
     The caller has checked the site.
     """
-    for name, text in fields.items():
-        if len(text) > MAX_LENGTH[name]:
-            raise Rejected(Refusal.too_long, f"Send at most {MAX_LENGTH[name]} characters.", name)
-        if not text.isprintable():
-            fields[name] = _CONTROL.sub("", text)
     get = fields.get
     url, referrer = get("url", ""), get("referrer", "")
-    if url:
+    if url and not url.startswith(_ORDINARY):
         _check_url(url, "url")
-    if referrer:
+    if referrer and not referrer.startswith(_ORDINARY):
         _check_url(referrer, "referrer")
-    occurred_at, clock_skew_ms, time_flag = place_in_time(
-        heard.received_at, get("occurred_at", ""), get("sent_at", "")
-    )
+    occurred_at, clock_skew_ms, time_flag = heard.received_at, 0, "received"
+    if "occurred_at" in fields or "sent_at" in fields:
+        occurred_at, clock_skew_ms, time_flag = place_in_time(
+            heard.received_at, get("occurred_at", ""), get("sent_at", "")
+        )
     currency = get("currency", "")
     value = get("value") or None
     if value is not None:
@@ -135,5 +146,5 @@ def build_hit(fields: dict[str, str], heard: Heard, default_currency: str, props
 
 def _check_url(text: str, field: str) -> None:
     """Only ``scheme://…`` and paths: keeps ``javascript:`` and markup out of what people will click on."""
-    if not (text.startswith(("https://", "http://", "/")) or _SCHEME.match(text)):
+    if not _SCHEME.match(text):
         raise Rejected(Refusal.bad_url, "Send an absolute URL, or a path that begins with a slash.", field)

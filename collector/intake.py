@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from attribution.errors import Rejected
 from attribution.hit import Hit
-from collector.fields import Heard, build_hit, check_site
+from collector.fields import Heard, build_hit, check_site, clean_fields
 from collector.reasons import Refusal
 from collector.segment import BATCH, KINDS, Batch, fields_of, parse_batch, parse_event
 
@@ -89,6 +89,7 @@ def _take(
         check_site(fields["site"], sites)
         if not fields.get("visitor_id") and not heard.visitor_id and fields.get("user_id"):
             fields["visitor_id"] = f"user:{fields['user_id']}"
+        clean_fields(fields)
         return build_hit(fields, heard, default_currency, props)
     except Rejected as error:
         return error

@@ -1,7 +1,8 @@
-"""The pixel's query string as a hit. This is the hot path: plain string methods, no regular expressions."""
+"""The pixel's query string as a hit. This is the hot path."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -9,11 +10,13 @@ import msgspec
 
 from attribution.errors import Rejected
 from attribution.hit import Hit
-from collector.fields import MAX_LENGTH, NO_PROPS, Heard, build_hit, check_site, clean
+from collector.fields import MAX_LENGTH, NO_PROPS, Heard, build_hit, check_site, clean, clean_fields, too_long
 from collector.limits import MAX_KEYS, MAX_QUERY
 from collector.reasons import Refusal
 
-_FIELDS = frozenset(MAX_LENGTH) - {"user_agent", "ip"}
+_LIMITS = {name: limit for name, limit in MAX_LENGTH.items() if name not in ("user_agent", "ip")}
+_CACHED_LENGTH = 512
+_CACHED_VALUES = 8192
 _COMMON_ESCAPES = (
     ("%3A", ":"),
     ("%2F", "/"),
@@ -22,60 +25,69 @@ _COMMON_ESCAPES = (
     ("%26", "&"),
     ("%20", " "),
     ("%2C", ","),
+    ("%7C", "|"),
 )
 
 
 def decode_value(text: str) -> str:
-    """Undo form encoding. Bytes that are not UTF-8 become U+FFFD."""
-    if "+" in text:
-        text = text.replace("+", " ")
-    if "%" not in text:
-        return text
-    # Each "%" of encoded text begins an escape, so replacing whole escapes one kind after the other cannot
-    # meet in the middle of another; what is left goes the general (ten times slower) way, where "%25" is undone
-    # last by never mixing both ways in one text.
-    quick = text
+    """Undo form encoding and take control characters out. Bytes that are not UTF-8 become U+FFFD."""
+    return _decode_cached(text) if len(text) <= _CACHED_LENGTH else _decode(text)
+
+
+def _decode(text: str) -> str:
+    # Each "%" of encoded text begins an escape, so replacing whole escapes one kind after the other cannot meet in
+    # the middle of another. If anything is left, "%25" above all, the text goes the general, ten times slower way.
+    quick = text.replace("+", " ")
     for escape, character in _COMMON_ESCAPES:
         quick = quick.replace(escape, character)
-    if "%" not in quick:
-        return quick
-    return unquote_plus(text)
+    return clean(unquote_plus(text) if "%" in quick else quick)
+
+
+_decode_cached = lru_cache(_CACHED_VALUES)(_decode)
+"""Page addresses and referrers come again and again. Short texts only: at most some megabytes."""
 
 
 def parse_query(query: str) -> tuple[dict[str, str], msgspec.Raw]:
-    """Contract fields and ``props`` of a query string; other parameters (cache busters) are not kept.
+    """Contract fields and ``props`` of a query string, cleaned; other parameters (cache busters) are not kept.
 
     A parameter that comes twice counts as its last value. Raises ``Rejected`` (``too_long``, ``too_many_keys``).
     """
     if len(query) > MAX_QUERY:
         raise Rejected(Refusal.too_long, f"Send at most {MAX_QUERY} characters.", "query")
+    if not query.isascii():  # a request line holds no control characters, but may hold others
+        query = clean(query)
     fields: dict[str, str] = {}
-    props: dict[str, str] | None = None
+    props: dict[str, str] = {}
+    limit_of = _LIMITS.get
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
-        if name not in _FIELDS:
+        limit = limit_of(name)
+        if limit is None:
             if "%" in name:
-                name = unquote_plus(name)
-            if name.startswith("props.") and len(name) > 6:
-                if props is None:
-                    props = {}
-                elif len(props) >= MAX_KEYS:
-                    raise Rejected(Refusal.too_many_keys, f"Send at most {MAX_KEYS} properties.", "props")
-                props[clean(name[6:])] = clean(decode_value(value))
+                name = decode_value(name)
+                limit = limit_of(name)
+            if limit is None and not name.startswith("props."):
                 continue
-            if name not in _FIELDS:
-                continue
-        if value:
-            fields[name] = decode_value(value) if "%" in value or "+" in value else value
-    return fields, NO_PROPS if props is None else msgspec.Raw(msgspec.json.encode(props))
+        if "%" in value or "+" in value:
+            value = decode_value(value)
+        if limit is not None:
+            if len(value) > limit:
+                raise too_long(name)
+            fields[name] = value
+        elif len(name) > len("props."):
+            props[name[6:]] = value
+            if len(props) > MAX_KEYS:
+                raise Rejected(Refusal.too_many_keys, f"Send at most {MAX_KEYS} properties.", "props")
+    return fields, msgspec.Raw(msgspec.json.encode(props)) if props else NO_PROPS
 
 
 def hit_of_query(query: str, headers: Any, heard: Heard, sites: frozenset[str], default_currency: str) -> Hit:
     """The hit of a pixel request. Without ``url`` the page is the ``Referer`` header. Raises ``Rejected``."""
     fields, props = parse_query(query)
     check_site(fields.get("site", ""), sites)
-    if "url" not in fields:
+    if not fields.get("url"):
         referer = headers.get("referer")
         if referer and referer.startswith("http"):
             fields["url"] = referer
+            clean_fields(fields)
     return build_hit(fields, heard, default_currency, props)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -39,13 +39,6 @@ _FRAME_OVERHEAD = 16
 log = structlog.get_logger("collector.spool")
 
 
-class _Group(asyncio.Future[None]):
-    """Hits that share one fsync. Many requests await the same group, so none of them may cancel it."""
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        return False
-
-
 class _Job(NamedTuple):
     """One commit for the file thread."""
 
@@ -54,7 +47,7 @@ class _Job(NamedTuple):
     writer: SegmentWriter | None
     path: Path | None
     """Where to begin a new segment; None = go on with ``writer``."""
-    group: _Group
+    group: asyncio.Future[None]
 
 
 class Spool:
@@ -70,8 +63,8 @@ class Spool:
         self._hits: dict[int, list[bytes]] = {}
         self._pending_count = self._pending_bytes = 0
         self._stored_bytes = 0
-        self._group: _Group
-        self._committing: _Group | None = None
+        self._group: asyncio.Future[None]
+        self._committing: asyncio.Future[None] | None = None
         self._is_scheduled = False
         self._last_commit = 0.0
         self._next_number = 1
@@ -86,7 +79,7 @@ class Spool:
     async def open(self) -> None:
         """Take the folder over and find what an earlier process left. Raises ``Misconfigured`` if it cannot."""
         self._loop = asyncio.get_running_loop()
-        self._group = _Group(loop=self._loop)
+        self._group = self._loop.create_future()
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock_file = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -211,7 +204,7 @@ class Spool:
             self._next_number += 1
         self._committing = self._group
         self._jobs.put(_Job(self._hits, self._pending_count, self._writer, path, self._group))
-        self._group = _Group(loop=self._loop)
+        self._group = self._loop.create_future()
         self._hits = {}
         self._pending_count = self._pending_bytes = 0
 
@@ -256,13 +249,17 @@ class Spool:
             if self.error:
                 log.info("spool_writes_again")
                 self.error = ""
-            job.group.set_result(None)
+            if (
+                not job.group.done()
+            ):  # a cancelled request cancels what it awaits, and may not stop the others
+                job.group.set_result(None)
             self._grown.set()
         else:
             if not self.error:
                 log.error("spool_write_failed", error=str(failure))
             self.error = str(failure)
-            job.group.set_exception(Transient(f"the spool cannot be written: {failure}"))
-            job.group.exception()  # seen, even if every requester is gone
+            if not job.group.done():
+                job.group.set_exception(Transient(f"the spool cannot be written: {failure}"))
+                job.group.exception()  # seen, even if every requester is gone
         if self._pending_count:
             self._schedule()
