@@ -134,7 +134,7 @@ def _add_questions(app: FastAPI, backend: _Backend, keys: ReadKeys) -> None:
     question = {"content": {_JSON: {"schema": QueryRequest.model_json_schema()}}, "required": True}
 
     @app.post(
-        "/v1/query", summary="Metrics by dimensions", openapi_extra={**secured, "requestBody": question}
+        "/v1/query", summary="Metrics by dimensions", openapi_extra={"requestBody": question}, **secured
     )
     async def query(request: Request) -> Response:
         keys.check(request.headers.get("authorization"))

@@ -51,10 +51,11 @@ def coverage_line(answer: QueryAnswer) -> str:
     """What became of all revenue, in one sentence."""
     meta, coverage = answer.meta, answer.meta.coverage
     others = ", ".join(f"{other.revenue} {other.currency}" for other in coverage.other_currencies)
+    missing = f"; not added up: {others}" if others else ""
     return (
-        f"{meta.model}, by {meta.basis}: {coverage.revenue} {meta.currency} in {_plain(coverage.conversions)} conversions;"
-        f" {coverage.attributed_revenue} attributed, {coverage.unattributed_revenue} without a touchpoint"
-        + (f"; not added up: {others}" if others else "")
+        f"{meta.model}, by {meta.basis}: {coverage.revenue} {meta.currency}"
+        f" in {_plain(coverage.conversions)} conversions; {coverage.attributed_revenue} attributed,"
+        f" {coverage.unattributed_revenue} without a touchpoint{missing}"
     )
 
 

@@ -1,0 +1,167 @@
+"""Questions: what is refused and how, and that no text of a user ever reaches the SQL."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.catalog import DIMENSIONS, LATER_DIMENSIONS, LATER_METRICS, METRICS, OPERATORS
+from api.plan import Plan, build_plan
+from api.requests import MAX_LIMIT, QueryRequest, parse_query
+from attribution.errors import Rejected
+
+MODELS = ("linear", "last_touch")
+
+
+def plan(**given: Any) -> Plan:
+    request = parse_query(json.dumps({"metrics": ["hits"], **given}).encode())
+    return build_plan(request, "headwater", MODELS, "USD")
+
+
+def refused(**given: Any) -> tuple[str, str, str]:
+    with pytest.raises(Rejected) as caught:
+        plan(**given)
+    return caught.value.reason, caught.value.field, caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("given", "reason", "field"),
+    [
+        ({"metrics": ["hits", "nope"]}, "unknown_metric", "metrics.1"),
+        ({"metrics": ["hits", "hits"]}, "duplicate_name", "metrics.1"),
+        ({"metrics": []}, "invalid_request", "metrics"),
+        ({"metrics": "hits"}, "invalid_request", "metrics"),
+        ({"metrics": [1]}, "invalid_request", "metrics.0"),
+        ({"dimensions": ["colour"]}, "unknown_dimension", "dimensions.0"),
+        ({"dimensions": ["channel", "channel"]}, "duplicate_name", "dimensions.1"),
+        ({"filters": [["colour", "is", ["red"]]]}, "unknown_dimension", "filters.0.0"),
+        ({"filters": [["channel", "like", ["%"]]]}, "unknown_operator", "filters.0.1"),
+        ({"filters": [["channel", "is", []]]}, "invalid_request", "filters.0.2"),
+        ({"filters": [["channel", "is", "Email"]]}, "invalid_request", "filters.0.2"),
+        ({"filters": [["channel", "is"]]}, "invalid_request", "filters.0.2"),
+        ({"filters": [["channel", "contains", [""]]]}, "empty_value", "filters.0.2"),
+        ({"filters": [["channel", "is", ["x" * 1001]]]}, "invalid_request", "filters.0.2.0"),
+        ({"date_range": ["2026-10-02", "2026-10-01"]}, "bad_date_range", "date_range"),
+        ({"date_range": ["2026-02-30", None]}, "bad_date_range", "date_range.0"),
+        ({"date_range": [None, "20261001"]}, "bad_date_range", "date_range.1"),
+        ({"date_range": ["2026-W40-4", None]}, "bad_date_range", "date_range.0"),
+        ({"date_range": ["١٩٩٩-01-01", None]}, "bad_date_range", "date_range.0"),
+        ({"date_range": ["1969-12-31", None]}, "bad_date_range", "date_range.0"),
+        ({"date_range": ["9999-12-31", None]}, "bad_date_range", "date_range.0"),
+        ({"date_range": ["2026-10-01"]}, "invalid_request", "date_range.1"),
+        ({"model": "magic"}, "unknown_model", "model"),
+        ({"model": "markov"}, "not_available", "model"),
+        ({"basis": "cash"}, "invalid_request", "basis"),
+        ({"currency": "XXZ"}, "unknown_currency", "currency"),
+        ({"order_by": [["revenue", "desc"]]}, "bad_order", "order_by.0.0"),
+        ({"order_by": [["hits", "up"]]}, "invalid_request", "order_by.0.1"),
+        ({"limit": 0}, "invalid_request", "limit"),
+        ({"limit": MAX_LIMIT + 1}, "invalid_request", "limit"),
+        ({"limit": "10"}, "invalid_request", "limit"),
+        ({"limit": True}, "invalid_request", "limit"),
+        ({"limit": 1.5}, "invalid_request", "limit"),
+        ({"offset": -1}, "invalid_request", "offset"),
+        ({"as_of": "2026-10-01"}, "not_available", "as_of"),
+        ({"sql": "SELECT 1"}, "invalid_request", "sql"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_field(given: dict[str, Any], reason: str, field: str) -> None:
+    assert refused(**given)[:2] == (reason, field)
+
+
+@pytest.mark.parametrize("name", sorted(LATER_METRICS))
+def test_metrics_of_the_contract_that_come_later_say_so(name: str) -> None:
+    reason, field, message = refused(metrics=[name])
+    assert (reason, field) == ("not_available", "metrics.0")
+    assert name in message
+    assert "revenue" in message
+
+
+@pytest.mark.parametrize("name", sorted(LATER_DIMENSIONS))
+def test_dimensions_of_the_contract_that_come_later_say_so(name: str) -> None:
+    assert refused(dimensions=[name])[:2] == ("not_available", "dimensions.0")
+
+
+def test_an_unknown_name_is_answered_with_the_valid_ones_and_not_repeated() -> None:
+    """The message goes into logs and pages: what a stranger sent stays out of it."""
+    _, _, message = refused(metrics=["<script>alert(1)</script>"])
+    assert "script" not in message
+    for name in METRICS:
+        assert name in message
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"null", b"\xff", b'"hits"', b"{}" * 2, b"[" * 100_000])
+def test_bodies_that_are_no_question_are_rejected(body: bytes) -> None:
+    with pytest.raises(Rejected):
+        parse_query(body)
+
+
+@given(
+    st.lists(st.sampled_from(sorted(METRICS)), min_size=1, unique=True),
+    st.lists(st.sampled_from(sorted(DIMENSIONS)), max_size=8, unique=True),
+    st.lists(
+        st.tuples(
+            st.sampled_from(sorted(DIMENSIONS)),
+            st.sampled_from(sorted(OPERATORS)),
+            st.lists(st.text(min_size=1), min_size=1, max_size=3),
+        ),
+        max_size=4,
+    ),
+)
+def test_values_of_users_are_parameters_and_nothing_else(
+    metrics: list[str], dimensions: list[str], filters: list[tuple[str, str, list[str]]]
+) -> None:
+    """The statement is the same whatever the values are: they cannot be part of it."""
+    request = QueryRequest(metrics=metrics, dimensions=dimensions, filters=filters)
+    harmless = request.model_copy(
+        update={"filters": [(name, operator, ["x"]) for name, operator, _ in filters]}
+    )
+    made = build_plan(request, "headwater", MODELS, "USD")
+    assert made.sql == build_plan(harmless, "headwater", MODELS, "USD").sql
+    assert "$" not in made.sql
+    assert [made.parameters[f"f{number}"] for number in range(len(filters))] == [
+        values for _, _, values in filters
+    ]
+
+
+def test_days_are_inclusive_and_utc() -> None:
+    parameters = plan(date_range=["2026-10-01", "2026-10-01"]).parameters
+    assert parameters["to"] - parameters["from"] == 86_400
+    assert parameters["from"] == 1_790_812_800
+
+
+def test_an_open_range_is_all_of_time() -> None:
+    for open_range in (None, [None, None]):
+        parameters = plan(date_range=open_range).parameters
+        assert (parameters["from"], parameters["to"]) == (0, 2**32 - 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "detailed"),
+    [
+        (
+            {
+                "metrics": ["hits", "cr", "revenue"],
+                "dimensions": ["channel", "day", "site", "conversion_type"],
+            },
+            False,
+        ),
+        ({"metrics": ["visitors"]}, True),
+        ({"dimensions": ["landing_page"]}, True),
+        ({"filters": [["landing_page", "is", ["/"]]]}, True),
+    ],
+)
+def test_the_roll_up_is_read_whenever_it_can_answer(given: dict[str, Any], detailed: bool) -> None:
+    sql = plan(**given).sql
+    assert ("`sessions`" in sql) == detailed
+
+
+def test_a_side_that_is_not_asked_for_is_not_read() -> None:
+    assert "model = ''" in plan(metrics=["hits"]).sql
+    assert "model IN" not in plan(metrics=["revenue"]).sql
+    assert "model IN ('', {model:String})" in plan(metrics=["revenue", "hits"]).sql
+    assert "model IN ('', {model:String})" in plan(metrics=["cr"]).sql
