@@ -18,6 +18,8 @@ from runtime.simulator.world import CURRENCY, Truth
 UNATTRIBUTED = "(unattributed)"
 STRAY = "(not run by the shop)"
 """Row of credit and traffic that was put where the shop has no marketing: a wrong classification."""
+SERVER = "(told by the shop's server)"
+"""Row of hits without page and referrer: they belong to no visit and came through no channel."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Line:
 
 
 def build_lines(truth: Truth, snapshot: Snapshot) -> list[Line]:
-    """A line for every programme in the seed list's order, then strays and the unattributed if there are any."""
+    """A line for every programme in the seed list's order, then what belongs to none of them, if anything."""
     traffic = _by_programme(snapshot.traffic)
     credit = {model: _by_programme(places) for model, places in snapshot.credit.items()}
     channels: dict[str, set[str]] = defaultdict(set)
@@ -55,7 +57,7 @@ def build_lines(truth: Truth, snapshot: Snapshot) -> list[Line]:
         channels[_programme(place)].add(place[0])
     used = {*traffic, *(name for places in credit.values() for name in places)}
     lines = []
-    for name in [*BY_NAME, *(extra for extra in (STRAY, UNATTRIBUTED) if extra in used)]:
+    for name in [*BY_NAME, *(extra for extra in (SERVER, STRAY, UNATTRIBUTED) if extra in used)]:
         seen = traffic.get(name, Amounts())
         lines.append(
             Line(
@@ -156,6 +158,8 @@ def _programme(place: Place) -> str:
     channel, source, campaign = place
     if channel == UNATTRIBUTED:
         return UNATTRIBUTED
+    if (channel, source) == ("Unassigned", "(not set)"):
+        return SERVER
     return programme_of(channel, source, campaign) or STRAY
 
 

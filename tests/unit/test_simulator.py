@@ -20,7 +20,7 @@ from attribution.policy import AttributionPolicy
 from runtime.simulator.display import print_report
 from runtime.simulator.observer import NOTHING, Amounts, Place, Snapshot
 from runtime.simulator.programmes import BY_NAME, PROGRAMMES, SHOP, Programme, programme_of
-from runtime.simulator.report import build_checks, build_lines, dollars, misplaced, shares
+from runtime.simulator.report import SERVER, build_checks, build_lines, dollars, misplaced, shares
 from runtime.simulator.sender import BATCH, parcels
 from runtime.simulator.world import SESSION_GAP_MS, SimulatedHit, World, build_world
 
@@ -217,7 +217,7 @@ def _measured_by_the_oracle(world: World) -> Snapshot:
         enriched = enrich(hit)
         if not enriched.in_session:
             way = enriched.acquisition
-            place = (way.channel, way.source, way.campaign) if way else ("Direct", "(direct)", "")
+            place = (way.channel, way.source, way.campaign) if way else ("Unassigned", "(not set)", "")
             traffic[place] += Amounts(hits=1)
     touches = {touch.touchpoint_id: touch.acquisition for touch in end.touchpoints}
     credit: dict[str, dict[Place, Amounts]] = defaultdict(lambda: defaultdict(Amounts))
@@ -244,7 +244,7 @@ def test_the_core_finds_the_truth_of_the_simulated_world(world: World, perfect: 
 def test_report_shows_every_programme_and_model(world: World, perfect: Snapshot) -> None:
     """As plain text, without a terminal; sums are those of the truth."""
     lines = build_lines(world.truth, perfect)
-    assert [line.name for line in lines] == [programme.name for programme in PROGRAMMES]
+    assert [line.name for line in lines] == [*(programme.name for programme in PROGRAMMES), SERVER]
     assert sum(line.caused for line in lines) + world.truth.base == world.truth.revenue
     for line in lines:
         assert len(line.credited) == 6
