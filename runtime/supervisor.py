@@ -28,13 +28,14 @@ _POLL_S = 0.01
 _LOG_CHECK_S = 5.0
 MAX_LOG_BYTES = 8 << 20
 """A child's log is moved to ``<name>.log.1`` when it is longer; the one before that is dropped."""
-FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.05, 5.0
-_CALM_AFTER_S = 20.0
-"""A child that has lived so long starts again without delay when it dies."""
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.05, 5.0
+_CALM_AFTER_S = 1.0
+"""A child that has been ready for so long starts again at once when it dies."""
 
 
 class ProcessFailed(HeadwaterError):
-    """A child did not become ready. ``exit_code`` is None if it was still running; ``output`` ends its log."""
+    """A child did not become ready. ``exit_code`` is None if it was still running; ``output`` ends its log.
+    """
 
     def __init__(self, name: str, exit_code: int | None, output: str, detail: str) -> None:
         super().__init__(f"{name} {detail}" + (f":\n{output}" if output else "."))
@@ -71,9 +72,15 @@ class _Child:
 class Supervisor:
     """Children of this process. Use it from one event loop."""
 
-    def __init__(self, logs: Path, on_change: Callable[[], None] | None = None) -> None:
-        """``logs`` gets one file per child; ``on_change`` is called when a process id has changed."""
+    def __init__(
+        self, logs: Path, on_change: Callable[[], None] | None = None, max_backoff_s: float = _MAX_BACKOFF_S
+    ) -> None:
+        """``logs`` gets one file per child; ``on_change`` is called when a process id has changed.
+
+        ``max_backoff_s`` bounds the pause before a child that keeps dying is started again.
+        """
         self._logs = logs
+        self._max_backoff_s = max_backoff_s
         self._on_change = on_change or (lambda: None)
         self._children: dict[str, _Child] = {}
         self._is_stopping = False
@@ -155,19 +162,19 @@ class Supervisor:
     async def _watch(self, child: _Child) -> None:
         """Start the child again whenever it dies, sooner or later depending on how long it has lived."""
         clock = asyncio.get_running_loop().time
-        backoff = FIRST_BACKOFF_S
+        name = child.process.name
+        backoff = _FIRST_BACKOFF_S
+        ready_at = clock()
         while True:
-            began = clock()
             code = await child.running.wait()
-            if clock() - began > _CALM_AFTER_S:
-                backoff = FIRST_BACKOFF_S
+            if clock() - ready_at > _CALM_AFTER_S:
+                backoff = _FIRST_BACKOFF_S
             _kill_group(child.running.pid)
-            name = child.process.name
             log.warning(
                 "process died", process=name, exit_code=code, restarts=child.restarts, again_in_s=backoff
             )
             await asyncio.sleep(backoff)
-            backoff = min(MAX_BACKOFF_S, 2 * backoff)
+            backoff = min(self._max_backoff_s, 2 * backoff)
             child.running = await self._spawn(child.process)
             child.restarts += 1
             self._on_change()
@@ -178,6 +185,7 @@ class Supervisor:
                 _kill_group(child.running.pid)
             else:
                 log.info("process is back", process=name, pid=child.running.pid, restarts=child.restarts)
+            ready_at = clock()
 
     async def _spawn(self, process: Process) -> asyncio.subprocess.Process:
         self._logs.mkdir(parents=True, exist_ok=True)

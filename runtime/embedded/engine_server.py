@@ -25,7 +25,7 @@ from runtime.embedded.engine import Engine, EngineError
 from runtime.embedded.engine_http import MAX_HEAD_BYTES, EngineHttp
 
 PASSWORD_VARIABLE = "HEADWATER_ENGINE_PASSWORD"  # noqa: S105 - the name, not the password
-_LOCK_WAIT_S = 5.0
+_LOCK_WAIT_S = 3.0
 _FINISH_WITHIN_S = 8.0
 
 
