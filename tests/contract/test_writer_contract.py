@@ -1,0 +1,73 @@
+"""One suite for the writer and its in-memory twin: what the stages rely on, on both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import clickhouse_connect
+import pytest
+
+from sinks.client import connect
+from sinks.memory import MemoryWriter
+from sinks.migrate import migrate
+from sinks.tables import WRITTEN
+from sinks.writer import RowWriter
+
+COLUMNS = WRITTEN["drops"]
+
+
+def drop(count: int, offset: int, partition: int = 1, broker: str = "b") -> tuple[object, ...]:
+    return (1_760_000_400, "site", "bot", count, broker, partition, offset)
+
+
+@pytest.fixture(params=["twin", "clickhouse"])
+def writer(request: pytest.FixtureRequest) -> Iterator[RowWriter | MemoryWriter]:
+    """The writer under test, over empty tables."""
+    if request.param == "twin":
+        yield MemoryWriter()
+        return
+    url, database = request.getfixturevalue("engine"), request.getfixturevalue("fresh_database")
+    clickhouse_connect.get_client(dsn=url).command(f"CREATE DATABASE IF NOT EXISTS {database}")
+    client = connect(url, database)
+    migrate(client, database)
+    yield RowWriter(client, database)
+    client.close()
+
+
+def count(writer: RowWriter | MemoryWriter, first: int = 0, last: int = 1_000) -> int:
+    return writer.count_rows("drops", "b", 1, first, last)
+
+
+def test_rows_are_there_when_insert_returns(writer: RowWriter | MemoryWriter) -> None:
+    """Read-your-writes: recovery counts right after inserting."""
+    writer.insert("drops", COLUMNS, [drop(1, 3), drop(2, 4)], "t1")
+    assert count(writer) == 2
+
+
+def test_a_token_counts_once_even_with_other_rows(writer: RowWriter | MemoryWriter) -> None:
+    """Why a token must name its content."""
+    writer.insert("drops", COLUMNS, [drop(1, 3)], "t1")
+    writer.insert("drops", COLUMNS, [drop(1, 3)], "t1")
+    writer.insert("drops", COLUMNS, [drop(9, 5), drop(9, 6)], "t1")
+    assert count(writer) == 1
+
+
+def test_equal_rows_under_another_token_are_other_rows(writer: RowWriter | MemoryWriter) -> None:
+    """Two batches may legally hold the same counts."""
+    writer.insert("drops", COLUMNS, [drop(1, 3)], "t1")
+    writer.insert("drops", COLUMNS, [drop(1, 3)], "t2")
+    assert count(writer) == 2
+
+
+def test_no_rows_use_up_no_token(writer: RowWriter | MemoryWriter) -> None:
+    """An empty insert is nothing at all."""
+    writer.insert("drops", COLUMNS, [], "t1")
+    writer.insert("drops", COLUMNS, [drop(1, 3)], "t1")
+    assert count(writer) == 1
+
+
+def test_count_rows_is_by_broker_partition_and_both_ends(writer: RowWriter | MemoryWriter) -> None:
+    """The recovered range and nothing else."""
+    rows = [drop(1, offset) for offset in (9, 10, 11, 12, 13)]
+    writer.insert("drops", COLUMNS, [*rows, drop(1, 10, partition=2), drop(1, 11, broker="other")], "t1")
+    assert count(writer, 10, 12) == 3
