@@ -47,6 +47,7 @@ async def run_demo(
         f"{truth.people:,} people on {truth.visitors:,} devices, 45 days, {truth.sent:,} hits to send: "
         f"{truth.bots:,} by robots, {truth.duplicates:,} twice, some days late.",
         highlight=False,
+        soft_wrap=True,
     )
     async with open_intake(run["collector"], run["site_key"]) as intake, open_observer(run) as observer:
         before = await observer.snapshot()
@@ -193,6 +194,7 @@ def _print_times(
         f"more than a day late. Everything credited {settled_s - sent_s:.1f} s after the last one. "
         f"Demo: {all_s:.1f} s.",
         highlight=False,
+        soft_wrap=True,
     )
     if len(ages) > 1:
         median = quantiles(ages, n=2)[0]
@@ -200,4 +202,5 @@ def _print_times(
             f"Freshness under full load, {len(ages)} looks: oldest hit not yet in the report "
             f"{median:.2f} s (median), {max(ages):.2f} s (worst).",
             highlight=False,
+            soft_wrap=True,
         )

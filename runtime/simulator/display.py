@@ -10,10 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from runtime.simulator.observer import MODELS, Amounts
+from runtime.simulator.programmes import BY_NAME
 from runtime.simulator.report import Check, Line, dollars, misplaced, shares
 from runtime.simulator.world import Truth
 
-REPORT_WIDTH = 118
+REPORT_WIDTH = 120
 """Columns of the report where there is no terminal to ask."""
 LIVE_MODEL = "linear"
 
@@ -96,7 +97,7 @@ def _traffic_table(lines: Sequence[Line]) -> Table:
 def _money_table(truth: Truth, lines: Sequence[Line]) -> Table:
     table = _table("What each programme brought, USD")
     _add_model_columns(table, "TRUE")
-    for line in lines:
+    for line in _with_money(lines):
         credited = (_whole(line.credited.get(model, 0)) for model in MODELS)
         table.add_row(line.label, _whole(line.caused), *credited)
     table.add_row("(bought anyway)", _whole(truth.base))
@@ -114,7 +115,7 @@ def _share_table(lines: Sequence[Line]) -> Table:
     model_shares = {
         model: shares({line.name: line.credited.get(model, 0) for line in lines}) for model in MODELS
     }
-    for line in lines:
+    for line in _with_money(lines):
         true = true_shares[line.name]
         errors = (f"{by[line.name]:.1f} ({by[line.name] - true:+.1f})" for by in model_shares.values())
         table.add_row(line.label, f"{true:.1f}", *errors)
@@ -143,6 +144,11 @@ def _add_model_columns(table: Table, truth: str) -> None:
     table.add_column(truth, justify="right", style="bold")
     for model in MODELS:
         table.add_column(_SHORT[model], justify="right")
+
+
+def _with_money(lines: Sequence[Line]) -> list[Line]:
+    """All programmes, and of the other lines those that have or take any money."""
+    return [line for line in lines if line.name in BY_NAME or line.caused or any(line.credited.values())]
 
 
 def _cells(amounts: Amounts) -> tuple[str, str, str, str]:
