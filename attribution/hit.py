@@ -55,7 +55,7 @@ def decode_envelope(value: bytes) -> list[Hit]:
         if value[:1] == b"[":
             return _decode_many(value)
         return [_decode_one(value)]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected("malformed", str(error)) from error
 
 

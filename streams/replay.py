@@ -67,7 +67,7 @@ async def _send(producer: AIOKafkaProducer, topic: str, key: bytes, payload: byt
     try:
         fields = msgspec.json.decode(payload, type=dict[str, Any])
         own_key = fields.get(KEY_FIELD.get(topic, ""), "")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         own_key = ""
     text = own_key if isinstance(own_key, str) and own_key else key.decode("utf-8", "replace")
     await producer.send_and_wait(

@@ -94,7 +94,7 @@ def _read_one_by_one(
     """An envelope with something wrong in it: keep the good hits, dead-letter the rest by themselves."""
     try:
         parts = msgspec.json.decode(record.value, type=list[msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parts = [msgspec.Raw(record.value)]
     for index, part in enumerate(parts):
         try:

@@ -42,5 +42,5 @@ def decode_triggers(value: bytes) -> list[Trigger]:
     """Triggers of one Kafka value, object or array. Raises ``Rejected('malformed')``."""
     try:
         return _decode_many(value) if value[:1] == b"[" else [_decode(value)]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected("malformed", str(error)) from error

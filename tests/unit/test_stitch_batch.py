@@ -1,0 +1,186 @@
+"""Each input ends in exactly one place: a row of hits, a named drop, or a dead letter with its bytes."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from attribution.drops import DropReason
+from attribution.hit import Hit, encode_envelope, encode_hit
+from attribution.policy import AttributionPolicy
+from attribution.timeline import Timeline
+from sinks.tables import WRITTEN
+from streams import stitch_batch
+from streams.records import Batch, Record
+from streams.stitch_batch import StitchOutput, StitchRules, read_batch, stitch
+from streams.topics import HITS, partition_of
+
+RULES = StitchRules(AttributionPolicy(), "USD", 1)
+T0 = 1_760_000_000_000
+
+
+def hit(event_id: str = "e", **fields: object) -> Hit:
+    base: dict[str, object] = {
+        "event_id": event_id,
+        "site": "s",
+        "visitor_id": "v",
+        "occurred_at": T0,
+        "received_at": T0,
+    }
+    return msgspec.convert(base | fields, Hit)
+
+
+def run(*values: bytes, rules: StitchRules = RULES, **options: int | bool) -> StitchOutput:
+    records = [Record(offset, 1_234, b"key", value) for offset, value in enumerate(values, start=10)]
+    batch = Batch(HITS, 0, "broker", records)
+    timelines: dict[tuple[str, str], Timeline] = {}
+    read = read_batch(batch, rules, **options)  # type: ignore[arg-type]
+    return stitch(
+        read,
+        lambda visitor: timelines.setdefault(visitor, Timeline.empty(*visitor)),
+        batch,
+        rules,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def ends(output: StitchOutput) -> tuple[int, int, int]:
+    return output.accepted, sum(output.dropped.values()), len(output.dead_letters)
+
+
+def test_a_single_object_and_an_envelope_are_both_read() -> None:
+    """Contract, section 5: a value is one object or an array."""
+    output = run(encode_hit(hit("a")), encode_envelope([hit("b"), hit("c")]))
+    assert ends(output) == (3, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"{", b"null", b"42", b'"text"', b"\xff\xfe", b"[1,2", b"{}", b'{"site": 5}', b"[" * 5_000],
+    ids=[
+        "empty",
+        "cut off",
+        "null",
+        "number",
+        "string",
+        "not utf-8",
+        "half a list",
+        "no fields",
+        "wrong type",
+        "deep",
+    ],
+)
+def test_a_value_that_cannot_be_read_is_a_dead_letter_with_its_bytes(value: bytes) -> None:
+    """One bad record harms nobody else and can be replayed as it came."""
+    output = run(value, encode_hit(hit()))
+    assert ends(output) == (1, 0, 1)
+    (letter,) = output.dead_letters
+    assert (letter.reason, letter.payload, letter.offset) == ("malformed", value, 10)
+
+
+def test_half_a_surrogate_pair_is_refused_or_stored_but_never_stops_the_worker() -> None:
+    """JSON can spell text that UTF-8 cannot hold; a row with it could not be inserted."""
+    value = encode_hit(hit("a")).replace(b'"e', b'"e').replace(b'"site":"s"', b'"site":"s","title":"\\ud800"')
+    output = run(value)
+    for rows in output.rows.values():
+        msgspec.json.encode(rows)
+    assert sum(ends(output)) == 1
+
+
+def test_one_bad_hit_in_an_envelope_leaves_the_others_alone() -> None:
+    """The rest of a batch is kept; the bad part is a dead letter by itself."""
+    value = b"[" + encode_hit(hit("a")) + b',{"site":1},' + encode_hit(hit("b")) + b"]"
+    output = run(value)
+    assert ends(output) == (2, 0, 1)
+    assert output.dead_letters[0].payload == b'{"site":1}'
+    assert output.dead_letters[0].index == 1
+
+
+@pytest.mark.parametrize("field", ["site", "visitor_id", "event_id", "event"])
+def test_an_empty_identity_is_refused(field: str) -> None:
+    """Other producers may forget them."""
+    assert [letter.reason for letter in run(encode_hit(hit(**{field: ""}))).dead_letters] == ["malformed"]
+
+
+@pytest.mark.parametrize("at", [-1, 2**62, 7_258_118_400_001])
+def test_an_absurd_instant_is_refused(at: int) -> None:
+    """ClickHouse would store another day, or fail the whole batch."""
+    assert [letter.reason for letter in run(encode_hit(hit(occurred_at=at))).dead_letters] == ["bad_time"]
+
+
+def test_bad_money_of_another_producer_is_refused_with_the_field() -> None:
+    """Our collector never lets it through; others may."""
+    output = run(encode_hit(hit(event="purchase", value="NaN", currency="USD")))
+    assert [letter.reason for letter in output.dead_letters] == ["bad_money"]
+    assert output.dead_letters[0].detail.startswith("value: ")
+
+
+def test_robots_and_doubles_are_dropped_under_their_names() -> None:
+    """On purpose and counted: DropReason."""
+    robot = hit("r", user_agent="Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)")
+    output = run(encode_envelope([hit("a"), hit("a"), robot]), encode_hit(hit("a")))
+    assert ends(output) == (1, 3, 0)
+    assert output.dropped == {DropReason.bot: 1, DropReason.duplicate: 2}
+    assert sum(row[WRITTEN["drops"].index("count")] for row in output.rows["drops"]) == 3
+
+
+def test_a_record_on_the_wrong_partition_is_refused() -> None:
+    """Its visitor's owner would never see it: sessions would fall apart."""
+    rules = StitchRules(AttributionPolicy(), "USD", 8)
+    stranger = next(f"v{i}" for i in range(100) if partition_of(f"v{i}", 8) != 0)
+    output = run(encode_envelope([hit("a", visitor_id=stranger), hit("b", visitor_id=stranger)]), rules=rules)
+    assert [letter.reason for letter in output.dead_letters] == ["wrong_partition"] * 2
+    assert len({letter.dead_letter_id for letter in output.dead_letters}) == 2
+
+
+def test_poison_stops_the_worker_first_and_is_isolated_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unexpected error is raised; from the third attempt on only the hit that causes it is put aside."""
+    real = stitch_batch.enrich
+
+    def explode(one: Hit) -> object:
+        if one.event_id == "poison":
+            raise ZeroDivisionError("a bug of ours")
+        return real(one)
+
+    monkeypatch.setattr(stitch_batch, "enrich", explode)
+    value = encode_envelope([hit("a"), hit("poison"), hit("b")])
+    with pytest.raises(ZeroDivisionError):
+        run(value)
+    output = run(value, attempt=3, isolate=True)
+    assert ends(output) == (2, 0, 1)
+    assert (output.dead_letters[0].reason, output.dead_letters[0].attempts) == ("poison", 3)
+    assert msgspec.json.decode(output.dead_letters[0].payload, type=Hit).event_id == "poison"
+
+
+def test_a_timeline_that_raises_is_isolated_with_its_visitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hits are put aside, the others go on, and the half-changed timeline is named."""
+    real = Timeline.apply
+
+    def explode(self: Timeline, marks: object, policy: AttributionPolicy) -> object:
+        if self.visitor_id == "bad":
+            raise IndexError
+        return real(self, marks, policy)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Timeline, "apply", explode)
+    value = encode_envelope([hit("a"), hit("b", visitor_id="bad"), hit("c", visitor_id="bad")])
+    output = run(value, attempt=3, isolate=True)
+    assert ends(output) == (1, 0, 2)
+    assert output.poisoned == [("s", "bad")]
+
+
+def test_rows_fit_their_tables() -> None:
+    """One value per column, in every table."""
+    output = run(
+        encode_envelope(
+            [hit("a", url="https://x.example/?gclid=1"), hit("b", event="purchase", value="1.00")]
+        ),
+        b"{",
+    )
+    for table, rows in output.rows.items():
+        assert all(len(row) == len(WRITTEN[table]) for row in rows)
+    assert {table for table, rows in output.rows.items() if rows} == {
+        "hits",
+        "sessions",
+        "touchpoints",
+        "dead_letters",
+    }
