@@ -18,10 +18,14 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".headwater"), description="Folder for state, spool and keys.")
     kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
     kafka_idempotent: bool = Field(True, description="Idempotent producer; false for brokers that refuse it.")
-    kafka_replication: int = Field(1, ge=1, description="Replication factor of topics that `migrate` creates.")
+    kafka_replication: int = Field(
+        1, ge=1, description="Replication factor of topics that `migrate` creates."
+    )
     partitions: int = Field(4, ge=1, le=1024, description="Partitions of each topic; fixed once chosen.")
     redis: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey URL.")
-    clickhouse: str = Field("http://127.0.0.1:8123", description="ClickHouse HTTP URL, user:password@ allowed.")
+    clickhouse: str = Field(
+        "http://127.0.0.1:8123", description="ClickHouse HTTP URL, user:password@ allowed."
+    )
     database: str = Field("headwater", description="ClickHouse database.")
 
     sites: str = Field("", description="Public write keys of the websites, comma separated.")
@@ -34,15 +38,23 @@ class Settings(BaseSettings):
     api_port: int = Field(8081, description="Port of the query API.")
     worker_metrics_port: int = Field(0, description="Port of the worker's /metrics and /readyz; 0 = none.")
 
-    spool_max_bytes: int = Field(1 << 30, description="Spool size in bytes at which the collector answers 503.")
+    spool_max_bytes: int = Field(
+        1 << 30, description="Spool size in bytes at which the collector answers 503."
+    )
     rate_per_second: int = Field(2000, description="Requests per second and client network before 429.")
-    trusted_proxies: str = Field("", description="Networks whose X-Forwarded-For is believed, comma separated.")
-    cookie_secure: bool = Field(True, description="Mark the visitor cookie Secure; false only for plain-HTTP tests.")
+    trusted_proxies: str = Field(
+        "", description="Networks whose X-Forwarded-For is believed, comma separated."
+    )
+    cookie_secure: bool = Field(
+        True, description="Mark the visitor cookie Secure; false only for plain-HTTP tests."
+    )
 
     batch_max_hits: int = Field(20_000, description="Most hits of one partition in one worker batch.")
     batch_wait_ms: int = Field(150, description="Milliseconds a worker waits to fill a batch.")
     session_gap_minutes: int = Field(30, description="Minutes of silence that end a session.")
-    session_switch: SessionSwitch = Field(SessionSwitch.tagged_or_paid, description="What else starts a session.")
+    session_switch: SessionSwitch = Field(
+        SessionSwitch.tagged_or_paid, description="What else starts a session."
+    )
     conversion_lookbacks: str = Field(
         "purchase=90,lead=30,sign_up=30", description="Conversion events and their lookback in days."
     )

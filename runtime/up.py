@@ -146,7 +146,7 @@ class Up:
         return self._part("collector", "collect", lambda: http_is_ok(port, "/readyz"), rank=_COLLECTOR_STOPS)
 
     def _api(self) -> Process:
-        return self._part("api", "serve", lambda: http_is_ok(self._api_port, "/openapi.json"))
+        return self._part("api", "serve", lambda: http_is_ok(self._api_port, "/readyz"))
 
     def _workers(self) -> list[Process]:
         return [self._worker(number) for number in range(1, self._options.workers + 1)]
