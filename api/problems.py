@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import msgspec
 import structlog
 from fastapi import FastAPI, Request
@@ -74,7 +76,8 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:
-        _log.error("unexpected error", path=request.url.path, exc_info=error)
+        # Formatted here: a renderer of structlog may print local variables, and keys are among them.
+        _log.error("unexpected error", trace="".join(traceback.format_exception(error)))
         return problem_response(
             500, Problem("internal", "This is our fault; the log of the query API says why.")
         )

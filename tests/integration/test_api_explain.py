@@ -1,0 +1,236 @@
+"""Explanations against a real engine: what counted, what did not and why, and every correction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from sinks_rows import DAY, HOUR, NOON, migrated_database, row
+
+from api.explain import Explanation, Share
+from api.service import QueryService
+from attribution.errors import Rejected
+from attribution.policy import AttributionPolicy
+from sinks.tables import TABLES, WRITTEN
+from sinks.writer import RowWriter
+
+POLICY = AttributionPolicy(conversion_lookbacks_ms={"purchase": 10 * DAY, "lead": DAY})
+
+
+class Store:
+    """The tables of one database, filled by hand."""
+
+    def __init__(self, client: Client, database: str) -> None:
+        self._client, self._database = client, database
+        self._writer = RowWriter(client, database)
+        self._service = QueryService(client, database, POLICY)
+
+    def put(self, table: str, *rows: dict[str, Any]) -> None:
+        tuples = [row(table, **given) for given in rows]
+        self._writer.insert(table, WRITTEN[table], tuples, f"{tuples}")
+
+    def clear(self) -> None:
+        for table in TABLES:
+            self._client.command(f"TRUNCATE TABLE {self._database}.{table}")
+
+    def explain(self, reference: str) -> Explanation:
+        return self._service.explain(reference)
+
+
+@pytest.fixture(scope="module")
+def module_store(engine: str) -> Iterator[Store]:
+    with migrated_database(engine) as (client, database):
+        yield Store(client, database)
+
+
+@pytest.fixture
+def store(module_store: Store) -> Store:
+    module_store.clear()
+    return module_store
+
+
+def order(**given: Any) -> dict[str, Any]:
+    base = {
+        "conversion_id": "c1",
+        "visitor_id": "v",
+        "type": "purchase",
+        "order_id": "o/1 ä",
+        "value": "10",
+        "currency": "USD",
+    }
+    return {**base, **given}
+
+
+def touch(name: str, at: int, **given: Any) -> dict[str, Any]:
+    return {"touchpoint_id": name, "visitor_id": "v", "touched_at": at, "channel": name, **given}
+
+
+def credit(name: str, amount: str, weight: str, value: str = "0", **given: Any) -> dict[str, Any]:
+    base = {
+        "conversion_id": "c1",
+        "model": "linear",
+        "touchpoint_id": name,
+        "channel": name or "(unattributed)",
+    }
+    money = {
+        "amount": amount,
+        "weight": weight,
+        "conversion_value": value,
+        "currency": "USD",
+        "cause": "conversion",
+    }
+    return {**base, **money, **given}
+
+
+def judged(explanation: Explanation) -> dict[str, tuple[str, str]]:
+    return {one.touchpoint_id: (one.decision, one.reason) for one in explanation.touchpoints}
+
+
+def test_each_touchpoint_is_in_or_out_with_its_reason(store: Store) -> None:
+    """On both edges of the window, one millisecond beyond each, of another visitor, and taken back."""
+    store.put("conversions", order(converted_at=NOON))
+    store.put(
+        "touchpoints",
+        touch("at the conversion", NOON),
+        touch("just after", NOON + 1),
+        touch("oldest that counts", NOON - 10 * DAY),
+        touch("too old", NOON - 10 * DAY - 1),
+        touch("taken back", NOON - HOUR),
+        touch("taken back", NOON - HOUR, sign=-1),
+        touch("somebody else's", NOON - HOUR, visitor_id="w"),
+        touch("another site's", NOON - HOUR, site="other"),
+    )
+    explanation = store.explain("c1")
+    assert judged(explanation) == {
+        "too old": ("out", "before_window"),
+        "oldest that counts": ("in", "in_window"),
+        "at the conversion": ("in", "in_window"),
+        "just after": ("out", "after_conversion"),
+    }
+    # In time order.
+    assert list(judged(explanation)) == ["too old", "oldest that counts", "at the conversion", "just after"]
+    assert explanation.touchpoints[2].touched_at == "2026-10-02T12:00:00.000Z"
+
+
+def test_credit_is_net_and_every_correction_is_listed(store: Store) -> None:
+    """A late touchpoint took half: the sum stands, and the ledger tells how it came to that."""
+    store.put("conversions", order(recorded_at=NOON))
+    store.put("touchpoints", touch("a", NOON - 2 * HOUR), touch("b", NOON - HOUR))
+    store.put(
+        "credits",
+        credit("a", "10", "1", "10", recorded_at=NOON),
+        credit("a", "10", "1", "10", model="last_touch"),
+    )
+    late = {"cause": "late_touch", "recorded_at": NOON + HOUR}
+    store.put("credits", credit("a", "-5", "-0.5", **late), credit("b", "5", "0.5", **late))
+    explanation = store.explain("c1")
+    half = Share(Decimal("0.5"), "5.00")
+    assert [one.credits for one in explanation.touchpoints] == [
+        {"linear": half, "last_touch": Share(Decimal(1), "10.00")},
+        {"linear": half},
+    ]
+    assert explanation.balanced == {"linear": True, "last_touch": True}
+    assert explanation.unattributed == {}
+    assert [(one.recorded_at, one.cause, len(one.entries)) for one in explanation.corrections] == [
+        ("2026-10-02T12:00:00.000Z", "conversion", 2),
+        ("2026-10-02T13:00:00.000Z", "late_touch", 2),
+    ]
+    assert [(one.touchpoint_id, one.amount) for one in explanation.corrections[1].entries] == [
+        ("a", "-5.00"),
+        ("b", "5.00"),
+    ]
+
+
+def test_revenue_without_touchpoint_is_shown_as_unattributed(store: Store) -> None:
+    store.put("conversions", order())
+    store.put("credits", credit("", "10", "1", "10"))
+    explanation = store.explain("c1")
+    assert explanation.unattributed == {"linear": Share(Decimal(1), "10.00")}
+    assert explanation.touchpoints == []
+    assert explanation.balanced == {"linear": True}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [credit("a", "9.99", "1", "10")],
+        [credit("a", "10", "0.9", "10")],
+        [credit("a", "9", "1", "9")],
+        [credit("a", "10", "1", "10"), credit("a", "1", "0", "1", currency="EUR")],
+        [credit("a", "10", "1", "10", currency="EUR")],
+    ],
+    ids=["a cent", "weight", "another value", "another currency besides", "another currency"],
+)
+def test_books_that_do_not_balance_are_not_called_balanced(
+    store: Store, entries: list[dict[str, Any]]
+) -> None:
+    store.put("conversions", order())
+    store.put("credits", *entries)
+    assert store.explain("c1").balanced == {"linear": False}
+
+
+def test_a_corrected_conversion_shows_the_facts_that_stand(store: Store) -> None:
+    store.put("conversions", order(recorded_at=NOON))
+    change = {"recorded_at": NOON + HOUR, "cause": "earlier_fact"}
+    store.put(
+        "conversions", order(sign=-1, **change), order(value="12.5", currency="EUR", visitor_id="w", **change)
+    )
+    facts = store.explain("c1").conversion
+    assert (facts.value, facts.currency, facts.visitor_id, facts.status) == ("12.50", "EUR", "w", "stands")
+
+
+def test_a_withdrawn_conversion_says_so_and_balances_at_zero(store: Store) -> None:
+    store.put("conversions", order(recorded_at=NOON))
+    store.put("conversions", order(sign=-1, recorded_at=NOON + HOUR))
+    store.put("credits", credit("a", "10", "1", "10"))
+    store.put("credits", credit("a", "-10", "-1", "-10", recorded_at=NOON + HOUR))
+    explanation = store.explain("c1")
+    assert explanation.conversion.status == "withdrawn"
+    assert explanation.conversion.value == "10.00"
+    assert explanation.balanced == {"linear": True}
+
+
+def test_credit_of_a_touchpoint_that_is_gone_is_not_hidden(store: Store) -> None:
+    """Between the withdrawal of a touchpoint and the correction of its credit."""
+    store.put("conversions", order())
+    store.put("credits", credit("gone", "10", "1", "10", touched_at=NOON - HOUR))
+    explanation = store.explain("c1")
+    assert judged(explanation) == {"gone": ("out", "withdrawn")}
+    assert explanation.touchpoints[0].credits == {"linear": Share(Decimal(1), "10.00")}
+
+
+def test_a_type_without_window_counts_nothing(store: Store) -> None:
+    store.put("conversions", order(type="download"))
+    store.put("touchpoints", touch("a", NOON))
+    explanation = store.explain("c1")
+    assert judged(explanation) == {"a": ("out", "no_window")}
+    assert explanation.conversion.lookback_days is None
+
+
+def test_an_order_id_finds_the_conversion_too(store: Store) -> None:
+    store.put("conversions", order())
+    assert store.explain("o/1 ä").conversion.conversion_id == "c1"
+
+
+def test_an_id_goes_before_an_order_id(store: Store) -> None:
+    store.put("conversions", order(), order(conversion_id="c2", order_id="c1"))
+    assert store.explain("c1").conversion.order_id == "o/1 ä"
+
+
+def test_an_order_id_of_several_conversions_names_them(store: Store) -> None:
+    store.put("conversions", order(), order(conversion_id="c2", site="other"))
+    with pytest.raises(Rejected, match="c1, c2") as caught:
+        store.explain("o/1 ä")
+    assert caught.value.reason == "ambiguous"
+
+
+@pytest.mark.parametrize("reference", ["nothing", "", "' OR 1=1 --", "c1'", "%", "C1", "{reference:String}"])
+def test_an_unknown_reference_is_not_found(store: Store, reference: str) -> None:
+    """Conversions without order id are not found by the empty one."""
+    store.put("conversions", order(order_id=""))
+    with pytest.raises(Rejected) as caught:
+        store.explain(reference)
+    assert caught.value.reason == "not_found"

@@ -1,0 +1,279 @@
+"""The query API over HTTP: keys, errors in one shape, headers, and a ClickHouse that comes and goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from fastapi.testclient import TestClient
+from sinks_rows import migrated_database, row
+
+from api.app import MAX_BODY, create_app
+from api.auth import ReadKeys
+from api.config import ApiConfig
+from attribution.errors import Misconfigured, Rejected, Transient
+from sinks.client import connect
+from sinks.tables import CONVERSIONS_COLUMNS, CREDITS_COLUMNS
+from sinks.writer import RowWriter
+
+KEY = {"Authorization": "Bearer correct horse"}
+QUESTION: dict[str, Any] = {"metrics": ["revenue"], "dimensions": ["channel"]}
+
+
+def config(**given: Any) -> ApiConfig:
+    base: dict[str, Any] = {
+        "clickhouse": "http://127.0.0.1:1",
+        "database": "x",
+        "read_keys": ("old", "correct horse"),
+    }
+    return ApiConfig(**{**base, **given})
+
+
+@pytest.fixture(scope="module")
+def http(engine: str) -> Iterator[TestClient]:
+    with migrated_database(engine) as (client, database):
+        writer = RowWriter(client, database)
+        hostile = "<script>alert(1)</script>"
+        writer.insert(
+            "credits",
+            CREDITS_COLUMNS,
+            [
+                row(
+                    "credits",
+                    model="linear",
+                    channel=hostile,
+                    amount="1.10",
+                    conversion_value="1.10",
+                    conversion_id="c",
+                    currency="USD",
+                )
+            ],
+            "c",
+        )
+        writer.insert(
+            "conversions",
+            CONVERSIONS_COLUMNS,
+            [row("conversions", conversion_id="c", order_id="a/b?c", value="1.10", currency="USD")],
+            "o",
+        )
+        # The app closes what it opens, so it gets a client of its own.
+        app = create_app(config(database=database), lambda: connect(engine, database))
+        with TestClient(app, raise_server_exceptions=False) as http:
+            yield http
+
+
+def problem(response: Any) -> tuple[int, str, str]:
+    body = response.json()
+    assert set(body) == {"code", "message", "field"}
+    assert body["message"]
+    assert response.headers["content-type"] == "application/json"
+    return response.status_code, body["code"], body["field"]
+
+
+def test_a_question_is_answered(http: TestClient) -> None:
+    response = http.post("/v1/query", json=QUESTION, headers=KEY)
+    assert response.status_code == 200
+    body = response.json()
+    assert body["columns"] == ["channel", "revenue"]
+    assert body["rows"] == [["<script>alert(1)</script>", "1.10"]]
+    assert {"model", "basis", "currency", "as_of", "timezone", "bases", "coverage", "elapsed_ms"} <= set(
+        body["meta"]
+    )
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        "Basic correct horse",
+        "correct horse",
+        "Bearer correct hors",
+        "Bearer correct horse!",
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/query"), ("GET", "/v1/conversions/c"), ("GET", "/v1/conversions?order_id=a")],
+)
+def test_without_a_key_nothing_is_told(http: TestClient, authorization: str, method: str, path: str) -> None:
+    response = http.request(method, path, headers={"Authorization": authorization}, content=b"not even JSON")
+    assert problem(response) == (401, "unauthorized", "Authorization")
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_either_key_works_and_the_scheme_in_any_case() -> None:
+    keys = ReadKeys(["one", "two"])
+    for header in ("Bearer one", "bearer two", "BEARER  two "):
+        keys.check(header)
+    for header in (None, "Bearer \udcff", "Bearer " + "x" * 100_000):
+        with pytest.raises(Rejected):
+            keys.check(header)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        (b"{", "application/json", (400, "malformed_json", "")),
+        (b"", "application/json", (400, "malformed_json", "")),
+        (b"\xff\xfe", "application/json", (400, "malformed_json", "")),
+        (b"[" * 60_000, "application/json", (400, "malformed_json", "")),
+        (b"[]", "application/json", (422, "invalid_request", "")),
+        (b'{"metrics": ["spend"]}', "application/json", (422, "not_available", "metrics.0")),
+        (
+            b'{"metrics": ["revenue; DROP TABLE hits"]}',
+            "application/json",
+            (422, "unknown_metric", "metrics.0"),
+        ),
+        (b'{"metrics": ["hits"], "limit": 1e99}', "application/json", (422, "invalid_request", "limit")),
+        (b'{"metrics": ["hits"], "offset": NaN}', "application/json", (422, "invalid_request", "offset")),
+        (b'{"metrics": ["hits"]}', "text/plain", (415, "unsupported_media_type", "Content-Type")),
+        (b" " * (MAX_BODY + 1), "application/json", (413, "too_large", "")),
+    ],
+)
+def test_bad_questions_get_a_clear_answer(
+    http: TestClient, body: bytes, kind: str, expected: tuple[int, str, str]
+) -> None:
+    response = http.post("/v1/query", content=body, headers={**KEY, "Content-Type": kind})
+    assert problem(response) == expected
+
+
+def test_names_with_lone_surrogates_do_no_harm(http: TestClient) -> None:
+    body = b'{"metrics": ["hits"], "filters": [["channel", "is", ["\\ud800"]]]}'
+    response = http.post("/v1/query", content=body, headers={**KEY, "Content-Type": "application/json"})
+    assert response.status_code in (200, 400, 422)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/conversions/c", "/v1/conversions/a/b%3Fc", "/v1/conversions?order_id=a/b%3Fc"]
+)
+def test_a_conversion_is_explained_by_id_and_order_id(http: TestClient, path: str) -> None:
+    body = http.get(path, headers=KEY).json()
+    assert body["conversion"]["conversion_id"] == "c"
+    assert body["balanced"] == {"linear": True}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/v1/conversions/nothing", (404, "not_found", "conversion_id")),
+        ("GET", "/v1/conversions/", (422, "invalid_request", "conversion_id")),
+        ("GET", "/v1/conversions/" + "x" * 501, (422, "invalid_request", "conversion_id")),
+        ("GET", "/v1/conversions", (422, "invalid_request", "order_id")),
+        ("GET", "/nothing/here", (404, "not_found", "")),
+        ("GET", "/v1/query", (405, "method_not_allowed", "")),
+        ("DELETE", "/v1/conversions/c", (405, "method_not_allowed", "")),
+        ("GET", "/docs", (404, "not_found", "")),
+        ("GET", "/redoc", (404, "not_found", "")),
+    ],
+)
+def test_other_errors_have_the_same_shape(
+    http: TestClient, method: str, path: str, expected: tuple[int, str, str]
+) -> None:
+    assert problem(http.request(method, path, headers=KEY)) == expected
+
+
+def test_operations_need_no_key(http: TestClient) -> None:
+    assert http.get("/healthz").json() == {"status": "ok"}
+    assert http.get("/readyz").json() == {"status": "ready"}
+    http.get("/no/such/path/4711")
+    text = http.get("/metrics").text
+    assert 'headwater_api_requests_total{route="/readyz",status="200"}' in text
+    # Paths and ids of strangers are no labels.
+    assert "4711" not in text
+
+
+def test_the_schema_lists_routes_body_and_key(http: TestClient) -> None:
+    schema = http.get("/openapi.json").json()
+    assert set(schema["paths"]) == {
+        "/v1/query",
+        "/v1/conversions",
+        "/v1/conversions/{conversion_id}",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    }
+    body = schema["paths"]["/v1/query"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert "date_range" in body["properties"]
+    assert schema["components"]["securitySchemes"]["read_key"]["scheme"] == "bearer"
+    assert schema["paths"]["/v1/query"]["post"]["security"] == [{"read_key": []}]
+
+
+def test_the_page_runs_nothing_but_its_own_script(http: TestClient) -> None:
+    page = http.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "<script>" not in page.text
+    assert "style=" not in page.text
+    assert "http" not in page.text
+    script = http.get("/page.js")
+    assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert "innerHTML" not in script.text
+    assert http.get("/page.css").status_code == 200
+
+
+def test_while_clickhouse_is_away_it_says_so_and_recovers(engine: str) -> None:
+    """Connecting fails at first; the same app answers once the server is there."""
+    with migrated_database(engine) as (_, database):
+        away = True
+
+        def factory() -> Client:
+            if away:
+                raise Transient("connection refused by 10.0.0.1 as user secret", retry_after=2)
+            return connect(engine, database)
+
+        with TestClient(create_app(config(database=database), factory)) as http:
+            assert http.get("/healthz").status_code == 200
+            for response in (http.post("/v1/query", json=QUESTION, headers=KEY), http.get("/readyz")):
+                assert problem(response)[:2] == (503, "unavailable")
+                assert response.headers["retry-after"] == "2"
+                assert "secret" not in response.text
+            away = False
+            assert http.get("/readyz").status_code == 200
+            assert http.post("/v1/query", json=QUESTION, headers=KEY).json()["rows"] == []
+
+
+def test_a_server_that_vanishes_is_503(engine: str) -> None:
+    client = connect(engine, "default")
+    client._backend._base_url = "http://127.0.0.1:9/"
+    with TestClient(create_app(config(), lambda: client)) as http:
+        assert problem(http.post("/v1/query", json=QUESTION, headers=KEY))[:2] == (503, "unavailable")
+
+
+def test_before_the_migration_it_is_not_ready_and_tells_no_sql(engine: str) -> None:
+    with TestClient(create_app(config(database="not_there"), lambda: connect(engine, "not_there"))) as http:
+        assert problem(http.get("/readyz"))[:2] == (503, "misconfigured")
+        response = http.post("/v1/query", json=QUESTION, headers=KEY)
+        assert problem(response)[:2] == (503, "misconfigured")
+        assert "SELECT" not in response.text
+        assert "not_there" not in response.text
+
+
+def test_a_defect_of_ours_is_500_without_details() -> None:
+    def broken() -> Client:
+        raise RuntimeError("secret detail")
+
+    with TestClient(create_app(config(), broken), raise_server_exceptions=False) as http:
+        response = http.post("/v1/query", json=QUESTION, headers=KEY)
+        assert problem(response)[:2] == (500, "internal")
+        assert "secret" not in response.text
+
+
+def test_an_api_that_nobody_could_use_does_not_start() -> None:
+    for keys in ((), ("",)):
+        with pytest.raises(Misconfigured, match="HEADWATER_READ_KEYS"):
+            config(read_keys=keys)
+    with pytest.raises(Rejected):
+        config(currency="XXZ")
+    assert "correct horse" not in repr(config())
+    assert json.dumps(repr(config())).find("127.0.0.1:1") == -1
