@@ -65,7 +65,7 @@ def test_a_lost_a_doubled_and_a_misplaced_hit_are_found(ga360: ModuleType) -> No
         session if number else ga360.KeptSession(**{**vars(session), "channel": "Audio"})
         for number, session in enumerate(sorted(sessions, key=lambda s: s.channel != "Affiliates"))
     ]
-    assert unmet(hits, wrong_channel) == ["Google's channel where the source is known"]
+    assert unmet(hits, wrong_channel) == ["Google's channel from what a browser sends, same rows"]
 
 
 def _as_google(ga360: ModuleType, day: object) -> tuple[list[object], list[object]]:
