@@ -12,10 +12,11 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -24,7 +25,7 @@ from attribution.errors import HeadwaterError, Transient
 log = structlog.get_logger("supervisor")
 
 _PR_SET_PDEATHSIG = 1
-_POLL_S = 0.01
+_POLL_S = 0.02
 _LOG_CHECK_S = 5.0
 MAX_LOG_BYTES = 8 << 20
 """A child's log is moved to ``<name>.log.1`` when it is longer; the one before that is dropped."""
@@ -34,8 +35,7 @@ _CALM_AFTER_S = 1.0
 
 
 class ProcessFailed(HeadwaterError):
-    """A child did not become ready. ``exit_code`` is None if it was still running; ``output`` ends its log.
-    """
+    """A child did not become ready. ``exit_code`` is None if it was still running; ``output`` ends its log."""
 
     def __init__(self, name: str, exit_code: int | None, output: str, detail: str) -> None:
         super().__init__(f"{name} {detail}" + (f":\n{output}" if output else "."))
@@ -102,12 +102,7 @@ class Supervisor:
         """
         if self._janitor is None:
             self._janitor = asyncio.create_task(self._bound_logs())
-        try:
-            async with asyncio.TaskGroup() as group:
-                for process in processes:
-                    group.create_task(self._start_first(process))
-        except* HeadwaterError as failures:
-            raise failures.exceptions[0] from None
+        await together(*(self._start_first(process) for process in processes))
 
     async def run(self, process: Process) -> None:
         """Run a child that ends by itself (``ready`` is not asked). Raises ``ProcessFailed`` unless it ends
@@ -221,6 +216,16 @@ class Supervisor:
                 with suppress(OSError):
                     if path.stat().st_size > MAX_LOG_BYTES:
                         await asyncio.to_thread(cut_log, path)
+
+
+async def together(*steps: Coroutine[Any, Any, None]) -> None:
+    """Run ``steps`` at the same time; the first ``HeadwaterError`` cancels the others and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
+    except* HeadwaterError as failures:
+        raise failures.exceptions[0] from None
 
 
 def cut_log(path: Path) -> None:

@@ -19,7 +19,7 @@ from runtime.embedded.probes import http_is_ok, is_port_free
 from runtime.embedded.servers import BROKER, ENGINE, VALKEY, EmbeddedServers
 from runtime.place import Place
 from runtime.settings import Settings
-from runtime.supervisor import Process, ProcessFailed, Supervisor
+from runtime.supervisor import Process, ProcessFailed, Supervisor, together
 
 EMBEDDED = "embedded"
 _START_WITHIN_S = 60.0
@@ -94,8 +94,12 @@ class Up:
         try:
             self._place.withdraw()  # of a run that was killed
             await self._supervisor.start(*self._servers.processes())
-            await self._supervisor.run(self._part("migrate", "migrate"))
-            await self._supervisor.start(self._collector(), self._api(), *self._workers())
+            # The collector needs no tables; the others do.
+            await together(
+                self._supervisor.start(self._collector()),
+                self._supervisor.run(self._part("migrate", "migrate")),
+            )
+            await self._supervisor.start(self._api(), *self._workers())
             self._is_ready = True
             self._announce()
         except BaseException:
