@@ -15,6 +15,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ class Supervisor:
                 stderr=output,
                 env={**os.environ, **process.env},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(_die_with_parent, os.getpid()),
             )
         finally:
             os.close(output)
@@ -255,14 +256,13 @@ def _kill_group(pid: int) -> None:
 
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-_parent = os.getpid()
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Runs in the child before its program: SIGKILL for it when the supervisor's thread ends, however it
     ends.
     """
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != _parent:
+    if os.getppid() != parent:
         os._exit(1)  # the supervisor died before the line above
