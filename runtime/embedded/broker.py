@@ -72,8 +72,7 @@ def broker_command(binary: Path, port: int) -> list[str]:
 
 
 async def broker_is_ready(port: int, partitions: int) -> bool:
-    """True once the broker answers and has every topic. Raises ``Misconfigured`` on a wrong partition count.
-    """
+    """True once the broker answers and has every topic. Raises ``Misconfigured`` on a wrong partition count."""
     if not await is_port_open(port):
         return False
     await kafka_admin.ensure_topics(f"127.0.0.1:{port}", partitions)

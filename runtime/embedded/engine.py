@@ -61,8 +61,7 @@ class Answer(NamedTuple):
 
 
 class Engine:
-    """One open folder. ``run`` may be called from several threads; ``close`` waits for nothing, call it last.
-    """
+    """One open folder. ``run`` may be called from several threads; ``close`` waits for nothing, call it last."""
 
     def __init__(self, folder: Path) -> None:
         """Open or create the database in ``folder``. Raises ``EngineError``, ``Misconfigured`` (not

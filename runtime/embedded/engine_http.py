@@ -185,8 +185,7 @@ async def _read(request: web.Request) -> _Call:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """Plain fields of a form: how clients send many or long parameters. Files are external tables: refused.
-    """
+    """Plain fields of a form: how clients send many or long parameters. Files are external tables: refused."""
     fields: dict[str, str] = {}
     for name, value in (await request.post()).items():
         if not isinstance(value, str):

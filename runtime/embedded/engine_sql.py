@@ -29,8 +29,7 @@ _OPEN, _CLOSE = (b"(", b"[", b"{"), (b")", b"]", b"}")
 
 
 class Refused(Exception):
-    """A statement that a ClickHouse server would refuse before running it. ``code`` is ClickHouse's number.
-    """
+    """A statement that a ClickHouse server would refuse before running it. ``code`` is ClickHouse's number."""
 
     def __init__(self, code: int, name: str, message: str) -> None:
         super().__init__(message)
