@@ -71,6 +71,7 @@ class Worker:
         self._broker = ""
         self._pumps: dict[TP, Pump] = {}
         self._ending: asyncio.Future[int] | None = None
+        self._seeking = asyncio.Lock()
         self._is_ready = False
         """Assigned (maybe nothing: a stand-by) and every fence read."""
         self.app: FencedApp = create_app(
@@ -110,6 +111,11 @@ class Worker:
         await self._redis.aclose()
         return 0
 
+    @property
+    def owned_partitions(self) -> int:
+        """How many partitions this worker processes now."""
+        return len(self._pumps)
+
     def stop(self) -> None:
         """Ask for a clean end: running batches finish."""
         self._end(0)
@@ -124,7 +130,15 @@ class Worker:
         await self._producer.send_and_wait(topic, value=value, key=key, partition=partition)
 
     async def _seek_to_fence(self, assignment: set[TP]) -> dict[TP, int]:
-        """Own the assigned partitions and say where each starts. A partition owned already goes on as it was."""
+        """Own the assigned partitions and say where each starts. What is owned already goes on as it was.
+
+        One call at a time: Faust seeks after a rebalance and again when it fetches while the flow is off, and
+        two take-overs of one partition would fence each other.
+        """
+        async with self._seeking:
+            return await self._own(assignment)
+
+    async def _own(self, assignment: set[TP]) -> dict[TP, int]:
         for tp in [tp for tp in self._pumps if tp not in assignment]:
             await self._pumps.pop(tp).close(FLUSH_SECONDS)
         positions: dict[TP, int] = {}
@@ -198,10 +212,11 @@ class Worker:
         await self._close_pumps()
 
     async def _close_pumps(self) -> None:
-        self._is_ready = False
-        pumps, self._pumps = list(self._pumps.values()), {}
-        await asyncio.gather(*(pump.close(FLUSH_SECONDS) for pump in pumps))
-        metrics.PARTITIONS.set(0)
+        async with self._seeking:
+            self._is_ready = False
+            pumps, self._pumps = list(self._pumps.values()), {}
+            await asyncio.gather(*(pump.close(FLUSH_SECONDS) for pump in pumps))
+            metrics.PARTITIONS.set(0)
 
     async def _watch(self) -> None:
         """Notice a new broker, a partition without progress, a crashed app."""
