@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import clickhouse_connect
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
@@ -40,6 +39,7 @@ from attribution.channels import classify_channel
 from attribution.errors import HeadwaterError
 from runtime.collector_client import carry_all, open_intake
 from runtime.up import Up, UpOptions
+from sinks.client import connect
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "ga360"
 TARGET_SESSIONS = {"any_external": 0.98}
@@ -299,7 +299,7 @@ class Tables:
     """What ClickHouse holds of one site."""
 
     def __init__(self, run: Mapping[str, Any]) -> None:
-        self._client = clickhouse_connect.get_client(dsn=run["clickhouse"], database="headwater")
+        self._client = connect(run["clickhouse"], "headwater")
         self._site = {"site": run["site_key"]}
 
     def is_settled(self, sent: int, hits: int) -> bool:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import clickhouse_connect
-from clickhouse_connect.driver.client import Client
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -21,6 +19,7 @@ from runtime.collector_client import MAX_BATCH, MAX_BATCH_BYTES, Intake, carry_a
 from runtime.imports.access_log import guess_base_url, read_access_log
 from runtime.imports.lines import Dropped, LineReader, Outcome, Parsed, Refused
 from runtime.imports.readers import read_hits
+from sinks.client import connect
 
 SETTLE_S = 120.0
 """How long to wait until the workers have judged what the collector has taken."""
@@ -101,6 +100,7 @@ def _outcomes(
             f"{reader.path.name}: the website is {base_url} (from its referrers).",
             markup=False,
             highlight=False,
+            soft_wrap=True,
         )
     return read_access_log(reader, base_url, site)
 
@@ -187,9 +187,7 @@ class _Kept:
     """Counts of one site in ClickHouse: rows of ``hits``, and hits that workers dropped, by reason."""
 
     def __init__(self, run: Mapping[str, Any], site: str) -> None:
-        self._client: Client = clickhouse_connect.get_client(
-            dsn=str(run["clickhouse"]), database=str(run.get("database", "headwater"))
-        )
+        self._client = connect(str(run["clickhouse"]), str(run.get("database", "headwater")))
         self._parameters = {"site": site}
 
     def counts(self) -> tuple[int, Counter[str]]:

@@ -11,11 +11,10 @@ from decimal import Decimal
 from typing import Any
 
 import aiohttp
-import clickhouse_connect
-from clickhouse_connect.driver.client import Client
 
 from attribution.errors import Misconfigured, Transient
 from attribution.policy import AttributionPolicy
+from sinks.client import connect
 
 MODELS = AttributionPolicy().models
 MAX_ROWS = 10_000
@@ -74,9 +73,7 @@ class Observer:
         self._url = f"{run['api']}/v1/query"
         self._site = str(run["site_key"])
         self._headers = {"Authorization": f"Bearer {run['read_key']}"}
-        self._client: Client = clickhouse_connect.get_client(
-            dsn=str(run["clickhouse"]), database=str(run.get("database", "headwater"))
-        )
+        self._client = connect(str(run["clickhouse"]), str(run.get("database", "headwater")))
 
     async def snapshot(self) -> Snapshot:
         """Traffic, credit under every model, drops. Raises ``Transient``."""

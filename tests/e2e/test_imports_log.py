@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import clickhouse_connect
 import pytest
 import pytest_asyncio
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.console import Console
 from attribution.errors import Misconfigured
 from runtime.imports.run import ImportResult, import_files
 from runtime.up import Up, UpOptions
+from sinks.client import connect
 
 LOG = Path(__file__).parents[2] / ".." / "shared" / "data" / "access_log" / "combined.log.gz"
 
@@ -37,7 +37,7 @@ async def _import(kind: str, file: Path, run: dict[str, Any], folder: Path) -> t
 
 
 def _rows(run: dict[str, Any], sql: str) -> list[tuple[Any, ...]]:
-    client = clickhouse_connect.get_client(dsn=run["clickhouse"], database="headwater")
+    client = connect(run["clickhouse"], "headwater")
     return list(client.query(sql, {"site": run["site_key"]}).result_rows)
 
 
