@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -177,9 +178,9 @@ async def test_dead_letters_keep_their_bytes_and_can_be_replayed(house: House) -
         await producer.stop()
         await house.until(lambda: house.count("dead_letters") == 2, "two dead letters")
         rows = house.client.query(
-            f"SELECT reason, payload FROM {house.database}.dead_letters ORDER BY reason"
+            f"SELECT reason, payload_base64 FROM {house.database}.dead_letters ORDER BY reason"
         ).result_rows
-        assert rows[0] == ("malformed", "{not json")
+        assert (rows[0][0], base64.b64decode(rows[0][1])) == ("malformed", b"{not json")
         assert rows[1][0] == "wrong_partition"
         writer = RowWriter(house.client, house.database)
         options: dict[str, Any] = {"idempotent": False, "partitions": PARTITIONS, "database": house.database}
