@@ -1,0 +1,134 @@
+"""A Headwater of the benchmark's own: embedded servers in a temporary folder, a worker that is started late."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+from pydantic import SecretStr
+from redis import Redis
+
+from bench.machine import start, stop
+from bench.traffic import SITE, Traffic
+from runtime.embedded.servers import EmbeddedServers
+from runtime.place import Place
+from runtime.processes import run_migrate
+from runtime.settings import Settings
+from streams.topics import dirty_key, outbox_key
+
+READ_KEY = "read_bench"
+
+
+class BenchFailed(Exception):
+    """A figure could not be measured, or the system that gave it was wrong."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a pipeline has come."""
+
+    events: int
+    """Input events whose effect is visible."""
+    is_settled: bool
+    """Everything that follows from them is visible as well."""
+
+
+class Installation:
+    """Servers with empty topics and tables. Use ``async with Installation.open(partitions)``."""
+
+    def __init__(self, servers: EmbeddedServers, folder: Path, partitions: int) -> None:
+        self.servers = servers
+        self.folder = folder
+        self.settings = Settings(
+            data_dir=folder / "data",
+            kafka=servers.kafka,
+            kafka_idempotent=False,
+            redis=servers.redis,
+            clickhouse=servers.clickhouse,
+            partitions=partitions,
+            sites=SITE,
+            read_keys=SecretStr(READ_KEY),
+        )
+        self.redis: Redis = Redis.from_url(servers.redis)
+        self._client: Any = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, partitions: int) -> AsyncIterator[Installation]:
+        """Start the servers, create topics and tables; stop and forget everything at the end."""
+        with tempfile.TemporaryDirectory(prefix="hw-bench-") as folder, Place(Path(folder)) as place:
+            async with EmbeddedServers(place, partitions=partitions) as servers:
+                house = cls(servers, Path(folder), partitions)
+                await asyncio.to_thread(run_migrate, house.settings)
+                house._client = await asyncio.to_thread(
+                    clickhouse_connect.get_client, dsn=servers.clickhouse, database=house.settings.database
+                )
+                try:
+                    yield house
+                finally:
+                    house.redis.close()
+
+    @contextmanager
+    def worker(self, core: int, program: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
+        """One worker process on ``core``; ``program`` goes between Python and the worker's module."""
+        settings = self.settings
+        env = {
+            "HEADWATER_DATA_DIR": str(settings.data_dir),
+            "HEADWATER_KAFKA": settings.kafka,
+            "HEADWATER_KAFKA_IDEMPOTENT": "false",
+            "HEADWATER_REDIS": settings.redis,
+            "HEADWATER_CLICKHOUSE": settings.clickhouse,
+            "HEADWATER_PARTITIONS": str(settings.partitions),
+            "HEADWATER_SITES": SITE,
+        }
+        with open(self.folder / "worker.log", "wb") as log:
+            process = start([sys.executable, *program, "-m", "runtime.cli", "work"], core, env, log)
+            try:
+                yield process
+            finally:
+                stop(process)
+
+    def ask(self, sql: str) -> list[Any]:
+        """The first row of a query on the installation's database."""
+        return list(self._client.query(sql).result_rows[0])
+
+    async def seen(self, traffic: Traffic) -> Progress:
+        """Hits that are rows or counted drops; settled when every order stands credited."""
+        events = await asyncio.to_thread(
+            self.ask, "SELECT (SELECT count() FROM hits) + (SELECT sum(count) FROM drops)"
+        )
+        if events[0] < len(traffic.hits):
+            return Progress(int(events[0]), False)
+        (orders,) = await asyncio.to_thread(self.ask, "SELECT sum(sign) FROM conversions")
+        partitions = range(self.settings.partitions)
+        waiting = sum(self.redis.hlen(dirty_key(p)) + self.redis.hlen(outbox_key(p)) for p in partitions)  # type: ignore[operator]
+        return Progress(int(events[0]), orders == traffic.orders and waiting == 0)
+
+    def check(self, traffic: Traffic) -> None:
+        """Compare everything that was kept with what was sent. Raises ``BenchFailed``."""
+        expected = {
+            "SELECT count(), uniqExact(event_id) FROM hits": [traffic.kept, traffic.kept],
+            "SELECT sum(count) FROM drops": [len(traffic.hits) - traffic.kept],
+            "SELECT count() FROM dead_letters": [0],
+            "SELECT sum(hits), sum(page_views) FROM channel_metrics WHERE model = ''": [
+                traffic.kept,
+                traffic.kept - traffic.orders,
+            ],
+            "SELECT min(r), max(r) FROM (SELECT sum(amount) AS r FROM credits GROUP BY model)": [
+                Decimal(traffic.revenue) / 100,
+                Decimal(traffic.revenue) / 100,
+            ],
+        }
+        for sql, want in expected.items():
+            found = self.ask(sql)
+            if found != want:
+                raise BenchFailed(f"{sql}: expected {want}, found {found}")
