@@ -90,14 +90,13 @@ class CollectorApp:
         if scope.path != "/p.gif" or scope.method != "GET":
             await self._route(scope, proto)
             return
-        # Always the GIF: what went wrong is counted, and the visitor's page never knows.
         answer, commit = self._take_pixel(scope)
         if commit is not None:
             try:
                 await commit
                 self.metrics.accepted["p.gif"] += 1
             except Transient:
-                self._count_refusal("p.gif", Refusal.not_durable)
+                answer = self._drop_pixel(Refusal.not_durable)
         proto.response_bytes(200, answer, GIF)
 
     def _take_pixel(self, scope: HttpScope) -> tuple[Headers, asyncio.Future[None] | None]:
@@ -112,13 +111,17 @@ class CollectorApp:
                 answer = answer + self._introduce([hit])
             return answer, self.spool.append(self._partition(hit.visitor_id), encode_hit(hit))
         except Rejected as error:
-            self._count_refusal("p.gif", error.reason)
+            return self._drop_pixel(error.reason), None
         except Transient:
-            self._count_refusal("p.gif", Refusal.not_durable)
+            return self._drop_pixel(Refusal.not_durable), None
         except Exception:
             log.exception("request_failed", endpoint="p.gif")
-            self._count_refusal("p.gif", Refusal.internal)
-        return answer, None
+            return self._drop_pixel(Refusal.internal), None
+
+    def _drop_pixel(self, reason: str) -> Headers:
+        """Count it. The page gets its GIF all the same; only who looks at the headers learns why."""
+        self._count_refusal("p.gif", reason)
+        return [*GIF_HEADERS, ("x-headwater-dropped", str(reason))]
 
     async def _route(self, scope: HttpScope, proto: HttpProtocol) -> None:
         method, path = scope.method, scope.path

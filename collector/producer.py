@@ -102,6 +102,7 @@ class Producer:
         self._number = 0
         """Where to read on: segment number and byte."""
         self._byte = 0
+        self._checks = 0
         self._history: deque[_Passed] = deque()
         self._tasks: list[asyncio.Task[None]] = []
         metrics.gauge(Gauged.connected, lambda: float(self._connection is not None))
@@ -232,6 +233,7 @@ class Producer:
             await asyncio.sleep(RELEASE_SECONDS)
             try:
                 await self._release()
+                self._checks += 1
             except Transient as error:
                 self._metrics.count(Counted.fence_failures)
                 log.debug("release_postponed", error=str(error))

@@ -92,7 +92,7 @@ _MAX_EXPONENT = 30
 class Batch(msgspec.Struct, rename={"sent_at": "sentAt", "write_key": "writeKey"}):
     """The body of ``/v1/batch``; the events stay undecoded, so that one bad event spoils only itself."""
 
-    batch: list[msgspec.Raw]
+    batch: list[msgspec.Raw] = []
     site: str = ""
     write_key: str = ""
     sent_at: Any = None
@@ -195,9 +195,8 @@ def _decoded(decode: Callable[[bytes | msgspec.Raw], T], body: bytes | msgspec.R
     except RecursionError as error:
         raise Rejected(Refusal.too_deep, "The JSON is nested too deeply.") from error
     except msgspec.ValidationError as error:
-        raise Rejected(
-            Refusal.wrong_type, f"{error}.", str(error).rpartition("`$.")[2].rstrip("`")
-        ) from error
+        field = str(error).partition("`$.")[2].rstrip("`")
+        raise Rejected(Refusal.wrong_type, f"{error}.", field) from error
     except (msgspec.DecodeError, ArithmeticError) as error:
         raise Rejected(Refusal.malformed, f"Send one valid JSON object ({error}).") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import socket
 
 import structlog
 import uvloop
@@ -12,6 +13,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from attribution.errors import Misconfigured
 from collector.app import CollectorApp, create_app
 from collector.config import CollectorConfig
 from collector.limits import MAX_HEADER_BYTES
@@ -44,8 +46,12 @@ async def _run(config: CollectorConfig) -> None:
 
 
 async def serve(app: CollectorApp, stopped: asyncio.Event) -> None:
-    """Serve ``app`` on its address until ``stopped``; on return everything accepted is durable."""
+    """Serve ``app`` on its address until ``stopped``; on return everything accepted is durable.
+
+    Raises ``Misconfigured``, and any error that ended the HTTP server by itself.
+    """
     config = app.config
+    _check_port(config)
     await app.start()
     server = Server(
         app,
@@ -70,3 +76,19 @@ async def serve(app: CollectorApp, stopped: asyncio.Event) -> None:
     finally:
         stopping.cancel()
         await app.stop()
+
+
+def _check_port(config: CollectorConfig) -> None:
+    """Granian shares its port with whoever else does (SO_REUSEPORT); two collectors would halve the traffic."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise Misconfigured(
+            f"The collector cannot listen on {config.host}:{config.port} ({error}).",
+            "Set HEADWATER_COLLECTOR_HOST and HEADWATER_COLLECTOR_PORT to a free address.",
+        ) from error
