@@ -86,7 +86,7 @@ MEASURES: tuple[Measure, ...] = (
     # Conversions in the currency asked for: what average order value divides by.
     Measure("paid", Side.credit, "sumIf(conversions, currency = {currency:String})", _WEIGHT),
 )
-"""Visitors are no measure: they do not add up over groups and are counted apart (``grouped_detail.sql``)."""
+"""Visitors are no measure: they do not add up over groups and are counted apart (``grouped_with_visitors.sql``)."""
 
 
 def money_text(amount: Decimal, currency: str) -> str:

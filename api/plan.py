@@ -203,28 +203,40 @@ def _grouped(
         "keys": ", ".join(keys),
         "keys_as": ", ".join(f"{sql} AS {key}" for sql, key in zip(expressions, keys, strict=True)),
         "where": _all_of(_TIME, _sides(traffic, credit), *(condition.sql for condition in conditions)),
-        **{name: qualify(database, name) for name in ("channel_metrics", "sessions", "hits", "credits")},
+        "facts": _facts(
+            [*dimensions, *(condition.dimension for condition in conditions)], metrics, basis, database
+        ),
     }
-    used = [*dimensions, *(condition.dimension for condition in conditions)]
-    if not visitors and all(dimension.in_roll_up for dimension in used):
+    if not visitors:
         return load_sql(
-            "grouped_roll_up",
+            "grouped",
             totals=", ".join(f"{measure.total} AS m_{measure.name}" for measure in MEASURES),
             having=" OR ".join(f"{name} != 0" for name in shown),
             **places,
         )
-    parts = [measure.name for measure in MEASURES]
+    names = [*(measure.name for measure in MEASURES), "visitors"]
     return load_sql(
-        "grouped_detail",
+        "grouped_with_visitors",
+        sessions=qualify(database, "sessions"),
         parts=", ".join(f"{m.total} AS p_{m.name}" for m in MEASURES) + ", toInt64(0) AS p_visitors",
         no_parts=", ".join(f"{measure.zero} AS p_{measure.name}" for measure in MEASURES),
-        sums=", ".join(f"sum(p_{name}) AS m_{name}" for name in (*parts, "visitors")),
+        sums=", ".join(f"sum(p_{name}) AS m_{name}" for name in names),
         having=" OR ".join(f"{name} != 0" for name in (*shown, "m_visitors")),
+        **places,
+    )
+
+
+def _facts(used: Sequence[Dimension], metrics: Sequence[Metric], basis: str, database: str) -> str:
+    """Where the rows come from: the roll-up if it has every dimension."""
+    if all(dimension.in_roll_up for dimension in used):
+        return qualify(database, "channel_metrics")
+    traffic, credit = _reads(metrics)
+    return load_sql(
+        "facts_detail",
+        **{name: qualify(database, name) for name in ("sessions", "hits", "credits")},
         credit_time="converted_at" if basis == "conversion" else "touched_at",
         reads_traffic=str(int(traffic)),
         reads_credit=str(int(credit)),
-        reads_visitors=str(int(visitors)),
-        **places,
     )
 
 
