@@ -71,7 +71,7 @@ def up(
 def demo(
     data_dir: DataDir = None,
     leave: Annotated[bool, typer.Option("--exit", help="Stop after the report.")] = False,
-    people: Annotated[int, typer.Option(min=1, help="Simulated people.")] = 2_000,
+    people: Annotated[int, typer.Option(min=1, help="Simulated people.")] = 4_000,
     seed: Annotated[int, typer.Option(help="The same seed makes the same people.")] = 7,
 ) -> None:
     """`up` plus simulated traffic whose true channel effects are known."""
@@ -117,12 +117,16 @@ def migrate(data_dir: DataDir = None) -> None:
 def import_(
     kind: Annotated[ImportKind, typer.Argument(help="What the files hold.")],
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True)],
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="Address of the website of a log; guessed from its referrers if absent."),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Load files: hits (CSV, JSONL, Parquet) or web-server access logs. Safe to repeat."""
     from runtime.processes import run_import
 
-    raise typer.Exit(run_import(_installation(data_dir), kind.value, files))
+    raise typer.Exit(run_import(_installation(data_dir), kind.value, files, base_url))
 
 
 @app.command()

@@ -137,11 +137,11 @@ def run_migrate(settings: Settings) -> list[str]:
     ]
 
 
-def run_import(settings: Settings, kind: str, files: list[Path]) -> int:
+def run_import(settings: Settings, kind: str, files: list[Path], base_url: str | None) -> int:
     """Load files through the collector; the exit code."""
     from runtime.imports.command import import_command
 
-    return import_command(settings, kind, files)
+    return import_command(settings, kind, files, base_url)
 
 
 def run_replay(settings: Settings, *, reason: str, dry_run: bool) -> Counter[str]:
