@@ -2,9 +2,9 @@
 
 Evidence, strongest first: UTM tags name the visit; a click id fills in what they leave open and proves payment; the
 referrer speaks when neither is there. Plain referrers are named as GA4 does: source = host without ``www.``, medium
-``referral`` (``organic`` for search engines, with the engine's name as source; ``ai-assistant``; ``email`` for
-webmail), never the network's name: ``l.facebook.com / referral``. The visitor's own site, payment providers and
-login pages are no referrers.
+``referral`` (``organic`` for search engines, with the engine's name as source; ``ai-assistant``), never the network's
+name: ``l.facebook.com / referral``. Webmail is a referral too: links in mails want tags. The visitor's own site,
+payment providers and login pages are no referrers.
 """
 
 from __future__ import annotations
@@ -96,16 +96,16 @@ _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_id", "utm_term", "utm_
 _NAMING_TAGS = frozenset(_TAGS) - {"utm_term", "utm_content"}
 _UNSAID = frozenset(("(direct)", "(none)", NOT_SET))
 _MEDIUM_OF_KIND = {
-    SourceKind.webmail: "email",
     SourceKind.search: "organic",
     SourceKind.ai_assistant: "ai-assistant",
 }
 # Redirects of paid results; seen as referrer when the advertiser's site answers with a redirect of its own.
 _AD_CLICK_PATHS = ("/aclk", "/aclick")
-# On Google's own host only these first segments are result pages; /permissions, /intl and the like are plain links.
+# On Google's own host only these first segments are result pages; /permissions, /intl, /imgres (a picture's page)
+# and the like are plain links, as in Google's own labels.
 # Browsers mostly send no path at all.
 _GOOGLE_RESULT_PATHS = frozenset(
-    ("", "search", "url", "imgres", "imghp", "webhp", "xhtml", "m", "cse", "custom", "amp")
+    ("", "search", "url", "webhp", "xhtml", "m", "cse", "custom", "amp")
 )
 
 

@@ -52,8 +52,6 @@ CHANNEL_NAMES = {"Social": {"Organic Social", "Organic Video"}}
 
 DECIDED_OTHERWISE = {
     "ph.search.yahoo.com": "a search engine, as in GA4's list",
-    "google.com.vn": "a click in Google's image search (/imgres), which is search",
-    "mail.google.com": "webmail, which is Email",
 }
 """Known sources whose referrer Headwater on purpose reads in another way than Google did in 2017, and how."""
 

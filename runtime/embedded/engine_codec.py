@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Protocol
 
-import lz4.frame  # type: ignore[import-untyped]
+import lz4.frame
 from backports import zstd
 
 from runtime.embedded.engine_sql import Refused

@@ -191,7 +191,7 @@ def test_an_explicit_direct_says_nothing() -> None:
         ("https://r.search.yahoo.com/_ylt=x", ("Organic Search", "yahoo", "organic")),
         ("https://duckduckgo.com/", ("Organic Search", "duckduckgo", "organic")),
         ("https://docs.google.com/document/1", ("Referral", "docs.google.com", "referral")),
-        ("https://mail.google.com/mail/u/0/", ("Email", "mail.google.com", "email")),
+        ("https://mail.google.com/mail/u/0/", ("Referral", "mail.google.com", "referral")),
         ("https://groups.google.com/a/b", ("Organic Social", "groups.google.com", "referral")),
         ("https://l.facebook.com/l.php?u=x", ("Organic Social", "l.facebook.com", "referral")),
         ("https://t.co/abc", ("Organic Social", "t.co", "referral")),
@@ -205,7 +205,7 @@ def test_an_explicit_direct_says_nothing() -> None:
         ("https://claude.ai/", ("AI Assistant", "claude.ai", "ai-assistant")),
         ("https://googleads.g.doubleclick.net/pagead/ads?x", ("Display", "google", "display")),
         ("https://www.blog.example/post", ("Referral", "blog.example", "referral")),
-        ("android-app://com.google.android.gm/", ("Email", "mail.google.com", "email")),
+        ("android-app://com.google.android.gm/", ("Referral", "mail.google.com", "referral")),
         (
             "android-app://com.google.android.googlequicksearchbox/https/www.google.com",
             ("Organic Search", "google", "organic"),

@@ -199,8 +199,7 @@ def test_referrers_alone_agree_with_google_as_far_as_they_can() -> None:
     for row in rows:
         acquisition = acquire(f"https://{row['landing_hostname']}/", row["entrance_referer"])
         channel = acquisition.channel if acquisition else "Direct"
-        # GA360 calls webmail a referral.
-        name = "Referral" if channel == "Email" else OLDER_NAMES.get(channel, channel)
+        name = OLDER_NAMES.get(channel, channel)
         agreeing[name == row["channel_grouping"]] += 1
     print(f"agreement by referrer alone: {agreeing[True]} of {len(rows)} = {agreeing[True] / len(rows):.1%}")
     assert agreeing[True] / len(rows) >= 0.84
