@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from attribution.errors import Misconfigured
+from runtime.embedded.engine_repair import forget_lost_blocks
 from runtime.embedded.engine_sql import Statement
 
 _EXTENSION = "_chdb.abi3.so"
@@ -69,6 +70,7 @@ class Engine:
         """
         folder.mkdir(parents=True, exist_ok=True)
         purge_dropped(folder)
+        forget_lost_blocks(folder)
         self._module = _load_extension()
         # Our signal handlers decide how this process stops.
         self._module.set_signal_handlers_enabled(False)
