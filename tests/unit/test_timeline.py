@@ -101,6 +101,12 @@ def test_session_without_source_counts_as_direct_for_the_switch() -> None:
     assert len(timeline_of(mark(NOON), mark(NOON + 1, BLOG), policy=any_external).sessions()) == 2
 
 
+def test_hit_tagged_as_direct_does_not_end_a_direct_session() -> None:
+    """It says what was known already."""
+    tagged = Acquisition("Direct", "(direct)", "(none)", is_tagged_or_paid=True)
+    assert len(timeline_of(mark(NOON), mark(NOON + 1, tagged)).sessions()) == 1
+
+
 def test_source_is_compared_with_the_last_one_seen() -> None:
     """google, then a plain referrer, then the same google link again: that is a new arrival."""
     timeline = timeline_of(mark(NOON, GOOGLE), mark(NOON + 1, BLOG), mark(NOON + 2, GOOGLE))
