@@ -49,8 +49,11 @@ class Position(msgspec.Struct, frozen=True):
         """Where to read on ``broker`` (its cluster id), and where the first batch must end (None = anywhere).
 
         On another broker than the last owner's everything begins at 0: what it has is told by ``event_id``.
+        A claimed range that carries its records is finished from them, so reading begins after it.
         """
         if self.pending is not None and self.pending.broker == broker:
+            if self.payload:
+                return self.pending.last + 1, None
             return self.pending.first, self.pending.last
         return (self.offset if self.broker == broker else 0), None
 

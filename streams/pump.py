@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 MAX_BUFFERED_BYTES = 16 << 20
 """Beyond this the pump makes the Faust agent wait, and Kafka keeps the rest."""
+IDLE_AT_LEAST_EVERY_S = 15.0
+"""Under steady load nothing is ever idle, and what ``Stage.idle`` looks after must not wait for ever."""
 
 
 class Stage(Protocol):
@@ -31,7 +33,7 @@ class Stage(Protocol):
         """Make every effect of the batch, then move the fence. Raises to stop the worker."""
 
     async def idle(self) -> None:
-        """Called about once a second while nothing arrives."""
+        """Called about once a second while nothing arrives, and now and then while much does."""
 
 
 class Pump:
@@ -115,13 +117,18 @@ class Pump:
 
     async def _run(self) -> None:
         await self._stage.start()
+        idled_at = time.monotonic()
         while not self._closing:
+            if time.monotonic() - idled_at >= IDLE_AT_LEAST_EVERY_S:
+                await self._stage.idle()
+                idled_at = time.monotonic()
             if not self._buffer:
                 self._arrived.clear()
                 try:
                     await asyncio.wait_for(self._arrived.wait(), timeout=1.0)
                 except TimeoutError:
                     await self._stage.idle()
+                    idled_at = time.monotonic()
                 continue
             records = await self._collect()
             if not records:

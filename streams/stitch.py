@@ -32,6 +32,8 @@ ISOLATE_FROM_ATTEMPT = 3
 """A range that failed this often is processed hit by hit, and what raises is dead-lettered."""
 RESEND_AFTER_SECONDS = 15.0
 """A trigger whose conversion is still dirty after this is sent again (the broker may have forgotten it)."""
+RESEND_AT_MOST = 1_000
+"""Triggers sent again at once while the owner works: if credit is only slow, repetitions must not swamp it."""
 WORK_SLICE = 2_000
 
 
@@ -79,9 +81,13 @@ class StitchStage:
         self._sent: dict[bytes, tuple[bytes, float]] = {}
 
     async def start(self) -> None:
-        """Finish the range of a broker that is gone, then send every trigger that nobody has answered."""
+        """Finish the range that carries its records, then send every trigger that nobody has answered.
+
+        Such a range is never read again, not even from the broker that it came from: a broker that keeps its log in
+        memory may have been replaced a moment ago, and have other records at the same offsets.
+        """
         pending = self._position.pending
-        if pending is not None and pending.broker != self._broker:
+        if pending is not None and self._position.payload:
             await self._recover_from_payload(pending)
         await self._resend_dirty(older_than=0.0)
 
@@ -108,7 +114,7 @@ class StitchStage:
         metrics.BATCH_SECONDS.labels(HITS).observe(time.monotonic() - began)
 
     async def _recover_from_payload(self, pending: Pending) -> None:
-        """The broker forgot the claimed records (it keeps its log in memory): take them from the claim."""
+        """The claimed records come from the claim itself, because the broker keeps its log in memory."""
         records = unpack_records(self._position.payload)
         batch = Batch(HITS, self._partition, pending.broker, records)
         attempt = await self._fences.claim(
@@ -238,7 +244,8 @@ class StitchStage:
         still: dict[bytes, tuple[bytes, float]] = {}
         for field, value in dirty.items():
             sent_value, sent_at = self._sent.get(field, (b"", 0.0))
-            if older_than == 0.0 or (sent_value == value and now - sent_at >= older_than):
+            is_overdue = sent_value == value and now - sent_at >= older_than and len(again) < RESEND_AT_MOST
+            if older_than == 0.0 or is_overdue:
                 again.extend(decode_triggers(value))
             else:
                 still[field] = (value, sent_at if sent_value == value else now)

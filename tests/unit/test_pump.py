@@ -17,6 +17,7 @@ class RecordingStage:
     def __init__(self) -> None:
         self.batches: list[Batch] = []
         self.started = 0
+        self.idled = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
@@ -33,7 +34,7 @@ class RecordingStage:
         self.seen.set()
 
     async def idle(self) -> None:
-        pass
+        self.idled += 1
 
     @property
     def offsets(self) -> list[int]:
@@ -168,3 +169,19 @@ async def test_waiting_records_without_progress_are_reported() -> None:
     stage.gate.set()
     await until(lambda: len(stage.offsets) == 2)
     await pump.close(1)
+
+
+async def test_a_stage_gets_its_idle_turn_under_steady_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that never stop coming do not keep the stage from what it does in between."""
+    monkeypatch.setattr(pump_module, "IDLE_AT_LEAST_EVERY_S", 0.02)
+    stage = RecordingStage()
+    pump = make_pump(stage)
+    pump.start()
+    async with asyncio.timeout(5):
+        offset = 0
+        while stage.idled < 2:
+            await pump.put(record(offset))
+            offset += 1
+            await asyncio.sleep(0.002)
+    await pump.close(1)
+    assert stage.offsets == list(range(len(stage.offsets)))

@@ -1,0 +1,108 @@
+"""A worker that has not yet noticed that its broker was replaced by one with other records at the same offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from attribution.hit import Hit, encode_envelope
+from attribution.policy import AttributionPolicy
+from sinks.memory import MemoryWriter
+from streams.fence import FenceStore, Position
+from streams.records import Batch, Record
+from streams.stitch import StitchStage
+from streams.stitch_batch import StitchRules
+from streams.topics import HITS, VOLATILE_CLUSTER_PREFIX, dirty_key, fence_key
+
+VOLATILE, DURABLE = f"{VOLATILE_CLUSTER_PREFIX}1", "durable"
+
+
+class Killed(BaseException):
+    """The worker is gone: nothing may catch this but the test."""
+
+
+class DyingWriter(MemoryWriter):
+    """Keeps the rows of ``hits`` and then takes the worker down, once."""
+
+    is_dying = True
+
+    def insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Any], token: str) -> None:
+        super().insert(table, columns, rows, token)
+        if self.is_dying and table == "hits":
+            self.is_dying = False
+            raise Killed
+
+
+class World:
+    """A Redis and a ClickHouse that outlive workers."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self.fences = FenceStore(redis)
+        self.writer = DyingWriter()
+
+    async def new_worker(self, broker: str) -> tuple[StitchStage, Position]:
+        position = await self.fences.acquire(HITS, 0)
+        rules = StitchRules(AttributionPolicy(), "USD", 1)
+        return StitchStage(0, broker, position, self.fences, self.writer, self._send, rules), position
+
+    async def _send(self, topic: str, key: bytes, value: bytes) -> None:
+        """Kafka: nobody listens in this test."""
+
+
+def record(offset: int, event_id: str) -> Record:
+    hit = Hit(
+        event_id=event_id,
+        site="s",
+        visitor_id="v",
+        occurred_at=1_790_000_000_000 + offset,
+        received_at=1_790_000_000_000 + offset,
+        url="https://shop.example/",
+    )
+    return Record(offset, 0, b"v", encode_envelope([hit]))
+
+
+async def kill_in_mid_batch(world: World, broker: str) -> Position:
+    """A worker dies between ClickHouse and Redis; what its successor finds."""
+    stage, _ = await world.new_worker(broker)
+    with pytest.raises(Killed):
+        await stage.process(Batch(HITS, 0, broker, [record(0, "a"), record(1, "b")]))
+    stage, position = await world.new_worker(broker)
+    await stage.start()
+    return position
+
+
+async def test_a_claimed_range_is_finished_with_its_own_records(empty_valkey: str) -> None:
+    """Under the old range's token the new records would vanish: ClickHouse drops what it takes for a repetition.
+
+    The order of events: the worker dies in mid-batch; its successor asks for the cluster id; the broker dies and is
+    back with the spool's hits in another grouping; the successor joins it and reads on.
+    """
+    async with Redis.from_url(empty_valkey) as redis:
+        world = World(redis)
+        position = await kill_in_mid_batch(world, VOLATILE)
+        assert position.start_on(VOLATILE) == (2, None)
+        assert (await redis.hgetall(fence_key(HITS, 0)))[b"offset"] == b"2"
+        stage, position = await world.new_worker(f"{VOLATILE}2")
+        await stage.start()
+        assert position.start_on(f"{VOLATILE}2") == (0, None)
+        records = [record(0, "c"), record(1, "a"), record(2, "b"), record(3, "d")]
+        await stage.process(Batch(HITS, 0, f"{VOLATILE}2", records))
+        assert sorted(row["event_id"] for row in world.writer.dicts("hits")) == ["a", "b", "c", "d"]
+        assert not await redis.hgetall(dirty_key(0))
+
+
+async def test_a_durable_broker_is_read_again(empty_valkey: str) -> None:
+    """It still has the records, so the claim does not carry them."""
+    async with Redis.from_url(empty_valkey) as redis:
+        world = World(redis)
+        position = await kill_in_mid_batch(world, DURABLE)
+        assert position.payload == b""
+        assert position.start_on(DURABLE) == (0, 1)
+        stage, _ = await world.new_worker(DURABLE)
+        await stage.start()
+        await stage.process(Batch(HITS, 0, DURABLE, [record(0, "a"), record(1, "b")]))
+        assert sorted(row["event_id"] for row in world.writer.dicts("hits")) == ["a", "b"]
