@@ -13,7 +13,6 @@ visitor has more hits than the policy keeps, the oracle must be given the hits i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import NamedTuple
 
 from attribution.acquisition import DIRECT, Acquisition
@@ -109,13 +108,22 @@ def _starts_session(session: list[_Seen], seen: _Seen, policy: AttributionPolicy
         return False
     if policy.session_switch is SessionSwitch.tagged_or_paid and not seen.acquisition.is_tagged_or_paid:
         return False
-    return seen.acquisition.key != _last_acquisition(session).key
+    return not _says_again(_last_acquisition(session), seen.acquisition)
+
+
+def _says_again(last: Acquisition, acquisition: Acquisition) -> bool:
+    """The same key; or, untagged, no more than the same referring host."""
+    is_same_referrer = acquisition.referrer_host != "" and acquisition.referrer_host == last.referrer_host
+    return acquisition.key == last.key or (is_same_referrer and not acquisition.is_tagged_or_paid)
 
 
 def _last_acquisition(session: list[_Seen]) -> Acquisition:
-    """The last that any hit of the session brought; Direct when none did."""
-    brought = [seen.acquisition for seen in session if seen.acquisition is not None]
-    return brought[-1] if brought else DIRECT
+    """The last news that any hit of the session brought; Direct when none did."""
+    last: Acquisition | None = None
+    for seen in session:
+        if seen.acquisition is not None and (last is None or not _says_again(last, seen.acquisition)):
+            last = seen.acquisition
+    return last or DIRECT
 
 
 def _session(visitor: Visitor, members: list[_Seen]) -> Session:
@@ -146,16 +154,15 @@ def _session(visitor: Visitor, members: list[_Seen]) -> Session:
 
 def _touches_of(members: list[_Seen]) -> list[_Seen]:
     """The hit that brought the acquisition (else the first), and later tagged ones with another key."""
-    bringing = [seen for seen in members if seen.acquisition is not None]
-    if not bringing:
-        return [members[0]]
-    touches = [bringing[0]]
-    for before, seen in pairwise(bringing):
-        if before.acquisition is None or seen.acquisition is None:
+    touches: list[_Seen] = []
+    last: Acquisition | None = None
+    for seen in members:
+        if seen.acquisition is None or (last is not None and _says_again(last, seen.acquisition)):
             continue
-        if seen.acquisition.is_tagged_or_paid and seen.acquisition.key != before.acquisition.key:
+        if last is None or seen.acquisition.is_tagged_or_paid:
             touches.append(seen)
-    return touches
+        last = seen.acquisition
+    return touches or [members[0]]
 
 
 def _touchpoint(visitor: Visitor, seen: _Seen) -> Touchpoint:

@@ -40,6 +40,7 @@ class Cut:
         "hour_page_views",
         "hours",
         "landing",
+        "last_host",
         "last_key",
         "page_views",
         "session",
@@ -53,7 +54,9 @@ class Cut:
         self.landing = hit
         self.started_at = self.ended_at = at
         self.acquisition = acquisition
-        self.last_key = (DIRECT if acquisition is None else acquisition).key
+        last = DIRECT if acquisition is None else acquisition
+        self.last_key = last.key
+        self.last_host = last.referrer_host
         self.touches = [hit]
         self.count = 1
         self.page_views = 1 if is_page_view else 0
@@ -78,14 +81,25 @@ class Cut:
         if is_page_view:
             self.page_views += 1
             self.hour_page_views[-1] += 1
-        if acquisition is not None:
-            key = acquisition.key
+        if acquisition is not None and (self.acquisition is None or not self.is_repeated_by(acquisition)):
             if self.acquisition is None:
                 self.acquisition = acquisition
                 self.touches = [hit]
-            elif acquisition.is_tagged_or_paid and key != self.last_key:
+            elif acquisition.is_tagged_or_paid:
                 self.touches.append(hit)
-            self.last_key = key
+            self.last_key = acquisition.key
+            self.last_host = acquisition.referrer_host
+
+    def is_repeated_by(self, acquisition: Acquisition) -> bool:
+        """True if ``acquisition`` says again what the session's last one said.
+
+        That is the same key, or no more than the same referring host: after a tagged landing, a reload or the
+        next page often carries the referrer without the tags.
+        """
+        if acquisition.key == self.last_key:
+            return True
+        host = acquisition.referrer_host
+        return not acquisition.is_tagged_or_paid and host != "" and host == self.last_host
 
     def freeze(self, site: str, visitor_id: str, visitor: str) -> Session:
         """The session as it stands. ``visitor`` is the ``visitor_hash``."""
@@ -147,7 +161,7 @@ def extend_cuts(
                 acquisition is None
                 or not is_switching
                 or not (is_any or acquisition.is_tagged_or_paid)
-                or acquisition.key == cut.last_key
+                or cut.is_repeated_by(acquisition)
             ):
                 cut.extend(hit)
                 continue

@@ -113,6 +113,18 @@ def test_source_is_compared_with_the_last_one_seen() -> None:
     assert spans(timeline) == [(0, 2), (2, 1)]
 
 
+def test_untagged_repeat_of_the_last_referrer_is_nothing_new() -> None:
+    """After a tagged landing, the next page often carries the referrer without the tags."""
+    tagged = Acquisition("Display", "dfa", "cpm", referrer_host="ads.example", is_tagged_or_paid=True)
+    again = Acquisition("Referral", "ads.example", "referral", referrer_host="ads.example")
+    other = Acquisition("Referral", "news.example", "referral", referrer_host="news.example")
+    policy = switched(SessionSwitch.any_external)
+    timeline = timeline_of(
+        mark(0, tagged), mark(1, again), mark(2, tagged), mark(3, other), mark(4, again), policy=policy
+    )
+    assert [(0, 2), (3, 3), (4, 4)] == spans(timeline)
+
+
 def test_session_takes_the_first_source_it_has() -> None:
     """Not that of its first hit only."""
     (session,) = timeline_of(mark(NOON, path="/a"), mark(NOON + 1, BLOG, path="/b")).sessions()
