@@ -72,7 +72,7 @@ class Proxies:
     def __bool__(self) -> bool:
         return bool(self._networks)
 
-    def resolve(self, peer: str, forwarded_for: str | None) -> str:
+    def resolve(self, peer: str, forwarded_for: str) -> str:
         """The nearest address that is not a trusted proxy, walking back from the connection."""
         ip = peer
         hops = forwarded_for.split(",") if forwarded_for else []

@@ -180,12 +180,11 @@ class CollectorApp:
         if len(user_agent) > MAX_LENGTH["user_agent"]:
             raise too_long("user_agent")
         client = self._client(scope, headers)
-        now = time.time()
-        if not self._rate_limit.admits(client.network, now):
+        if not self._rate_limit.admits(client.network, time.monotonic()):
             raise Rejected(Refusal.rate_limited, "Too many requests from your network; slow down.")
         get = headers.get
         return Heard(
-            int(now * 1000),
+            time.time_ns() // 1_000_000,
             user_agent,
             client.kept_ip,
             get("sec-gpc") == "1",
@@ -196,7 +195,9 @@ class CollectorApp:
     def _client(self, scope: HttpScope, headers: Any) -> Client:
         if not self._proxies:
             return client_of_peer(scope.client)
-        return client_of(self._proxies.resolve(peer_ip(scope.client), headers.get("x-forwarded-for")))
+        # All lines of it: a client may send one of its own, and a proxy add another.
+        forwarded = ",".join(headers.get_all("x-forwarded-for"))
+        return client_of(self._proxies.resolve(peer_ip(scope.client), forwarded))
 
     def _introduce(self, hits: list[Hit]) -> Headers:
         """Give hits without a visitor one new visitor; the cookie that keeps it, unless that is not wanted."""

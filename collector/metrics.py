@@ -26,6 +26,7 @@ class Counted(Enum):
     failures = ("headwater_producer_failures", "Times the connection to Kafka was given up.", ())
     broker_changes = ("headwater_producer_broker_changes", "Times another cluster id was met.", ())
     released = ("headwater_spool_released_segments", "Segments deleted because they are safe elsewhere.", ())
+    damaged = ("headwater_spool_damaged_bytes", "Bytes whose checksum failed; kept in *.damaged files.", ())
     fence_failures = ("headwater_spool_fence_failures", "Times the worker's fences could not be read.", ())
 
 

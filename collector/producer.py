@@ -21,7 +21,7 @@ from collector.config import CollectorConfig
 from collector.fences import Fence, Fences
 from collector.kafka import Acknowledged, Connection, Envelope
 from collector.metrics import CollectorMetrics, Counted, Gauged
-from collector.segments import MAGIC, MAX_FRAME_BYTES, MAX_FRAME_HITS, Frame, Segment, read_frames
+from collector.segments import MAGIC, MAX_FRAME_BYTES, MAX_FRAME_HITS, Damaged, Frame, Segment, read_frames
 from collector.spool import Spool
 from streams.topics import HITS, VOLATILE_CLUSTER_PREFIX
 
@@ -124,10 +124,17 @@ class Producer:
             asyncio.create_task(self._release_forever()),
         ]
 
+    async def crashed(self) -> None:
+        """Wait for an error that nobody foresaw, and raise it: a collector that cannot send may not go on quietly."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        done.pop().result()
+
     async def drain(self, seconds: float) -> bool:
         """Wait at most ``seconds`` until Kafka has everything; True if it has."""
         deadline = asyncio.get_running_loop().time() + seconds
         while self.unsent_bytes > 0:
+            if any(task.done() for task in self._tasks):
+                return False
             if asyncio.get_running_loop().time() >= deadline:
                 return False
             await asyncio.sleep(0.01)
@@ -177,9 +184,13 @@ class Producer:
             await self._spool.grown()
             return
         began, logs, start = loop.time(), self._logs, self._byte
-        frames, end = await loop.run_in_executor(
-            None, read_frames, segment.path, start, segment.durable, ROUND_BYTES
-        )
+        try:
+            frames, end = await loop.run_in_executor(
+                None, read_frames, segment.path, start, segment.durable, ROUND_BYTES
+            )
+        except Damaged as error:
+            self._skip_damage(segment, error)
+            return
         envelopes = build_envelopes(frames)
         hits = sum(envelope.hits for envelope in envelopes)
         self._metrics.count(Counted.produced, by=hits)
@@ -195,6 +206,15 @@ class Producer:
         self._byte = end
         if hits >= BUSY_HITS:
             await asyncio.sleep(max(0.0, began + LINGER_SECONDS - loop.time()))
+
+    def _skip_damage(self, segment: Segment, error: Damaged) -> None:
+        """Go on with the next segment: one lost block of a disk may not hold up everything that comes after it."""
+        self._spool.close_active()
+        if self._spool.is_active(segment):
+            return  # a commit is running: the next round finds the same damage
+        log.error("spool_damaged", error=str(error), bytes_lost=segment.durable - self._byte)
+        self._metrics.count(Counted.damaged, by=segment.durable - self._byte)
+        self._spool.cut(segment, max(self._byte, len(MAGIC)))
 
     def _segment_to_read(self) -> Segment | None:
         """The segment with the next unsent byte; moves on from finished ones."""
@@ -229,14 +249,18 @@ class Producer:
         self._spool.wake()
 
     async def _release_forever(self) -> None:
+        is_postponed = False
         while True:
             await asyncio.sleep(RELEASE_SECONDS)
             try:
                 await self._release()
                 self._checks += 1
+                is_postponed = False
             except Transient as error:
                 self._metrics.count(Counted.fence_failures)
-                log.debug("release_postponed", error=str(error))
+                if not is_postponed:
+                    log.warning("release_postponed", error=str(error))
+                is_postponed = True
             except OSError as error:
                 log.error("spool_release_failed", error=str(error))
 

@@ -27,6 +27,10 @@ _HEAD = struct.Struct("<IIHH")
 _CHECKED = struct.Struct("<HH")
 
 
+class Damaged(Exception):
+    """A frame that was durable no longer matches its checksum."""
+
+
 class Frame(NamedTuple):
     """Hits of one partition, in the order in which they were accepted."""
 
@@ -48,6 +52,8 @@ class Segment:
     """Bytes that are fsynced (or were found whole at the start): the part that may be read."""
     sent_once: int = 0
     """Bytes that have been sent at least once, or may have been by an earlier process."""
+    is_damaged: bool = False
+    """Bytes after ``durable`` are no whole frames: after a power cut, or because the disk lost something."""
     offsets: dict[int, int] = field(default_factory=dict)
     """Last acknowledged Kafka offset by partition, in the log of the current broker."""
 
@@ -65,7 +71,7 @@ def find_segments(directory: Path) -> tuple[list[Segment], int]:
             continue
         durable, size = _whole_bytes(path), path.stat().st_size
         ignored += size - durable
-        segment = Segment(int(path.stem), path, path.stat().st_mtime, durable, sent_once=durable)
+        segment = Segment(int(path.stem), path, path.stat().st_mtime, durable, durable, size > durable)
         segments.append(segment)
     return segments, ignored
 
@@ -111,26 +117,29 @@ def _frame(partition: int, payloads: Sequence[bytes]) -> bytes:
 def read_frames(path: Path, start: int, end: int, limit: int) -> tuple[list[Frame], int]:
     """Whole frames of the file from byte ``start`` (0 = beginning) up to ``end``, about ``limit`` bytes of them.
 
-    Returns them and the byte after the last one. Raises ``OSError``, also when the file is damaged.
+    Returns them and the byte after the last one. Raises ``Damaged``, ``OSError``.
     """
     start = max(start, len(MAGIC))
     with path.open("rb") as file:
         file.seek(start)
         data = file.read(min(end - start, max(limit, LARGEST_FRAME + _HEAD.size)))
-    frames, at = [], 0
+    frames: list[Frame] = []
+    at = 0
     while len(data) - at >= _HEAD.size:
         length, crc, partition, hits = _HEAD.unpack_from(data, at)
         payload = data[at + _HEAD.size : at + _HEAD.size + length]
         if len(payload) < length:
             break
         if zlib.crc32(payload, zlib.crc32(_CHECKED.pack(partition, hits))) != crc:
-            raise OSError(f"{path.name} is damaged at byte {start + at}")
+            if frames:
+                break  # what is whole first; the next call begins with the damage
+            raise Damaged(f"{path.name} is damaged at byte {start}")
         frames.append(Frame(partition, hits, payload))
         at += _HEAD.size + length
         if at >= limit:
             break
     if not frames and start < end:
-        raise OSError(f"{path.name} is damaged at byte {start}")
+        raise Damaged(f"{path.name} is damaged at byte {start}")
     return frames, start + at
 
 

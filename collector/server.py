@@ -68,13 +68,17 @@ async def serve(app: CollectorApp, stopped: asyncio.Event) -> None:
     log.info("collector_listens", host=config.host, port=config.port, sites=len(config.sites))
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stopped.wait())
+    failing = asyncio.create_task(app.producer.crashed())
     try:
-        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((serving, stopping, failing), return_when=asyncio.FIRST_COMPLETED)
         # Requests that were being answered get their answers: the spool goes on committing meanwhile.
         server.stop()
         await serving
+        if failing.done():
+            await failing
     finally:
         stopping.cancel()
+        failing.cancel()
         await app.stop()
 
 

@@ -7,6 +7,7 @@ meet in the list of segments: the producer reads files up to ``Segment.durable``
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import queue
@@ -34,6 +35,7 @@ COMMIT_SECONDS = 0.002
 SEGMENT_BYTES = 8 << 20
 SEGMENT_SECONDS = 30.0
 """A segment is closed at this size or age, so that it can be released as a whole."""
+DAMAGED_SUFFIX = ".damaged"
 _FRAME_OVERHEAD = 16
 
 log = structlog.get_logger("collector.spool")
@@ -61,7 +63,7 @@ class Spool:
         self._metrics = metrics
         self._loop: asyncio.AbstractEventLoop
         self._hits: dict[int, list[bytes]] = {}
-        self._pending_count = self._pending_bytes = 0
+        self._pending_count = self._pending_bytes = self._committing_bytes = 0
         self._stored_bytes = 0
         self._group: asyncio.Future[None]
         self._committing: asyncio.Future[None] | None = None
@@ -109,7 +111,11 @@ class Spool:
     @property
     def is_full(self) -> bool:
         """True when hits are being refused for want of room."""
-        return self._stored_bytes + self._pending_bytes >= self.max_bytes
+        return self._used_bytes >= self.max_bytes
+
+    @property
+    def _used_bytes(self) -> int:
+        return self._stored_bytes + self._committing_bytes + self._pending_bytes
 
     def oldest_seconds(self, now: float) -> float:
         """Age of the oldest segment that holds hits, 0 if there is none. ``now``: seconds since the epoch."""
@@ -124,7 +130,7 @@ class Spool:
         The result raises ``Transient`` if the hit could not be made durable.
         """
         size = len(hit) + _FRAME_OVERHEAD
-        if self._stored_bytes + self._pending_bytes + size > self.max_bytes:
+        if self._used_bytes + size > self.max_bytes:
             raise Transient("the spool is full")
         self._pending_bytes += size
         self._pending_count += 1
@@ -139,7 +145,7 @@ class Spool:
         """Like ``append`` for several hits that become durable together, or are refused together."""
         pairs = list(hits)
         size = sum(len(hit) + _FRAME_OVERHEAD for _, hit in pairs)
-        if self._stored_bytes + self._pending_bytes + size > self.max_bytes:
+        if self._used_bytes + size > self.max_bytes:
             raise Transient("the spool is full")
         for partition, hit in pairs:
             self.append(partition, hit)
@@ -160,10 +166,22 @@ class Spool:
         self._grown.set()
 
     def release(self, segment: Segment) -> None:
-        """Forget the oldest segment: everything in it is safe elsewhere. Raises ``OSError``."""
-        segment.path.unlink(missing_ok=True)
+        """Forget the oldest segment: everything in it is safe elsewhere. Raises ``OSError``.
+
+        A damaged file stays for a person to look at, under a name that no start reads.
+        """
+        if segment.is_damaged:
+            segment.path.rename(segment.path.with_suffix(DAMAGED_SUFFIX))
+        else:
+            segment.path.unlink(missing_ok=True)
         self.segments.remove(segment)
         self._stored_bytes -= segment.durable
+
+    def cut(self, segment: Segment, durable: int) -> None:
+        """Read a damaged segment, which may no longer grow, no further than ``durable``."""
+        segment.is_damaged = True
+        self._stored_bytes -= segment.durable - durable
+        segment.durable = durable
 
     def close_active(self) -> None:
         """Stop appending to the newest segment, unless a commit is running. The next hit begins a new one."""
@@ -203,7 +221,9 @@ class Spool:
             path = segment_path(self.directory, self._next_number)
             self._next_number += 1
         self._committing = self._group
-        self._jobs.put(_Job(self._hits, self._pending_count, self._writer, path, self._group))
+        job = _Job(self._hits, self._pending_count, self._writer, path, self._group)
+        self._jobs.put(job)
+        self._committing_bytes = self._pending_bytes
         self._group = self._loop.create_future()
         self._hits = {}
         self._pending_count = self._pending_bytes = 0
@@ -224,19 +244,21 @@ class Spool:
                     writer = SegmentWriter(job.path)
                 assert writer is not None  # noqa: S101 - the loop gives a path whenever there is no writer
                 writer.write(b"".join(build_frames(job.hits)))
-            except OSError as error:
+            except Exception as error:  # whatever it is, requests wait for an answer and others will come
                 failure = error
                 if writer is not None:
-                    writer.close()
+                    with contextlib.suppress(OSError):
+                        writer.close()
                     writer = None
             took = time.perf_counter() - started
             self._loop.call_soon_threadsafe(self._committed, job, writer, failure, took)
 
     def _committed(
-        self, job: _Job, writer: SegmentWriter | None, failure: OSError | None, took: float
+        self, job: _Job, writer: SegmentWriter | None, failure: Exception | None, took: float
     ) -> None:
         """Back on the loop: answer the group, wake the producer, begin the next commit."""
         self._committing = None
+        self._committing_bytes = 0
         self._is_scheduled = False
         self._writer = writer
         if writer is not None:
@@ -249,9 +271,7 @@ class Spool:
             if self.error:
                 log.info("spool_writes_again")
                 self.error = ""
-            if (
-                not job.group.done()
-            ):  # a cancelled request cancels what it awaits, and may not stop the others
+            if not job.group.done():  # a request that is cancelled cancels what it awaits
                 job.group.set_result(None)
             self._grown.set()
         else:

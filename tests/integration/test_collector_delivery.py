@@ -24,11 +24,14 @@ from collector_kit import (
     eventually,
     ids_in_kafka,
     in_kafka,
+    is_open,
     running,
     spooled,
 )
 
+from attribution.hit import decode_envelope
 from collector import producer as producer_module
+from collector import spool as spool_module
 from collector.kafka import Connection
 from collector.metrics import Counted
 from streams.topics import HITS, fence_key, partition_of
@@ -314,3 +317,42 @@ async def test_a_write_that_fails_half_way_is_cut_off_and_not_acknowledged(tmp_p
     collector.kill()
     assert {hit.event_id for hit in spooled(config.spool_dir)} == kept
     await client.close()
+
+
+async def test_a_damaged_block_costs_its_segment_and_nothing_after_it(
+    own_broker: Broker, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 1_000)
+    config = config_of(tmp_path / "spool", kafka=own_broker.address)
+    async with running(config) as (app, client):
+        for number in range(30):
+            await send(client, number, 1)
+        damaged, *_ = app.spool.segments
+        data = bytearray(damaged.path.read_bytes())
+        data[-20] ^= 1
+        damaged.path.write_bytes(data)
+        lost = {
+            hit.event_id for hit in decode_envelope(b"[" + bytes(data)[data.rindex(b'{"event_id"') :] + b"]")
+        }
+        await own_broker.start("a-real-cluster")
+        await eventually(lambda: app.producer.unsent_bytes == 0)
+        assert {f"e{n}" for n in range(30)} - await ids_in_kafka(own_broker.address) == lost
+        assert app.metrics.value(Counted.damaged) > 0
+        await eventually(lambda: not list(config.spool_dir.glob("*.spool")))
+        assert damaged.path.with_suffix(".damaged").read_bytes() == bytes(data)
+
+
+async def test_an_unforeseen_error_of_the_producer_stops_the_collector(
+    own_broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(frames: object) -> None:
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr(producer_module, "build_envelopes", explode)
+    await own_broker.start()
+    config = config_of(tmp_path / "spool", kafka=own_broker.address, drain_seconds=5.0)
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - it comes out when the server ends
+        async with running(config) as (_, client):
+            sent = await send(client, 0, 1)
+            await eventually(lambda: not is_open(config.port))
+    assert {hit.event_id for hit in spooled(config.spool_dir)} == sent

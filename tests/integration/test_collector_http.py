@@ -148,8 +148,11 @@ async def test_too_many_requests_from_one_network_wait(tmp_path: Path) -> None:
         assert (pixel.status, pixel.body) == (200, GIF)
         assert (post.status, post.json["code"], post.header("retry-after")) == (429, "rate_limited", "1")
         assert other.status == 200
+        spoofed = f"GET /p.gif?site={SITE} HTTP/1.1\r\nhost: x\r\n"
+        spoofed += "x-forwarded-for: 9.9.9.9\r\nx-forwarded-for: 203.0.113.5\r\n\r\n"
+        assert (await client.send(spoofed.encode())).header("x-headwater-dropped") == "rate_limited"
         assert len(spooled(tmp_path)) == 4
-        assert app.metrics.value(Counted.rejected, "p.gif", "rate_limited") == 1
+        assert app.metrics.value(Counted.rejected, "p.gif", "rate_limited") == 2
         assert app.metrics.value(Counted.rejected, "track", "rate_limited") == 1
 
 

@@ -17,6 +17,7 @@ from collector.segments import (
     MAGIC,
     MAX_FRAME_BYTES,
     MAX_FRAME_HITS,
+    Damaged,
     SegmentWriter,
     build_frames,
     find_segments,
@@ -173,13 +174,13 @@ def test_garbage_after_the_last_frame_is_ignored(
     assert segment.durable == good
 
 
-def test_damage_in_the_middle_is_an_error_and_not_silence(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_an_error_of_its_own(tmp_path: Path) -> None:
     path = segment_path(tmp_path, 1)
     write_segment(path, {0: [b"aaaa"]}, {0: [b"bbbb"]})
     data = bytearray(path.read_bytes())
     data[len(MAGIC) + 13] ^= 1
     path.write_bytes(data)
-    with pytest.raises(OSError, match="damaged"):
+    with pytest.raises(Damaged, match="damaged"):
         read_frames(path, 0, len(data), 1 << 20)
 
 
