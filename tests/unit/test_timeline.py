@@ -119,10 +119,8 @@ def test_untagged_repeat_of_the_last_referrer_is_nothing_new() -> None:
     again = Acquisition("Referral", "ads.example", "referral", referrer_host="ads.example")
     other = Acquisition("Referral", "news.example", "referral", referrer_host="news.example")
     policy = switched(SessionSwitch.any_external)
-    timeline = timeline_of(
-        mark(0, tagged), mark(1, again), mark(2, tagged), mark(3, other), mark(4, again), policy=policy
-    )
-    assert [(0, 2), (3, 3), (4, 4)] == spans(timeline)
+    marks = [mark(NOON + at, way) for at, way in enumerate((tagged, again, tagged, other, again))]
+    assert spans(timeline_of(*marks, policy=policy)) == [(0, 3), (3, 1), (4, 1)]
 
 
 def test_session_takes_the_first_source_it_has() -> None:
