@@ -219,11 +219,12 @@ class Timeline:
     def apply(self, marks: Iterable[Mark], policy: AttributionPolicy) -> Change:
         """Place ``marks`` and say what changed. Marks already known, or over the limit, are dropped.
 
-        Sessions follow ``policy`` from now on: when its session rules are others than those that the timeline
-        was last cut by, everything is cut anew and the change says so.
+        When the session rules of ``policy`` are others than those that the timeline was last cut by, the first
+        accepted mark cuts everything anew and the change says so. Without an accepted mark nothing changes.
         """
         seen = self._seen
         limit = policy.max_hits_per_visitor
+        known = len(seen)
         reasons: list[DropReason | None] = []
         placed: list[PlacedHit] = []
         converted: list[TimelineConversion] = []
@@ -244,6 +245,8 @@ class Timeline:
             if mark.conversion is not None:
                 converted.append(TimelineConversion(mark.occurred_at, *mark.conversion))
         change = Change(reasons, [], [], [], [], [])
+        if len(seen) == known:
+            return change
         rules = rules_of(policy)
         if placed or rules != self._rules:
             self._place(placed, rules, change)

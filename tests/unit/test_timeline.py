@@ -297,6 +297,16 @@ def test_new_session_rules_cut_the_whole_timeline_anew() -> None:
     assert len(again.sessions()) == 3
 
 
+def test_dropped_hits_leave_the_old_session_rules_in_force() -> None:
+    """Nothing accepted, nothing changed: the caller need not write such a timeline back."""
+    again = mark(NOON)
+    timeline = timeline_of(again, mark(NOON + 2 * MINUTE_MS))
+    stored = timeline.to_bytes()
+    change = timeline.apply([again], AttributionPolicy(session_gap_ms=MINUTE_MS))
+    assert change == Change([DropReason.duplicate], [], [], [], [], [])
+    assert timeline.to_bytes() == stored
+
+
 def test_bytes_do_not_depend_on_the_order_of_arrival() -> None:
     """The stored form is a function of the set of hits."""
     marks = [
