@@ -171,13 +171,17 @@ class Supervisor:
             )
             await asyncio.sleep(backoff)
             backoff = min(self._max_backoff_s, 2 * backoff)
-            child.running = await self._spawn(child.process)
-            child.restarts += 1
-            self._on_change()
             try:
+                child.running = await self._spawn(child.process)
+                child.restarts += 1
+                self._on_change()
                 await self._wait_ready(child)
-            except HeadwaterError as error:
-                log.warning("process not ready", process=name, error=str(error).splitlines()[0])
+            except Exception as error:
+                # Whatever it is (no memory for a process, a full disk, a client's bug while the server is half
+                # there): a watch that ends here would leave the child dead for good.
+                log.warning(
+                    "process not ready", process=name, error=(str(error) or repr(error)).splitlines()[0]
+                )
                 _kill_group(child.running.pid)
             else:
                 log.info("process is back", process=name, pid=child.running.pid, restarts=child.restarts)

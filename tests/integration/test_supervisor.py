@@ -144,6 +144,36 @@ async def test_a_restart_that_is_not_ready_is_tried_again(supervisor: Supervisor
     await eventually(lambda: supervisor.restarts("a") == 2)
 
 
+async def test_no_error_ends_the_watch(tmp_path: Path) -> None:
+    """A check with a bug, a program that cannot be started, a listener that raises: the child comes back."""
+    troubles = ["none", "check", "command", "listener"]
+
+    async def check() -> bool:
+        if troubles[0] == "check":
+            troubles.pop(0)
+            raise AssertionError("a client's bug")
+        return True
+
+    def command() -> list[str]:
+        if troubles[0] == "command":
+            troubles.pop(0)
+            return ["/nonexistent/program"]
+        return [sys.executable, "-c", FOREVER]
+
+    def listen() -> None:
+        if troubles[0] == "listener":
+            troubles[0] = "over"
+            raise OSError("No space left on device")
+
+    supervisor = Supervisor(tmp_path, on_change=listen, max_backoff_s=0.2)
+    await supervisor.start(Process("a", command, check))
+    troubles.pop(0)
+    os.kill(supervisor.pids["a"], signal.SIGKILL)
+    await eventually(lambda: troubles == ["over"] and supervisor.restarts("a") == 3)
+    await eventually(lambda: is_alive(supervisor.pids.get("a", 0)))
+    await supervisor.stop()
+
+
 async def test_ranks_stop_in_order(supervisor: Supervisor, tmp_path: Path) -> None:
     """A process of a lower rank is gone before one of a higher rank hears SIGTERM."""
     order = tmp_path / "order"
