@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -24,9 +24,10 @@ from attribution.timeline import Timeline
 from sinks.tables import WRITTEN
 from streams import metrics
 from streams.dead_letters import TRANSFORM_VERSION, DeadLetter
+from streams.envelopes import envelopes
 from streams.fence import FenceStore, Position
 from streams.patience import patiently
-from streams.records import Batch
+from streams.records import Batch, Record
 from streams.rows import Row, conversion_row, credit_row
 from streams.stitch import Send
 from streams.topics import (
@@ -65,9 +66,30 @@ class Writer(Protocol):
         """Insert as one block, once per token."""
 
 
+CreditEntry = msgspec.defstruct("CreditEntry", [(name, Any) for name in WRITTEN["credits"]], gc=False)
+"""A ledger row with its names: an object of ``headwater.credits.v1``."""
+_CONVERSION_ID = WRITTEN["credits"].index("conversion_id")
+
+_encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 _state_of = msgspec.msgpack.Decoder(CreditState).decode
 _outbox_of = msgspec.msgpack.Decoder(Outbox).decode
+
+
+def _dead_letter(batch: Batch, record: Record, index: int, refusal: Rejected, payload: bytes) -> DeadLetter:
+    return DeadLetter(
+        topic=CONVERSIONS,
+        broker=batch.broker,
+        partition=batch.partition,
+        offset=record.offset,
+        index=index,
+        reason=refusal.reason,
+        detail=refusal.message[:500],
+        key=record.key,
+        payload=payload,
+        attempts=1,
+        recorded_at=record.timestamp,
+    )
 
 
 class CreditStage:
@@ -91,13 +113,14 @@ class CreditStage:
         self._writer = writer
         self._send = send
         self._policy = policy
+        self._policy_version = policy.version
         self._partitions = partitions
 
     async def start(self) -> None:
         """Finish the outboxes that an earlier owner left."""
         left = await self._fences.fields(outbox_key(self._partition))
         for batch_id, packed in sorted(left.items()):
-            await self._deliver(batch_id, packed)
+            await self._deliver(batch_id, _outbox_of(packed))
             metrics.RECOVERED.inc()
 
     async def idle(self) -> None:
@@ -121,11 +144,11 @@ class CreditStage:
         for trigger in triggers:
             answered.setdefault(trigger.hits_partition, {})[trigger.field] = encode_trigger(trigger)
         batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._epoch}"
-        packed = _pack(Outbox({table: r for table, r in rows.items() if r}, answered))
+        outbox = Outbox({table: r for table, r in rows.items() if r}, answered)
         await self._fences.commit_credit(
-            self._partition, self._epoch, batch.broker, batch.last + 1, batch_id, packed, states
+            self._partition, self._epoch, batch.broker, batch.last + 1, batch_id, _pack(outbox), states
         )
-        await self._deliver(batch_id.encode(), packed)
+        await self._deliver(batch_id.encode(), outbox)
         metrics.BATCHES.labels(CONVERSIONS).inc()
         metrics.BATCH_SECONDS.labels(CONVERSIONS).observe(time.monotonic() - began)
 
@@ -134,27 +157,18 @@ class CreditStage:
         dead_letters: list[DeadLetter] = []
         for record in batch.records:
             try:
-                for trigger in decode_triggers(record.value):
-                    if partition_of(trigger.conversion_id, self._partitions) != self._partition:
-                        raise Rejected("wrong_partition", "the record key must be the conversion_id")
-                    triggers.append(trigger)
+                found = decode_triggers(record.value)
             except Rejected as error:
-                dead_letters.append(
-                    DeadLetter(
-                        topic=CONVERSIONS,
-                        broker=batch.broker,
-                        partition=batch.partition,
-                        offset=record.offset,
-                        index=-1,
-                        reason=error.reason,
-                        detail=error.message[:500],
-                        key=record.key,
-                        payload=record.value,
-                        attempts=1,
-                        recorded_at=record.timestamp,
-                    )
-                )
-                metrics.DEAD_LETTERED.labels(error.reason).inc()
+                dead_letters.append(_dead_letter(batch, record, -1, error, record.value))
+                continue
+            for index, trigger in enumerate(found):
+                if partition_of(trigger.conversion_id, self._partitions) == self._partition:
+                    triggers.append(trigger)
+                    continue
+                refusal = Rejected("wrong_partition", "the record key must be the conversion_id")
+                dead_letters.append(_dead_letter(batch, record, index, refusal, encode_trigger(trigger)))
+        for letter in dead_letters:
+            metrics.DEAD_LETTERED.labels(letter.reason).inc()
         return triggers, dead_letters
 
     async def _decide(
@@ -187,7 +201,7 @@ class CreditStage:
             cause = "conversion" if old_fact is None else "late_touch" if old_fact == fact else "earlier_fact"
             difference = entries(old, new)
             credits.extend(
-                credit_row(fact.site, fact.conversion_id, entry, cause, self._policy.version, recorded_at)
+                credit_row(fact.site, fact.conversion_id, entry, cause, self._policy_version, recorded_at)
                 for entry in difference
             )
             if old_fact != fact:
@@ -220,9 +234,8 @@ class CreditStage:
             for f, value in zip(winners, values, strict=True)
         ]
 
-    async def _deliver(self, batch_id: bytes, packed: bytes) -> None:
+    async def _deliver(self, batch_id: bytes, outbox: Outbox) -> None:
         """Rows to ClickHouse, entries to the credits topic, then the outbox and the dirty fields are done with."""
-        outbox = _outbox_of(packed)
         token = f"{CONVERSIONS}:{self._partition}:{batch_id.decode()}:{TRANSFORM_VERSION}"
 
         async def insert(table: str, rows: list[Row]) -> None:
@@ -240,17 +253,10 @@ class CreditStage:
             await self._fences.forget(dirty_key(partition), fields)
 
     async def _publish(self, credits: list[Row]) -> None:
-        """Ledger entries for other consumers: one value per conversion, at least once."""
-        names = WRITTEN["credits"]
-        position = names.index("conversion_id")
-        by_conversion: dict[str, list[dict[str, object]]] = {}
-        for row in credits:
-            by_conversion.setdefault(row[position], []).append(dict(zip(names, row, strict=True)))
-        await asyncio.gather(
-            *(
-                patiently(
-                    partial(self._send, CREDITS, i.encode(), msgspec.json.encode(said)), "credits topic"
-                )
-                for i, said in by_conversion.items()
+        """Ledger entries for other consumers, at least once. All of them are of this partition."""
+        if credits:
+            key = str(credits[0][_CONVERSION_ID]).encode()
+            values = envelopes(_encode(CreditEntry(*row)) for row in credits)
+            await asyncio.gather(
+                *(patiently(partial(self._send, CREDITS, key, value), "credits topic") for value in values)
             )
-        )

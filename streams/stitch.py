@@ -18,13 +18,22 @@ from attribution.timeline import Timeline
 from sinks.tables import WRITTEN
 from streams import metrics
 from streams.dead_letters import TRANSFORM_VERSION
+from streams.envelopes import envelopes
 from streams.fence import FenceStore, Pending, Position
 from streams.patience import patiently
 from streams.records import Batch, pack_records, unpack_records
 from streams.rows import Row
 from streams.stitch_batch import StitchOutput, StitchRules, Visitor, read_batch, stitch
-from streams.topics import CONVERSIONS, DEAD_LETTERS, HITS, VOLATILE_CLUSTER_PREFIX, dirty_key, timeline_key
-from streams.triggers import Trigger, decode_triggers, encode_trigger
+from streams.topics import (
+    CONVERSIONS,
+    DEAD_LETTERS,
+    HITS,
+    VOLATILE_CLUSTER_PREFIX,
+    dirty_key,
+    partition_of,
+    timeline_key,
+)
+from streams.triggers import conversion_of, encode_trigger
 
 log = structlog.get_logger(__name__)
 
@@ -169,7 +178,7 @@ class StitchStage:
             metrics.DROPPED.labels(reason.value).inc(count)
         for letter in output.dead_letters:
             metrics.DEAD_LETTERED.labels(letter.reason).inc()
-        await self._send_triggers(output.triggers)
+        await self._send_triggers(dirty)
 
     async def _insert(self, batch: Batch, output: StitchOutput, *, is_repeat: bool) -> None:
         """Every table's rows under a token that names the immutable range; a repeat is dropped by ClickHouse."""
@@ -224,29 +233,40 @@ class StitchStage:
         while len(self._timelines) > self._cache_visitors:
             self._timelines.popitem(last=False)
 
-    async def _send_triggers(self, triggers: list[Trigger]) -> None:
+    async def _send_triggers(self, dirty: dict[bytes, bytes]) -> None:
+        """Triggers by field, as they stand in the dirty hash: one envelope for each partition of conversions."""
         now = time.monotonic()
-        for trigger in {trigger.field: trigger for trigger in triggers}.values():
-            self._sent[trigger.field] = (encode_trigger(trigger), now)
-        await asyncio.gather(*(self._try_send(encode_trigger(trigger), trigger) for trigger in triggers))
+        by_partition: dict[int, tuple[bytes, list[bytes]]] = {}
+        for field, value in dirty.items():
+            self._sent[field] = (value, now)
+            key = conversion_of(field)
+            partition = partition_of(key.decode(), self._rules.partitions)
+            by_partition.setdefault(partition, (key, []))[1].append(value)
+        await asyncio.gather(
+            *(
+                self._try_send(key, value)
+                for key, values in by_partition.values()
+                for value in envelopes(values)
+            )
+        )
 
-    async def _try_send(self, value: bytes, trigger: Trigger) -> None:
+    async def _try_send(self, key: bytes, value: bytes) -> None:
         """Best effort: what is lost here is still dirty and will be sent again."""
         try:
-            await self._send(CONVERSIONS, trigger.conversion_id.encode(), value)
+            await self._send(CONVERSIONS, key, value)
         except Exception as error:
-            log.warning("trigger_not_sent", conversion_id=trigger.conversion_id, error=str(error))
+            log.warning("triggers_not_sent", partition=self._partition, error=str(error))
 
     async def _resend_dirty(self, older_than: float) -> None:
         dirty = await self._fences.fields(dirty_key(self._partition))
         now = time.monotonic()
-        again: list[Trigger] = []
+        again: dict[bytes, bytes] = {}
         still: dict[bytes, tuple[bytes, float]] = {}
         for field, value in dirty.items():
             sent_value, sent_at = self._sent.get(field, (b"", 0.0))
             is_overdue = sent_value == value and now - sent_at >= older_than and len(again) < RESEND_AT_MOST
             if older_than == 0.0 or is_overdue:
-                again.extend(decode_triggers(value))
+                again[field] = value
             else:
                 still[field] = (value, sent_at if sent_value == value else now)
         self._sent = still

@@ -28,6 +28,11 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return f"{self.conversion_id}|{self.site}|{self.visitor_id}|{tail}".encode()
 
 
+def conversion_of(field: bytes) -> bytes:
+    """The conversion id that ``field`` (as ``Trigger.field``) names: hex digits, the key of its messages."""
+    return field.partition(b"|")[0]
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Trigger).decode
 _decode_many = msgspec.json.Decoder(list[Trigger]).decode
