@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -15,8 +16,15 @@ from runtime.wiring import policy_of, words_of
 if TYPE_CHECKING:
     from api.service import QueryService
 
+WIDE = 160
+"""Columns of a table that goes to a file or a pipe: nothing is cut off."""
 REPORT_METRICS = ("hits", "visitors", "sessions", "conversions", "revenue", "cr", "aov")
 MAX_REPORT_ROWS = 1_000
+
+
+def console() -> Console:
+    """Standard output; wide when it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else WIDE)
 
 
 def query_service(settings: Settings) -> QueryService:
@@ -63,7 +71,7 @@ def print_report(
     elif format_ == "csv":
         print(to_csv(answer), end="")
     else:
-        Console().print(to_table(answer))
+        console().print(to_table(answer))
 
 
 def print_explanation(settings: Settings, conversion: str, format_: str) -> bool:
@@ -80,7 +88,7 @@ def print_explanation(settings: Settings, conversion: str, format_: str) -> bool
     if format_ == "json":
         print(to_json(explanation))
     else:
-        Console().print(explanation_to_text(explanation))
+        console().print(explanation_to_text(explanation))
     return all(explanation.balanced.values())
 
 
@@ -90,16 +98,16 @@ def print_findings(settings: Settings) -> bool:
     from sinks.client import connect
     from sinks.windows import check_windows
 
-    console = Console()
+    out = console()
     healthy = True
 
     def say(is_well: bool, name: str, detail: str) -> None:
         nonlocal healthy
         healthy = healthy and is_well
-        console.print(
+        out.print(
             Text("ok    " if is_well else "WRONG ", style="green" if is_well else "bold red"), end=""
         )
-        console.print(Text(f"{name}: {detail}"), soft_wrap=True)
+        out.print(Text(f"{name}: {detail}"), soft_wrap=True)
 
     say(*_kafka(settings))
     say(*asyncio.run(_fences(settings)))
@@ -110,7 +118,7 @@ def print_findings(settings: Settings) -> bool:
         for check in run_checks(client, settings.database):
             say(check.passed, check.name, check.promise if check.passed else f"not so: {check.promise}")
             for finding in check.findings:
-                console.print(Text(f"        {finding.subject}: {finding.detail}"), soft_wrap=True)
+                out.print(Text(f"        {finding.subject}: {finding.detail}"), soft_wrap=True)
         letters = count_dead_letters(client, settings.database)
         waiting = sum(letter.letters - letter.replayed for letter in letters)
         say(
@@ -119,7 +127,7 @@ def print_findings(settings: Settings) -> bool:
             f"{waiting} not replayed" + (" (headwater replay)" if waiting else ""),
         )
         for letter in letters:
-            console.print(
+            out.print(
                 Text(
                     f"        {letter.topic} {letter.reason}: {letter.letters},"
                     f" replayed {letter.replayed}, last {letter.last_at}"

@@ -232,6 +232,8 @@ def _configure_logs() -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for name in ("urllib3", "clickhouse_connect"):  # what they warn of we raise, log and count ourselves
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def main() -> None:

@@ -30,10 +30,18 @@ def running(data_dir: Path) -> dict[str, Any] | None:
 
 
 def settings_of(data_dir: Path | None) -> Settings:
-    """The settings, with the addresses of a running ``up`` in place of what the environment leaves open."""
+    """The settings, with the addresses of a running ``up`` in place of what the environment leaves open.
+
+    Raises ``Misconfigured`` when nothing runs there and the environment names no ClickHouse either.
+    """
     settings = Settings()
     run = running(data_dir or settings.data_dir)
     update: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
+    if run is None and "clickhouse" not in settings.model_fields_set:
+        raise Misconfigured(
+            f"Nothing runs in {data_dir or settings.data_dir}.",
+            "Start it with `headwater up`, name its folder with --data-dir, or set HEADWATER_CLICKHOUSE and the like.",
+        )
     if run is not None:
         for field in ("clickhouse", "redis", "kafka"):
             if field not in settings.model_fields_set:
