@@ -72,24 +72,31 @@ def explanation_to_text(explanation: Explanation) -> RenderableType:
         )
     )
     table = Table(header_style="bold")
-    for name in ("touched at", "channel", "source / medium", "campaign", "landing page", "counts"):
-        table.add_column(name)
-    for model in models:
-        table.add_column(model, justify="right")
-    for touch in explanation.touchpoints:
+    for name in ("#", "touched at", "channel", "source / medium", "campaign", "landing page", "counts"):
+        table.add_column(name, no_wrap=name in ("#", "touched at"))
+    for number, touch in enumerate(explanation.touchpoints, start=1):
         cells = (
+            str(number),
             touch.touched_at,
             touch.channel,
             f"{touch.source} / {touch.medium}",
             touch.campaign,
             touch.landing_page,
             touch.decision if touch.decision == "in" else f"out: {touch.reason.replace('_', ' ')}",
-            *(_share(touch.credits.get(model)) for model in models),
         )
         table.add_row(*(Text(_printable(cell)) for cell in cells))
+    credited = [
+        (f"# {number}", touch.credits)
+        for number, touch in enumerate(explanation.touchpoints, start=1)
+        if touch.credits
+    ]
     if explanation.unattributed:
-        shares = (_share(explanation.unattributed.get(model)) for model in models)
-        table.add_row(*map(Text, ("", "(unattributed)", "", "", "", "", *shares)))
+        credited.append(("(unattributed)", explanation.unattributed))
+    credit = Table("model", header_style="bold", title="Credit", title_justify="left")
+    for heading, _ in credited:
+        credit.add_column(heading, justify="right", no_wrap=True)
+    for model in models:
+        credit.add_row(model, *(_share(shares.get(model)) for _, shares in credited))
     books = [model for model, is_balanced in explanation.balanced.items() if not is_balanced]
     verdict = f"NOT BALANCED: {', '.join(books)}" if books else "Credit equals the value under every model."
     history = Table(
@@ -99,7 +106,7 @@ def explanation_to_text(explanation: Explanation) -> RenderableType:
         history.add_row(
             correction.recorded_at, correction.cause, str(len(correction.entries)), correction.policy_version
         )
-    return Group(head, table, Text(verdict), history)
+    return Group(head, table, credit, Text(verdict), history)
 
 
 def _share(share: Share | None) -> str:
