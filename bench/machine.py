@@ -37,7 +37,9 @@ def stay_on(core: int) -> None:
     os.sched_setaffinity(0, {core})
 
 
-def start(command: Sequence[str], core: int, env: Mapping[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str], core: int, env: Mapping[str, str], log: IO[bytes]
+) -> subprocess.Popen[bytes]:
     """Start ``command`` on ``core``; the caller stops it."""
     return subprocess.Popen(
         command,

@@ -111,14 +111,17 @@ def envelopes(hits: list[Hit], partitions: int, *, seed: int = 1) -> list[Record
             records.append(RecordOut(partition, b"", encode_envelope(part)))
             waiting[partition] = []
             limits[partition] = rng.randint(*ENVELOPE_HITS)
-    records += [RecordOut(partition, b"", encode_envelope(part)) for partition, part in waiting.items() if part]
+    records += [
+        RecordOut(partition, b"", encode_envelope(part)) for partition, part in waiting.items() if part
+    ]
     return records
 
 
 def singles(hits: list[Hit], partitions: int) -> list[RecordOut]:
     """``hits`` as most producers would send them: one JSON object a record, keyed by visitor."""
     return [
-        RecordOut(partition_of(hit.visitor_id, partitions), hit.visitor_id.encode(), encode_hit(hit)) for hit in hits
+        RecordOut(partition_of(hit.visitor_id, partitions), hit.visitor_id.encode(), encode_hit(hit))
+        for hit in hits
     ]
 
 

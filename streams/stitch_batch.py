@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
-from attribution.enrich import Enriched, enrich
 
 from attribution.conversions import ConversionFact, conversion_fact
 from attribution.drops import DropReason
+from attribution.enrich import Enriched, enrich
 from attribution.errors import Rejected
 from attribution.hit import Hit, decode_envelope
 from attribution.policy import AttributionPolicy
