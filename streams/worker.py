@@ -14,11 +14,13 @@ from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownError
 from faust.types import TP
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from attribution.errors import Transient
 from attribution.policy import AttributionPolicy
 from sinks.writer import RowWriter
 from streams import metrics
@@ -35,7 +37,10 @@ from streams.topics import CONVERSIONS, HITS, partition_of
 
 log = structlog.get_logger(__name__)
 
-FLUSH_SECONDS = 4.0
+FLUSH_SECONDS = 1.5
+"""How long a running batch may go on when its partition is taken away. It must be shorter than the rebalance timeout
+of ``create_app``, or the group goes on without this worker and has to meet once more."""
+STOP_SECONDS = 20.0
 EXIT_FAILED = 70
 EXIT_BROKER_CHANGED = 75
 
@@ -97,14 +102,16 @@ class Worker:
         if self._config.metrics_port:
             health = await serve_health("127.0.0.1", self._config.metrics_port, lambda: self._is_ready)
         watch = asyncio.create_task(self._watch())
-        await self.app.start()
-        log.info("worker_started", broker=self._broker, policy=self._config.policy.version)
+        starting = asyncio.create_task(self._start_app())
+        # Joining takes seconds, and for ever if the broker dies meanwhile: what `_watch` sees then must not wait.
         code = await self._ending
         watch.cancel()
         if code != 0:
             log.error("worker_dies", exit_code=code)
             os._exit(code)  # no clean-up may move an offset or wait for a stuck part
-        await asyncio.wait_for(self.app.stop(), timeout=20)
+        async with asyncio.timeout(STOP_SECONDS):
+            await starting
+            await self.app.stop()
         if health is not None:
             await health.cleanup()
         await self._producer.stop()
@@ -116,6 +123,17 @@ class Worker:
         """How many partitions this worker processes now."""
         return len(self._pumps)
 
+    async def _start_app(self) -> None:
+        """Join the group. The worker ends if that fails."""
+        log.info("worker_joins", broker=self._broker)
+        try:
+            await self.app.start()
+        except Exception as error:
+            log.error("app_not_started", error=repr(error), exc_info=error)
+            self._end(EXIT_FAILED)
+        else:
+            log.info("worker_started", broker=self._broker, policy=self._config.policy.version)
+
     def stop(self) -> None:
         """Ask for a clean end: running batches finish."""
         self._end(0)
@@ -125,9 +143,16 @@ class Worker:
             self._ending.set_result(code)
 
     async def _send(self, topic: str, key: bytes, value: bytes) -> None:
+        """Returns when the broker has it. Raises ``Transient`` when the same call may work later."""
         assert self._producer is not None  # noqa: S101 - set before any stage runs
         partition = partition_of(key.decode("utf-8", "replace"), self._config.partitions)
-        await self._producer.send_and_wait(topic, value=value, key=key, partition=partition)
+        try:
+            await self._producer.send_and_wait(topic, value=value, key=key, partition=partition)
+        except KafkaError as error:
+            # UnknownError: what the embedded broker says to one of two producers that meet at the same offset.
+            if error.retriable or isinstance(error, (UnknownError, KafkaTimeoutError)):
+                raise Transient(f"Kafka did not take a record of {topic}: {error!r}") from error
+            raise
 
     async def _seek_to_fence(self, assignment: set[TP]) -> dict[TP, int]:
         """Own the assigned partitions and say where each starts. What is owned already goes on as it was.
