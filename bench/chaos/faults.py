@@ -51,14 +51,14 @@ class Blow:
 
 
 def plan_blows(kills: int, seed: int, *, is_short: bool = False) -> list[Blow]:
-    """Blows with at least ``kills`` kills. The full plan hits every part at least five times, makes zombies, and
-    ends a worker gently; a short one does each part once in turn first and has neither.
+    """Blows with at least ``kills`` kills: each part in turn, a worker with the broker, then at random.
+
+    The full plan hits every part at least five times, makes zombies, and ends parts gently; a short one does not.
     """
     rng = random.Random(f"plan {seed}")
-    blows = [Blow(Way.alone, (part,)) for part in PARTS]
+    blows = [*(Blow(Way.alone, (part,)) for part in PARTS), Blow(Way.together, ("worker", "broker"))]
     if not is_short:
         blows += [
-            Blow(Way.together, ("worker", "broker")),
             Blow(Way.zombie, ("worker",)),
             Blow(Way.pinched, ("broker",)),
             Blow(Way.pinched, ("worker",)),
@@ -151,9 +151,10 @@ class Striker:
     async def _appeared(self, name: str) -> int:
         try:
             async with asyncio.timeout(APPEAR_WITHIN_S):
-                while (pid := self._system.pid(name)) is None:
+                while True:
+                    if (pid := self._system.pid(name)) is not None:
+                        return pid
                     await asyncio.sleep(_POLL_S)
-                return pid
         except TimeoutError as error:
             tail = self._system.tail_of(name)
             raise HeadwaterError(

@@ -57,9 +57,11 @@ class Verdict:
             for name, found in {**lists, **self.differences}.items()
             if found
         ]
-        for check in self.checks:
-            for finding in check.findings[:_SHOWN]:
-                said.append(f"check {check.name}: {finding.subject}: {finding.detail}")
+        said.extend(
+            f"check {check.name}: {finding.subject}: {finding.detail}"
+            for check in self.checks
+            for finding in check.findings[:_SHOWN]
+        )
         return said
 
 

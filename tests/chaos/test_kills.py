@@ -1,0 +1,185 @@
+"""``kill -9`` of every part under load, then the count (the long version is ``make chaos``); and the judge itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from redis.asyncio import Redis
+
+from attribution.hit import Hit, encode_envelope
+from attribution.policy import AttributionPolicy
+from bench.chaos.books import BooksReader
+from bench.chaos.faults import PARTS, Way, plan_blows
+from bench.chaos.load import Ledger
+from bench.chaos.traffic import Event, Traffic
+from bench.chaos.verdict import Verdict, judge
+from bench.kills import KillsOptions, run_kills, tell
+from sinks.client import connect
+from sinks.migrate import migrate
+from sinks.writer import RowWriter
+from streams.credit import CreditStage
+from streams.fence import FenceStore
+from streams.records import Batch, Record
+from streams.stitch import StitchStage
+from streams.stitch_batch import StitchRules
+from streams.topics import CONVERSIONS, HITS
+
+PARTITIONS = 4
+
+
+@pytest.mark.slow
+async def test_nothing_is_lost_and_nothing_counts_twice_whatever_dies(tmp_path: Path) -> None:
+    """Each part once, a worker together with the broker: every acknowledged event once, every table as the oracle's."""
+    options = KillsOptions(tmp_path / "up", kills=7, seed=20, rate=60.0, is_short=True)
+    report = await run_kills(options)
+    print(tell(report))
+    assert report.faults == []
+    assert sum(report.kills.values()) == 7
+    assert all(report.kills[part] >= 1 for part in PARTS)
+    assert report.verdict.acknowledged > 300
+    assert report.polls > 50
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_full_plan_strikes_every_part_often_and_in_every_way(seed: int) -> None:
+    blows = plan_blows(32, seed)
+    assert sum(blow.kills for blow in blows) >= 32
+    for part in PARTS:
+        assert sum(blow.parts.count(part) for blow in blows if blow.kills) >= 5
+    assert {blow.way for blow in blows} == set(Way)
+    assert plan_blows(32, seed) == blows
+
+
+def test_traffic_is_the_same_for_the_same_seed_and_has_what_makes_trouble() -> None:
+    first, again = (list(islice(Traffic(3, "r", PARTITIONS).events(), 5_000)) for _ in range(2))
+    assert first == again
+    ids = [event.event_id for event in first]
+    assert len(set(ids)) < len(ids)
+    assert any(event.is_robot for event in first)
+    orders = [event.fields["order_id"] for event in first if "order_id" in event.fields]
+    assert len(set(orders)) < len(set(ids) & {e.event_id for e in first if "order_id" in e.fields})
+    last: dict[str, int] = {}
+    late = 0
+    for event in first:
+        at = int(event.fields["occurred_at"])
+        late += at < last.get(event.visitor_id, 0)
+        last[event.visitor_id] = max(at, last.get(event.visitor_id, 0))
+    assert late > 100
+
+
+def heard(event: Event) -> Hit:
+    """What a collector makes of an event."""
+    fields = {name: value for name, value in event.fields.items() if name != "occurred_at"}
+    at = int(event.fields["occurred_at"])
+    return Hit(**fields, site="s", occurred_at=at, received_at=at + 9, user_agent=event.user_agent)
+
+
+async def store(redis_url: str, writer: RowWriter, hits: list[Hit]) -> None:
+    """The stages of a worker with one partition over ``hits``."""
+    triggers: list[Record] = []
+
+    async def send(topic: str, key: bytes, value: bytes) -> None:
+        if topic == CONVERSIONS:
+            triggers.append(Record(len(triggers), 0, key, value))
+
+    async with Redis.from_url(redis_url) as redis:
+        fences, policy = FenceStore(redis), AttributionPolicy()
+        rules = StitchRules(policy, "USD", 1)
+        stitch = StitchStage(0, "b", await fences.acquire(HITS, 0), fences, writer, send, rules)
+        records = [Record(number, 0, b"", encode_envelope([hit])) for number, hit in enumerate(hits)]
+        await stitch.process(Batch(HITS, 0, "b", records))
+        credit = CreditStage(0, "b", await fences.acquire(CONVERSIONS, 0), fences, writer, send, policy, 1)
+        await credit.process(Batch(CONVERSIONS, 0, "b", triggers))
+
+
+@pytest.fixture
+async def stored(engine: str, empty_valkey: str, fresh_database: str) -> tuple[Client, str, Ledger]:
+    """A database that is as it should be, and the ledger of what was sent."""
+    client = connect(engine, fresh_database)
+    migrate(client, fresh_database)
+    events = list(islice(Traffic(5, "r", 1).events(), 300))
+    await store(empty_valkey, RowWriter(client, fresh_database), [heard(event) for event in events])
+    ledger = Ledger()
+    ledger.leaves(events)
+    ledger.arrived(events, 1.0)
+    return client, fresh_database, ledger
+
+
+async def test_the_judge_finds_every_kind_of_fault(stored: tuple[Client, str, Ledger]) -> None:
+    """One fault after the other in tables that were right before."""
+    client, database, ledger = stored
+
+    def judged() -> Verdict:
+        return judge(client, database, "s", ledger, AttributionPolicy())
+
+    verdict = judged()
+    assert verdict.faults == []
+    assert min(verdict.compared.values()) > 5
+    assert verdict.stored == verdict.acknowledged - verdict.robots > 100
+
+    lost = Event("r-lost", "v", {"event_id": "r-lost", "visitor_id": "v", "occurred_at": "1"}, "")
+    ledger.leaves([lost])
+    assert judged().faults == [], "sent and never acknowledged: it may be stored or not"
+    ledger.arrived([lost], 2.0)
+    assert judged().missing == ["r-lost"]
+    del ledger.acknowledged["r-lost"]
+
+    robot = next(event for event in ledger.sent.values() if event.is_robot)
+    kept = next(event for event in ledger.sent.values() if not event.is_robot)
+    del ledger.sent[kept.event_id], ledger.acknowledged[kept.event_id]
+    assert any("never sent" in said for said in judged().invented)
+    ledger.leaves(
+        [Event(kept.event_id, kept.visitor_id, {**kept.fields, "order_id": "other"}, kept.user_agent)]
+    )
+    assert any("order_id" in said for said in judged().invented)
+    ledger.leaves([kept])
+    ledger.arrived([kept], 1.0)
+    assert robot.event_id not in judged().missing
+    assert judged().faults == []
+
+    def copy(table: str, what: str = "*") -> None:
+        client.command(f"INSERT INTO {database}.{table} SELECT {what} FROM {database}.{table} LIMIT 1")
+
+    for table, flipped in (
+        ("touchpoints", "* REPLACE (-1 AS sign)"),
+        ("sessions", "*"),
+        ("conversions", "*"),
+    ):
+        copy(table, flipped)
+        assert judged().differences[table]
+    copy("credits")
+    verdict = judged()
+    assert verdict.differences["credits"]
+    assert {check.name for check in verdict.checks if not check.passed} >= {"books", "signs_sessions"}
+    copy("hits")
+    verdict = judged()
+    assert len(verdict.duplicated) == 1
+    assert len(verdict.faults) > 5
+    client.command(f"TRUNCATE TABLE {database}.channel_metrics")
+    assert "roll_up" in {check.name for check in judged().checks if not check.passed}
+
+
+def test_the_reader_of_the_books_sees_them_unbalanced(
+    stored: tuple[Client, str, Ledger], engine: str
+) -> None:
+    """An entry without its counterpart is seen within a few scans."""
+    client, database, _ = stored
+    with BooksReader(engine, database) as books:
+        wait_until(lambda: books.polls >= 2)
+        assert books.unbalanced == []
+        client.command(f"INSERT INTO {database}.credits SELECT * FROM {database}.credits LIMIT 1")
+        wait_until(lambda: bool(books.unbalanced))
+    assert books.failure == ""
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll until ``condition`` holds, at most ten seconds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
