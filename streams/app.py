@@ -88,7 +88,7 @@ def create_app(kafka: str, group: str, topics: tuple[str, ...], seek: Seek, deli
         processing_guarantee="at_least_once",
         broker_commit_interval=5.0,
         broker_max_poll_interval=1e6,
-        broker_session_timeout=5.0,
+        broker_session_timeout=6.0,  # the shortest that Apache Kafka accepts unless told otherwise
         broker_heartbeat_interval=1.0,
         broker_rebalance_timeout=3.0,
         broker_request_timeout=60.0,

@@ -33,7 +33,7 @@ from streams.pump import Pump, Stage
 from streams.records import Record
 from streams.stitch import StitchStage
 from streams.stitch_batch import StitchRules
-from streams.topics import CONVERSIONS, HITS, partition_of
+from streams.topics import CONVERSIONS, HITS, VOLATILE_CLUSTER_PREFIX, partition_of
 
 log = structlog.get_logger(__name__)
 
@@ -79,17 +79,15 @@ class Worker:
         self._seeking = asyncio.Lock()
         self._is_ready = False
         """Assigned (maybe nothing: a stand-by) and every fence read."""
-        self.app: FencedApp = create_app(
-            config.kafka, config.group, (HITS, CONVERSIONS), self._seek_to_fence, self._deliver
-        )
-        self.app.on_partitions_revoked.connect(self._on_revoked)
-        self.app.on_before_shutdown.connect(self._on_shutdown)
+        self.app: FencedApp
+        """Made by ``run``, once the broker is known."""
 
     async def run(self) -> int:
         """Work until ``stop`` or a reason to die; the exit code."""
         check_hooks()
         self._ending = asyncio.get_running_loop().create_future()
         self._broker = await cluster_id(self._config.kafka)
+        self.app = self._create_app()
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._config.kafka,
             acks="all",
@@ -122,6 +120,17 @@ class Worker:
     def owned_partitions(self) -> int:
         """How many partitions this worker processes now."""
         return len(self._pumps)
+
+    def _create_app(self) -> FencedApp:
+        group = self._config.group
+        if self._broker.startswith(VOLATILE_CLUSTER_PREFIX):
+            # A group for each life of the broker: workers of its last life, which find it before they find out that
+            # it is another one, die in a group of their own, and nobody waits for their sessions to time out.
+            group = f"{group}.{self._broker}"
+        app = create_app(self._config.kafka, group, (HITS, CONVERSIONS), self._seek_to_fence, self._deliver)
+        app.on_partitions_revoked.connect(self._on_revoked)
+        app.on_before_shutdown.connect(self._on_shutdown)
+        return app
 
     async def _start_app(self) -> None:
         """Join the group. The worker ends if that fails."""
