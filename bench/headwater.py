@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from redis import Redis
 
 from bench.machine import start, stop
 from bench.traffic import SITE, Traffic
+from runtime.embedded.probes import free_port, http_is_ok
 from runtime.embedded.servers import EmbeddedServers
 from runtime.place import Place
 from runtime.processes import run_migrate
@@ -40,6 +42,15 @@ class Progress:
     """Input events whose effect is visible."""
     is_settled: bool
     """Everything that follows from them is visible as well."""
+
+
+async def until_ready(port: int, path: str, what: str) -> None:
+    """Wait until ``GET path`` answers 200. Raises ``BenchFailed`` after half a minute."""
+    deadline = time.monotonic() + 30
+    while not await http_is_ok(port, path):
+        if time.monotonic() > deadline:
+            raise BenchFailed(f"{what} does not answer {path} on port {port}")
+        await asyncio.sleep(0.02)
 
 
 class Installation:
@@ -78,8 +89,29 @@ class Installation:
                     house.redis.close()
 
     @contextmanager
-    def worker(self, core: int, program: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
-        """One worker process on ``core``; ``program`` goes between Python and the worker's module."""
+    def worker(self, core: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+        """One worker process on ``core``, and the port that tells when it is ready."""
+        port = free_port(set())
+        with self._part("work", core, {"HEADWATER_WORKER_METRICS_PORT": str(port)}) as process:
+            yield process, port
+
+    @contextmanager
+    def collector(self, core: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+        """One collector process on ``core`` and its port. It limits nobody's rate: one client is all there is."""
+        port = free_port(set())
+        env = {"HEADWATER_COLLECTOR_PORT": str(port), "HEADWATER_RATE_PER_SECOND": "0"}
+        with self._part("collect", core, env) as process:
+            yield process, port
+
+    @contextmanager
+    def api(self, core: int) -> Iterator[int]:
+        """One query API on ``core``: its port."""
+        port = free_port(set())
+        with self._part("serve", core, {"HEADWATER_API_PORT": str(port)}):
+            yield port
+
+    @contextmanager
+    def _part(self, command: str, core: int, more: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
         settings = self.settings
         env = {
             "HEADWATER_DATA_DIR": str(settings.data_dir),
@@ -89,9 +121,10 @@ class Installation:
             "HEADWATER_CLICKHOUSE": settings.clickhouse,
             "HEADWATER_PARTITIONS": str(settings.partitions),
             "HEADWATER_SITES": SITE,
+            "HEADWATER_READ_KEYS": READ_KEY,
         }
-        with open(self.folder / "worker.log", "wb") as log:
-            process = start([sys.executable, *program, "-m", "runtime.cli", "work"], core, env, log)
+        with open(self.folder / f"{command}.log", "wb") as log:
+            process = start([sys.executable, "-m", "runtime.cli", command], core, {**env, **more}, log)
             try:
                 yield process
             finally:
@@ -110,7 +143,7 @@ class Installation:
             return Progress(int(events[0]), False)
         (orders,) = await asyncio.to_thread(self.ask, "SELECT sum(sign) FROM conversions")
         partitions = range(self.settings.partitions)
-        waiting = sum(self.redis.hlen(dirty_key(p)) + self.redis.hlen(outbox_key(p)) for p in partitions)  # type: ignore[operator]
+        waiting = sum(self.redis.hlen(dirty_key(p)) + self.redis.hlen(outbox_key(p)) for p in partitions)
         return Progress(int(events[0]), orders == traffic.orders and waiting == 0)
 
     def check(self, traffic: Traffic) -> None:

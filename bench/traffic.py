@@ -72,29 +72,24 @@ class Traffic:
         return len(self.hits) - self.duplicates - self.bots
 
 
-def build_traffic(hits: int, *, seed: int = 1) -> Traffic:
-    """About ``hits`` hits (a whole number of visitors), everything counted."""
+def build_traffic(hits: int, *, seed: int = 1, began_at: int = BEGAN_AT) -> Traffic:
+    """About ``hits`` hits (a whole number of visitors) of the ``DAYS`` from ``began_at`` on, everything counted."""
     rng = random.Random(f"bench/{seed}/{hits}")
     visitors = max(1, round(hits / (HITS_PER_VISITOR * 1.02)))
     told: list[tuple[int, Hit]] = []
     revenue = orders = 0
     for number in range(visitors):
-        for hit in _visitor(rng, number):
+        for hit in _visitor(rng, number, began_at):
             if hit.value is not None:
                 orders += 1
                 revenue += int(hit.value.replace(".", ""))
             told.append((hit.received_at, hit))
     duplicates = [(at + rng.randrange(HOUR_MS), hit) for at, hit in rng.sample(told, len(told) // 100)]
-    bots = [_robot(rng, number) for number in range(len(told) // 100)]
+    bots = [_robot(rng, number, began_at) for number in range(len(told) // 100)]
     everything = told + duplicates + [(hit.received_at, hit) for hit in bots]
     everything.sort(key=lambda pair: pair[0])
     arrived = [hit for _, hit in everything]
     return Traffic(arrived, visitors, len(duplicates), len(bots), orders, revenue)
-
-
-def first_hits(traffic: Traffic, count: int) -> list[Hit]:
-    """The first ``count`` hits in the order of arrival."""
-    return traffic.hits[:count]
 
 
 def envelopes(hits: list[Hit], partitions: int, *, seed: int = 1) -> list[RecordOut]:
@@ -125,12 +120,12 @@ def singles(hits: list[Hit], partitions: int) -> list[RecordOut]:
     ]
 
 
-def _visitor(rng: random.Random, number: int) -> Iterator[Hit]:
+def _visitor(rng: random.Random, number: int, began_at: int) -> Iterator[Hit]:
     name = f"{rng.getrandbits(64):016x}{number:08x}"
     agent = rng.choice(_AGENTS)
     ip = f"203.0.{rng.randrange(256)}.0"
     serial = 0
-    at = BEGAN_AT + rng.randrange(DAYS * DAY_MS // 2)
+    at = began_at + rng.randrange(DAYS * DAY_MS // 2)
     for visit in range(rng.choices(_TOUCHES, _TOUCH_WEIGHTS)[0]):
         at += rng.randrange(HOUR_MS, 3 * DAY_MS) if visit else 0
         programme = rng.choices(PROGRAMMES, [p.closing if visit else p.opening for p in PROGRAMMES])[0]
@@ -176,7 +171,7 @@ def _hit(
     )
 
 
-def _robot(rng: random.Random, number: int) -> Hit:
-    at = BEGAN_AT + rng.randrange(DAYS * DAY_MS)
+def _robot(rng: random.Random, number: int, began_at: int) -> Hit:
+    at = began_at + rng.randrange(DAYS * DAY_MS)
     page = SHOP + rng.choice(_PAGES)
     return _hit(rng, f"robot-{number % 50:04d}", number, at, page, "", _ROBOT, "66.249.66.0")

@@ -1,0 +1,223 @@
+"""Every figure of docs/performance.md in one run: ``python -m bench [--quick] [--only NAME]``.
+
+Prints one table at the end. Ratios compare two things measured in the same run on the same core; no absolute time
+is promised. Exit code 0 when every figure could be measured and everything that the worker kept was right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from attribution.errors import HeadwaterError
+from bench.collector import measure_collector, missing_tools
+from bench.freshness import measure_freshness
+from bench.headwater import BenchFailed, Installation
+from bench.machine import Cores, describe, pick_cores, stay_on
+from bench.stores import measure_memory, measure_query, used_memory
+from bench.traffic import Traffic, build_traffic, envelopes, singles
+from bench.worker import PARTITIONS, Run, run_plain_faust, run_worker
+
+PARTS = ("worker", "memory", "query", "collector", "freshness")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    hits: int
+    """Of the runs in envelopes."""
+    few_hits: int
+    """Of the runs with one hit per record: plain Faust is slow."""
+    rounds: int
+    collector_seconds: int
+    burst_hits: int
+    freshness_seconds: float
+    queries: int
+
+
+FULL = Sizes(240_000, 30_000, 3, 4, 30_000, 15.0, 200)
+QUICK = Sizes(8_000, 2_000, 1, 1, 1_000, 3.0, 20)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table."""
+
+    name: str
+    ours: str
+    beside: str = ""
+    ratio: str = ""
+    target: str = ""
+
+
+class Bench:
+    """Collects figures; says what it is doing on standard error."""
+
+    def __init__(self, sizes: Sizes, cores: Cores, wanted: Sequence[str]) -> None:
+        self._sizes = sizes
+        self._cores = cores
+        self._wanted = frozenset(wanted)
+        self.figures: list[Figure] = []
+        self.notes: list[str] = []
+        if not cores.are_apart:
+            self.notes.append(
+                "One core only: what is measured shares it with the servers and the load generator."
+            )
+
+    async def run(self) -> None:
+        """Measure everything that is wanted. Raises ``BenchFailed``."""
+        if "worker" in self._wanted:
+            await self._worker()
+        elif self._wanted & {"memory", "query"}:
+            await self._envelopes(build_traffic(self._sizes.hits), is_last=True)
+        if "collector" in self._wanted:
+            await self._collector()
+        if "freshness" in self._wanted:
+            await self._freshness()
+
+    async def _worker(self) -> None:
+        """Rounds of all three, one after the other, so that what else the machine does meets all of them."""
+        sizes, cores = self._sizes, self._cores
+        traffic, few = build_traffic(sizes.hits), build_traffic(sizes.few_hits)
+        plain: list[Run] = []
+        single: list[Run] = []
+        full: list[Run] = []
+        for number in range(1, sizes.rounds + 1):
+            self._say(f"round {number} of {sizes.rounds}: plain Faust, {len(few.hits):,} records")
+            plain.append(await run_plain_faust(few, cores))
+            self._say(f"worker, the same {len(few.hits):,} records")
+            async with Installation.open(PARTITIONS) as house:
+                records = singles(few.hits, PARTITIONS)
+                single.append(await run_worker(house, few, records, "worker, single records", cores))
+            full.append(await self._envelopes(traffic, is_last=number == sizes.rounds))
+        for name, runs in (("worker, envelopes", full), ("worker, one hit a record", single)):
+            self._add(
+                f"{name}: events/s",
+                _rate(runs),
+                f"plain Faust {_rate(plain)}",
+                _ratio([a.per_second / b.per_second for a, b in zip(runs, plain, strict=True)]),
+                "20 x" if runs is full else "",
+            )
+            self._add(
+                f"{name}: events per CPU second",
+                f"{statistics.median(run.per_cpu_second for run in runs):,.0f}",
+                f"plain Faust {statistics.median(run.per_cpu_second for run in plain):,.0f}",
+                _ratio([a.per_cpu_second / b.per_cpu_second for a, b in zip(runs, plain, strict=True)]),
+                "20 x" if runs is full else "",
+            )
+        cpu = statistics.median(run.cpu_s / run.events * 1e6 for run in full)
+        self._add("worker, envelopes: CPU seconds per 1,000 events", f"{cpu / 1000:.4f}")
+
+    async def _envelopes(self, traffic: Traffic, *, is_last: bool) -> Run:
+        """One run in envelopes, and what is looked at in the stores afterwards."""
+        records = envelopes(traffic.hits, PARTITIONS)
+        self._say(f"worker, {len(traffic.hits):,} hits in {len(records):,} records")
+        async with Installation.open(PARTITIONS) as house:
+            used_before = used_memory(house)
+            run = await run_worker(house, traffic, records, "worker, envelopes", self._cores)
+            if is_last and "memory" in self._wanted:
+                memory = measure_memory(house, traffic, used_before, sample=5_000)
+                count = f"{memory.visitors:,} visitors"
+                self._add(
+                    "Redis bytes per visitor: timeline key", f"{memory.timeline:,.0f}", count, "", "450"
+                )
+                self._add("Redis bytes per visitor: growth of all", f"{memory.growth:,.0f}", count)
+            if is_last and "query" in self._wanted:
+                self._say("dashboard query")
+                latency = await measure_query(house, traffic, self._cores, times=self._sizes.queries)
+                what = f"{latency.hits:,} hits, {latency.conversions:,} conversions"
+                self._add("dashboard query p50", f"{latency.p50_ms:.1f} ms", what)
+                self._add("dashboard query p95", f"{latency.p95_ms:.1f} ms", what, "", "50 ms")
+        return run
+
+    async def _collector(self) -> None:
+        reason = missing_tools()
+        if reason:
+            self.notes.append(f"No comparison of the collector with nginx: {reason}.")
+            return
+        self._say("collector and nginx")
+        sizes = self._sizes
+        found = await measure_collector(self._cores, seconds=sizes.collector_seconds, rounds=sizes.rounds)
+        self._add(
+            "collector: durable pixel requests/s",
+            f"{found.collector:,.0f}",
+            f"nginx empty_gif {found.nginx:,.0f}",
+            f"{found.ratio:.3f} x",
+            "0.30 x",
+        )
+        self._add("collector: CPU seconds per 1,000 requests", f"{found.cpu_ms_per_1000 / 1000:.4f}")
+
+    async def _freshness(self) -> None:
+        self._say("freshness")
+        sizes = self._sizes
+        found = await measure_freshness(burst_hits=sizes.burst_hits, seconds=sizes.freshness_seconds)
+        what = f"{found.markers} markers, {found.load:,.0f} hits/s"
+        self._add("whole system, HTTP to channel_metrics: events/s", f"{found.sustained:,.0f}")
+        self._add("freshness p50", f"{found.p50_ms:,.0f} ms", what, "", "500 ms")
+        self._add("freshness p99", f"{found.p99_ms:,.0f} ms", what, "", "1,500 ms")
+
+    def _add(self, name: str, ours: str, beside: str = "", ratio: str = "", target: str = "") -> None:
+        self.figures.append(Figure(name, ours, beside, ratio, target))
+
+    def _say(self, text: str) -> None:
+        print(f"... {text}", file=sys.stderr, flush=True)
+
+
+def _rate(runs: Sequence[Run]) -> str:
+    return f"{statistics.median(run.per_second for run in runs):,.0f}"
+
+
+def _ratio(ratios: Sequence[float]) -> str:
+    spread = f" ({min(ratios):.1f} to {max(ratios):.1f})" if len(ratios) > 1 else ""
+    return f"{statistics.median(ratios):.1f} x{spread}"
+
+
+def print_table(console: Console, figures: Sequence[Figure], notes: Sequence[str]) -> None:
+    """The table, then the notes."""
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("figure", "Headwater", "beside", "ratio", "target"):
+        table.add_column(column, justify="left" if column in ("figure", "beside") else "right")
+    for figure in figures:
+        table.add_row(figure.name, figure.ours, figure.beside, figure.ratio, figure.target)
+    console.print(table)
+    for note in notes:
+        console.print(note, highlight=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes: shows that it works, not how fast it is"
+    )
+    parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be given several times")
+    options = parser.parse_args(argv)
+    cores = pick_cores()
+    stay_on(cores.others)
+    began, before = time.monotonic(), describe()
+    bench = Bench(QUICK if options.quick else FULL, cores, options.only or PARTS)
+    try:
+        asyncio.run(bench.run())
+    except (BenchFailed, HeadwaterError) as error:
+        print(f"not measured: {error}", file=sys.stderr)
+        return 1
+    console = Console(width=150, soft_wrap=True)
+    print_table(console, bench.figures, bench.notes)
+    console.print(
+        f"before: {before}\nafter:  {describe()}\n{time.monotonic() - began:.0f} s", highlight=False
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""``python -m bench --quick`` runs and measures everything. How fast anything is depends on the machine: not asserted."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from bench.__main__ import PARTS, QUICK, Bench, print_table
+from bench.collector import missing_tools
+from bench.machine import pick_cores
+
+WORKER = (
+    "worker, envelopes: events/s",
+    "worker, envelopes: events per CPU second",
+    "worker, one hit a record: events/s",
+    "worker, one hit a record: events per CPU second",
+    "worker, envelopes: CPU seconds per 1,000 events",
+)
+STORES = (
+    "Redis bytes per visitor: timeline key",
+    "Redis bytes per visitor: growth of all",
+    "dashboard query p50",
+    "dashboard query p95",
+)
+COLLECTOR = ("collector: durable pixel requests/s", "collector: CPU seconds per 1,000 requests")
+FRESHNESS = ("whole system, HTTP to channel_metrics: events/s", "freshness p50", "freshness p99")
+
+
+@pytest.mark.slow
+async def test_every_figure_is_measured() -> None:
+    """All parts on small sizes; the worker's part also checks every row that was kept."""
+    bench = Bench(QUICK, pick_cores(), PARTS)
+    await bench.run()
+    measured = {figure.name: float(re.sub(r"[^0-9.]", "", figure.ours)) for figure in bench.figures}
+    expected = {*WORKER, *STORES, *FRESHNESS}
+    if missing_tools():
+        assert "nginx" in " ".join(bench.notes)
+    else:
+        expected |= set(COLLECTOR)
+    assert expected == measured.keys()
+    assert [name for name, value in measured.items() if value <= 0] == []
+    printed = io.StringIO()
+    print_table(Console(file=printed, width=150), bench.figures, bench.notes)
+    assert all(name in printed.getvalue() for name in expected)
