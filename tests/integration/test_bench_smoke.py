@@ -1,4 +1,4 @@
-"""``python -m bench --quick`` runs and measures everything. How fast anything is depends on the machine: not asserted."""
+"""``python -m bench --quick`` measures everything. How fast anything is depends on the machine: not asserted."""
 
 from __future__ import annotations
 
