@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from api.config import ApiConfig
     from runtime.up import Up, UpOptions
 
-_GC_THRESHOLD = 100_000
-"""Objects made and not freed before the worker looks for cycles among the young ones: about one batch."""
+_GC_THRESHOLD = 500_000
+"""Objects made and not freed before the worker looks for cycles among the young ones: some batches."""
 
 
 def up_options(
