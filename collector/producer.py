@@ -35,6 +35,7 @@ HOLD_SECONDS = 3.0
 """How long a fence must have passed a segment before it is released: an append-only file that Redis fsyncs each
 second may lose its last two seconds in a power cut, the fence with them."""
 BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+CANCEL_AGAIN_SECONDS = 3.0
 
 log = structlog.get_logger("collector.producer")
 
@@ -58,6 +59,20 @@ def build_envelopes(frames: Sequence[Frame]) -> list[Envelope]:
 def _envelope(frames: Sequence[Frame]) -> Envelope:
     value = b"[" + b",".join([frame.payload for frame in frames]) + b"]"
     return Envelope(frames[0].partition, sum(frame.hits for frame in frames), value)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel ``tasks`` until they have ended.
+
+    Once is not enough: ``asyncio.wait_for`` of Python 3.11, which redis-py sends with, forgets a cancellation that
+    comes at the moment when what it waits for is done.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Passed(NamedTuple):
@@ -146,9 +161,7 @@ class Producer:
         with contextlib.suppress(Transient, TimeoutError):
             async with asyncio.timeout(RELEASE_SECONDS):
                 await self._release()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end(self._tasks)
         await self._fences.close()
 
     async def _send_forever(self) -> None:
