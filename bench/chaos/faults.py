@@ -15,7 +15,8 @@ from bench.chaos.system import System
 
 PARTS = ("collector", "worker", "valkey", "engine", "broker")
 SLEEP_S = 9.0
-"""How long a worker is stopped to become a zombie: longer than the session timeout, so its partitions move."""
+"""How long a part is stopped: longer than the session timeout, so that a worker's partitions move and it wakes up as
+a zombie."""
 FREEZE_S = 0.7
 APPEAR_WITHIN_S = 90.0
 """How long a part may be gone before the supervisor is said to have failed."""
@@ -31,7 +32,8 @@ class Way(StrEnum):
     pinched = "while a store is frozen"
     """The store stands still first, so the victim dies in the middle of what it asks of it."""
     terminated = "SIGTERM"
-    zombie = "SIGSTOP, SIGCONT"
+    asleep = "SIGSTOP, SIGCONT"
+    everything = "headwater up and all it runs"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Blow:
     @property
     def kills(self) -> int:
         """How many ``kill -9`` it is."""
-        return 0 if self.way in (Way.terminated, Way.zombie) else len(self.parts)
+        return 0 if self.way in (Way.terminated, Way.asleep, Way.everything) else len(self.parts)
 
     def __str__(self) -> str:
         return f"{' + '.join(self.parts)} ({self.way})"
@@ -53,13 +55,14 @@ class Blow:
 def plan_blows(kills: int, seed: int, *, is_short: bool = False) -> list[Blow]:
     """Blows with at least ``kills`` kills: each part in turn, a worker with the broker, then at random.
 
-    The full plan hits every part at least five times, makes zombies, and ends parts gently; a short one does not.
+    The full plan hits every part at least five times, puts parts to sleep, ends parts gently, and kills ``up``
+    itself, which takes everything with it; a short one does not.
     """
     rng = random.Random(f"plan {seed}")
     blows = [*(Blow(Way.alone, (part,)) for part in PARTS), Blow(Way.together, ("worker", "broker"))]
     if not is_short:
         blows += [
-            Blow(Way.zombie, ("worker",)),
+            Blow(Way.asleep, ("worker",)),
             Blow(Way.pinched, ("broker",)),
             Blow(Way.pinched, ("worker",)),
             Blow(Way.terminated, ("worker",)),
@@ -69,7 +72,9 @@ def plan_blows(kills: int, seed: int, *, is_short: bool = False) -> list[Blow]:
             Blow(Way.together, ("collector", "broker")),
             Blow(Way.together, ("valkey", "engine")),
             Blow(Way.terminated, ("collector",)),
-            Blow(Way.zombie, ("worker",)),
+            Blow(Way.asleep, ("broker",)),
+            Blow(Way.everything, PARTS),
+            Blow(Way.asleep, ("worker",)),
         ]
     while (left := kills - sum(blow.kills for blow in blows)) > 0 or (
         not is_short and min(_hits(blows, part) for part in PARTS) < 5
@@ -114,8 +119,11 @@ class Striker:
                 await self._frozen(self._rng.choice(("valkey", "engine")), lambda: self._kill(blow.parts[0]))
             case Way.terminated:
                 await self._signal(self._one_of(blow.parts[0]), signal.SIGTERM)
-            case Way.zombie:
-                await self._zombie(self._one_of(blow.parts[0]))
+            case Way.asleep:
+                await self._put_to_sleep(self._one_of(blow.parts[0]))
+            case Way.everything:
+                await self._system.die()
+                await self._system.start()
 
     async def _kill(self, part: str) -> None:
         await self._signal(self._one_of(part), signal.SIGKILL)
@@ -131,9 +139,9 @@ class Striker:
         finally:
             os.kill(pid, signal.SIGCONT)
 
-    async def _zombie(self, worker: str) -> None:
-        """Stop ``worker`` until others have its partitions, then let it go on as if nothing had been."""
-        pid = await self._signal(worker, signal.SIGSTOP)
+    async def _put_to_sleep(self, name: str) -> None:
+        """Stop a part until others have taken it for dead, then let it go on as if nothing had been."""
+        pid = await self._signal(name, signal.SIGSTOP)
         await asyncio.sleep(SLEEP_S)
         os.kill(pid, signal.SIGCONT)
 

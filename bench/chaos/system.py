@@ -39,6 +39,11 @@ class System:
 
     async def __aenter__(self) -> Self:
         """Start it; ready when this returns."""
+        await self.start()
+        return self
+
+    async def start(self) -> None:
+        """Run ``headwater up``; ready when this returns. Raises ``HeadwaterError``."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         output = os.open(self.data_dir / "up.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         command = ["up", "--data-dir", str(self.data_dir), "--collector-port", "0", "--api-port", "0"]
@@ -50,19 +55,37 @@ class System:
             env={**os.environ, "HEADWATER_PARTITIONS": str(self.partitions)},
         )
         os.close(output)
+        addresses = {name: value for name, value in self.run.items() if name != "pids"}
         async with asyncio.timeout(START_WITHIN_S):
-            while not (self.data_dir / RUN_FILE).exists():
+            while not self._is_announced(self._process.pid):
                 if self._process.returncode is not None:
                     raise HeadwaterError(f"up did not start:\n{self.tail_of('../up')}")
                 await asyncio.sleep(_POLL_S)
         self.run = self.read_run()
-        return self
+        if moved := {name for name in addresses if addresses[name] != self.run[name]}:
+            raise HeadwaterError(f"After a restart of up these are others than before: {', '.join(moved)}.")
+
+    async def die(self) -> None:
+        """Kill ``headwater up`` itself; returns when all its parts have gone with it."""
+        assert self._process is not None
+        pids = self.read_run()["pids"].values()
+        self._process.kill()
+        await self._process.wait()
+        async with asyncio.timeout(STOP_WITHIN_S):
+            while any(_is_alive(pid) for pid in pids):
+                await asyncio.sleep(_POLL_S)
+
+    def _is_announced(self, pid: int) -> bool:
+        """True when ``run.json`` is that of the ``up`` with this process id."""
+        with suppress(FileNotFoundError):
+            return bool(self.read_run()["pids"]["up"] == pid)
+        return False
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process is not None
-        if self._process.returncode is None:
+        if self.is_running:
             self._process.send_signal(signal.SIGTERM)
             try:
                 await asyncio.wait_for(self._process.wait(), STOP_WITHIN_S)
