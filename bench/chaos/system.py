@@ -136,7 +136,9 @@ class System:
         said: list[str] = []
         broker = await cluster_id(self.run["kafka"])
         ends = await self._ends()
-        redis = Redis.from_url(self.run["redis"], socket_timeout=5)
+        redis = Redis.from_url(
+            self.run["redis"], socket_timeout=5, decode_responses=True, encoding_errors="replace"
+        )
         try:
             for partition in range(self.partitions):
                 for key, what in ((dirty_key(partition), "dirty"), (outbox_key(partition), "outbox")):
@@ -145,9 +147,9 @@ class System:
                 for topic in (HITS, CONVERSIONS):
                     fence = await redis.hgetall(fence_key(topic, partition))
                     end = ends[topic, partition]
-                    offset = int(fence.get(b"offset", b"0")) if fence.get(b"broker") == broker.encode() else 0
-                    if fence.get(b"pending"):
-                        said.append(f"{topic} {partition}: pending {fence[b'pending'].decode()}")
+                    offset = int(fence.get("offset", "0")) if fence.get("broker") == broker else 0
+                    if fence.get("pending"):
+                        said.append(f"{topic} {partition}: pending {fence['pending']!r}")
                     if offset < end:
                         said.append(f"{topic} {partition}: at {offset} of {end}")
         finally:

@@ -113,8 +113,12 @@ def read_hits(client: Client, database: str, site: str) -> list[Stored]:
         f" clock_skew_ms, time_flag, {content} FROM {database}.hits WHERE site = {{site:String}}"
     )
     return [
-        Stored(*row[:6], content=dict(zip(_FROM_SENDER, row[6:], strict=True)))
-        for row in client.query(query, parameters={"site": site}).result_rows
+        Stored(
+            event_id, visitor_id, occurred, received, skew, flag, dict(zip(_FROM_SENDER, told, strict=True))
+        )
+        for event_id, visitor_id, occurred, received, skew, flag, *told in client.query(
+            query, parameters={"site": site}
+        ).result_rows
     ]
 
 
