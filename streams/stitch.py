@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from attribution.errors import Transient
 from attribution.timeline import Timeline
 from sinks.tables import WRITTEN
 from streams import metrics
@@ -251,10 +252,13 @@ class StitchStage:
         )
 
     async def _try_send(self, key: bytes, value: bytes) -> None:
-        """Best effort: what is lost here is still dirty and will be sent again."""
+        """Best effort: what is lost here is still dirty and will be sent again.
+
+        Other errors end the worker: a producer that is beyond help would lose every trigger from now on.
+        """
         try:
             await self._send(CONVERSIONS, key, value)
-        except Exception as error:
+        except Transient as error:
             log.warning("triggers_not_sent", partition=self._partition, error=str(error))
 
     async def _resend_dirty(self, older_than: float) -> None:

@@ -157,11 +157,14 @@ class Worker:
         partition = partition_of(key.decode("utf-8", "replace"), self._config.partitions)
         try:
             await self._producer.send_and_wait(topic, value=value, key=key, partition=partition)
-        except KafkaError as error:
+        except (KafkaError, OSError, TimeoutError) as error:
             # UnknownError: what the embedded broker says to one of two producers that meet at the same offset.
-            if error.retriable or isinstance(error, (UnknownError, KafkaTimeoutError)):
-                raise Transient(f"Kafka did not take a record of {topic}: {error!r}") from error
-            raise
+            is_fatal = isinstance(error, KafkaError) and not (
+                error.retriable or isinstance(error, (UnknownError, KafkaTimeoutError))
+            )
+            if is_fatal:
+                raise
+            raise Transient(f"Kafka did not take a record of {topic}: {error!r}") from error
 
     async def _seek_to_fence(self, assignment: set[TP]) -> dict[TP, int]:
         """Own the assigned partitions and say where each starts. What is owned already goes on as it was.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from attribution.errors import Transient
 from attribution.hit import Hit, encode_envelope
 from attribution.policy import AttributionPolicy
 from sinks.memory import MemoryWriter
@@ -43,6 +44,7 @@ class World:
         self.redis = redis
         self.fences = FenceStore(redis)
         self.writer = DyingWriter()
+        self.trouble: Exception | None = None
 
     async def new_worker(self, broker: str) -> tuple[StitchStage, Position]:
         position = await self.fences.acquire(HITS, 0)
@@ -50,7 +52,9 @@ class World:
         return StitchStage(0, broker, position, self.fences, self.writer, self._send, rules), position
 
     async def _send(self, topic: str, key: bytes, value: bytes) -> None:
-        """Kafka: nobody listens in this test."""
+        """Kafka: nobody listens."""
+        if self.trouble is not None:
+            raise self.trouble
 
 
 def record(offset: int, event_id: str) -> Record:
@@ -106,3 +110,32 @@ async def test_a_durable_broker_is_read_again(empty_valkey: str) -> None:
         await stage.start()
         await stage.process(Batch(HITS, 0, DURABLE, [record(0, "a"), record(1, "b")]))
         assert sorted(row["event_id"] for row in world.writer.dicts("hits")) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("error", "is_fatal"), [(Transient("away"), False), (RuntimeError("broken"), True)])
+async def test_a_producer_beyond_help_ends_the_worker(
+    empty_valkey: str, error: Exception, is_fatal: bool
+) -> None:
+    """A trigger that a broker does not take now stays dirty; one that can never be sent must not be shrugged off."""
+    async with Redis.from_url(empty_valkey) as redis:
+        world = World(redis)
+        world.writer.is_dying = False
+        world.trouble = error
+        stage, _ = await world.new_worker(DURABLE)
+        bought = Hit(
+            event_id="p",
+            site="s",
+            visitor_id="v",
+            occurred_at=1,
+            received_at=1,
+            event="purchase",
+            value="1.00",
+        )
+        batch = Batch(HITS, 0, DURABLE, [Record(0, 0, b"v", encode_envelope([bought]))])
+        if is_fatal:
+            with pytest.raises(RuntimeError):
+                await stage.process(batch)
+        else:
+            await stage.process(batch)
+        assert await redis.hlen(dirty_key(0)) == 1
+        assert (await redis.hgetall(fence_key(HITS, 0)))[b"offset"] == b"1"
