@@ -90,17 +90,17 @@ class CollectorApp:
         if scope.path != "/p.gif" or scope.method != "GET":
             await self._route(scope, proto)
             return
-        answer, commit = self._take_pixel(scope)
+        answer, commit = self.take_pixel(scope)
         if commit is not None:
             try:
                 await commit
                 self.metrics.accepted["p.gif"] += 1
             except Transient:
-                answer = self._drop_pixel(Refusal.not_durable)
+                answer = self.lose_pixel()
         proto.response_bytes(200, answer, GIF)
 
-    def _take_pixel(self, scope: HttpScope) -> tuple[Headers, asyncio.Future[None] | None]:
-        """Headers of the answer, and what to wait for if the request was a hit."""
+    def take_pixel(self, scope: HttpScope) -> tuple[Headers, asyncio.Future[None] | None]:
+        """Headers of the answer, and what to wait for before giving it if the request was a hit. Never raises."""
         answer = GIF_HEADERS
         config = self.config
         try:
@@ -117,6 +117,10 @@ class CollectorApp:
         except Exception:
             log.exception("request_failed", endpoint="p.gif")
             return self._drop_pixel(Refusal.internal), None
+
+    def lose_pixel(self) -> Headers:
+        """Headers of the answer to a hit that could not be made durable after all."""
+        return self._drop_pixel(Refusal.not_durable)
 
     def _drop_pixel(self, reason: str) -> Headers:
         """Count it. The page gets its GIF all the same; only who looks at the headers learns why."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -35,9 +36,16 @@ class Acknowledged(NamedTuple):
 
 
 class Connection:
-    """One connected producer for one topic. After any ``Transient`` it must be closed and made anew."""
+    """One connected producer for one topic. After any ``Transient`` it must be closed and made anew.
 
-    def __init__(self, bootstrap: str, topic: str, partitions: int, idempotent: bool) -> None:
+    It lives as long as its TCP connections: a broker that answers again may be another one, without our topic, and
+    Tansu takes records for a topic that it does not have, and is broken from then on. So nothing is sent to a broker
+    whose topic was not looked at since it was connected. aiokafka alone would connect and send again by itself.
+    """
+
+    def __init__(
+        self, bootstrap: str, topic: str, partitions: int, idempotent: bool, on_lost: Callable[[], None]
+    ) -> None:
         self._topic = topic
         self._partitions = partitions
         self._producer = AIOKafkaProducer(
@@ -54,6 +62,9 @@ class Connection:
         # all topics it creates none; then a missing topic is an error here, and the one who should creates it.
         client = self._producer.client
         client._metadata_update = partial(_update_all_topics, client)
+        client._on_connection_closed = self._note_closed
+        self._on_lost = on_lost
+        self.is_lost = False
 
     async def open(self) -> str:
         """Connect and return the cluster id. Raises ``Transient``, also while the topic is not as it must be."""
@@ -63,12 +74,31 @@ class Connection:
                 metadata = await self._metadata(None)
         except (KafkaError, OSError, TimeoutError) as error:
             raise Transient(f"Kafka is away: {error!r}") from error
+        self.check()
         found = {name: len(partitions) for _, name, _, partitions in metadata.topics}.get(self._topic)
         if found != self._partitions:
             raise Transient(
                 f"topic {self._topic} has {found or 'no'} partitions and must have {self._partitions}"
             )
         return str(metadata.cluster_id)
+
+    def check(self) -> None:
+        """Raise ``Transient`` if a connection was lost since ``open``."""
+        if self.is_lost:
+            raise Transient("Kafka closed the connection")
+
+    def abandon(self) -> None:
+        """Never send again; what is under way fails. ``on_lost`` is called once."""
+        if not self.is_lost:
+            self.is_lost = True
+            self._producer.client._get_conn = _get_no_connection
+            self._producer._message_accumulator.fail_all(KafkaConnectionError("the connection was lost"))
+            self._on_lost()
+
+    def _note_closed(self, connection: object, reason: CloseReason | None) -> None:
+        """Any end but our own doing; idle ones are no loss, because a volatile broker is asked each second."""
+        if reason not in (None, CloseReason.IDLE_DROP, CloseReason.SHUTDOWN):
+            self.abandon()
 
     async def cluster_id(self) -> str:
         """The id of the cluster that is there now. Raises ``Transient``."""
@@ -81,6 +111,7 @@ class Connection:
 
     async def send(self, envelopes: Sequence[Envelope]) -> list[Acknowledged]:
         """Send in order and wait until every in-sync replica has them. Raises ``Transient``; some may be there then."""
+        self.check()
         try:
             async with asyncio.timeout(2 * REQUEST_SECONDS):
                 futures = [
@@ -94,8 +125,8 @@ class Connection:
 
     async def close(self) -> None:
         """Let go at once. What was not acknowledged is in the spool; ``stop`` alone would wait for it for ever."""
+        self.abandon()
         producer = self._producer
-        producer._message_accumulator.fail_all(KafkaConnectionError("closing"))
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await producer.stop()
@@ -108,6 +139,10 @@ class Connection:
         if node is None:
             raise Transient("Kafka has no brokers")
         return await client.send(node, MetadataRequest(topics))
+
+
+async def _get_no_connection(*_: object, **__: object) -> None:
+    """In place of ``AIOKafkaClient._get_conn``: no connection can be had."""
 
 
 async def _update_all_topics(client: AIOKafkaClient, cluster: Any, topics: Any) -> bool:

@@ -26,7 +26,7 @@ from collector.spool import Spool
 from streams.topics import HITS, VOLATILE_CLUSTER_PREFIX
 
 ROUND_BYTES = 1 << 20
-LINGER_SECONDS = 0.01
+LINGER_SECONDS = 0.025
 """Shortest time from one round to the next under load, so that envelopes fill."""
 BUSY_HITS = 32
 """A round of fewer hits is followed at once by the next."""
@@ -168,7 +168,11 @@ class Producer:
         attempts = 0
         while True:
             connection = Connection(
-                self._config.kafka, HITS, self._config.partitions, self._config.kafka_idempotent
+                self._config.kafka,
+                HITS,
+                self._config.partitions,
+                self._config.kafka_idempotent,
+                on_lost=self._spool.wake,
             )
             try:
                 self._meet(await connection.open())
@@ -192,6 +196,7 @@ class Producer:
     async def _send_round(self, connection: Connection) -> None:
         """Send what is there, at most ``ROUND_BYTES``; wait if there is nothing."""
         loop = asyncio.get_running_loop()
+        connection.check()
         segment = self._segment_to_read()
         if segment is None:
             await self._spool.grown()
@@ -298,7 +303,9 @@ class Producer:
         noted = {segment.number: dict(segment.offsets) for segment in self._spool.segments}
         # The order matters: offsets were noted, then the cluster id is read. If it is still the same, no restart
         # lies between the two (ids never come back), so noted offsets and fences count in the same log.
-        self._meet(await connection.cluster_id())
+        if await connection.cluster_id() != self._broker:
+            connection.abandon()
+            raise Transient("another Kafka answers")
         fences = await self._fences.read()
         self._history.append(_Passed(now, self._logs, self._broker, noted, fences))
         while len(self._history) > 1 and self._history[1].at <= now - HOLD_SECONDS:

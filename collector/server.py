@@ -16,6 +16,7 @@ from granian.server.embed import Server
 from attribution.errors import Misconfigured
 from collector.app import CollectorApp, create_app
 from collector.config import CollectorConfig
+from collector.fastlane import FastLane, is_possible
 from collector.limits import MAX_HEADER_BYTES
 
 _BACKLOG = 4096
@@ -45,10 +46,11 @@ async def _run(config: CollectorConfig) -> None:
     await serve(app, stopped)
 
 
-async def serve(app: CollectorApp, stopped: asyncio.Event) -> None:
+async def serve(app: CollectorApp, stopped: asyncio.Event, *, fast: bool = True) -> None:
     """Serve ``app`` on its address until ``stopped``; on return everything accepted is durable.
 
-    Raises ``Misconfigured``, and any error that ended the HTTP server by itself.
+    ``fast`` takes pixels in batches if this Granian allows it. Raises ``Misconfigured``, and any error that ended
+    the HTTP server by itself.
     """
     config = app.config
     _check_port(config)
@@ -65,8 +67,15 @@ async def serve(app: CollectorApp, stopped: asyncio.Event) -> None:
         backpressure=_MAX_CONNECTIONS,
         log_enabled=False,
     )
-    log.info("collector_listens", host=config.host, port=config.port, sites=len(config.sites))
-    serving = asyncio.create_task(server.serve())
+    lane = FastLane(app, asyncio.get_running_loop()).spawn_target() if fast and is_possible() else None
+    log.info(
+        "collector_listens",
+        host=config.host,
+        port=config.port,
+        sites=len(config.sites),
+        fast=lane is not None,
+    )
+    serving = asyncio.create_task(server.serve(spawn_target=lane))
     stopping = asyncio.create_task(stopped.wait())
     failing = asyncio.create_task(app.producer.crashed())
     try:

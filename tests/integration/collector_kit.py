@@ -119,10 +119,10 @@ class Client:
 
 
 @asynccontextmanager
-async def running(config: CollectorConfig) -> AsyncIterator[tuple[CollectorApp, Client]]:
+async def running(config: CollectorConfig, fast: bool = True) -> AsyncIterator[tuple[CollectorApp, Client]]:
     """An app behind a real server, and a client of it."""
     app, stopped = create_app(config), asyncio.Event()
-    serving = asyncio.create_task(serve(app, stopped))
+    serving = asyncio.create_task(serve(app, stopped, fast=fast))
     client = Client(config.port)
     try:
         await eventually(lambda: serving.done() or is_open(config.port))
@@ -203,13 +203,14 @@ class Broker:
         self._binary = broker_binary(directory)
         self._process: subprocess.Popen[bytes] | None = None
 
-    async def start(self, cluster: str = "") -> str:
+    async def start(self, cluster: str = "", with_topic: bool = True) -> str:
         command = broker_command(self._binary, self.port)
         at = command.index("--cluster-id") + 1
         command[at] = cluster or command[at]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         await eventually(lambda: is_open(self.port))
-        await kafka_admin.ensure_topics(self.address, PARTITIONS, names=[HITS])
+        if with_topic:
+            await kafka_admin.ensure_topics(self.address, PARTITIONS, names=[HITS])
         return command[at]
 
     def kill(self) -> None:
@@ -221,6 +222,10 @@ class Broker:
 
 async def in_kafka(address: str) -> list[tuple[int, int, Hit]]:
     """Everything in the hits topic: partition, offset, hit."""
+    return await asyncio.wait_for(_read_all(address), 20)
+
+
+async def _read_all(address: str) -> list[tuple[int, int, Hit]]:
     consumer = AIOKafkaConsumer(bootstrap_servers=address, enable_auto_commit=False)
     await consumer.start()
     try:

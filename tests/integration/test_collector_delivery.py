@@ -34,6 +34,7 @@ from collector import producer as producer_module
 from collector import spool as spool_module
 from collector.kafka import Connection
 from collector.metrics import Counted
+from streams import kafka_admin
 from streams.topics import HITS, fence_key, partition_of
 
 
@@ -262,7 +263,7 @@ async def test_many_hits_travel_in_few_records(fresh_broker: str, tmp_path: Path
 async def test_the_producer_never_creates_the_topic(own_broker: Broker, tmp_path: Path) -> None:
     """A broker would make it with its own number of partitions, and the workers would find the wrong ones."""
     await own_broker.start()
-    connection = Connection(own_broker.address, "test.missing", PARTITIONS, False)
+    connection = Connection(own_broker.address, "test.missing", PARTITIONS, False, on_lost=lambda: None)
     with pytest.raises(Exception, match=r"test\.missing has no partitions"):
         await connection.open()
     await connection.close()
@@ -270,6 +271,26 @@ async def test_the_producer_never_creates_the_topic(own_broker: Broker, tmp_path
     await admin.start()
     assert "test.missing" not in await admin.list_topics()
     await admin.close()
+
+
+async def test_nothing_is_sent_to_a_broker_that_has_no_topic_yet(own_broker: Broker, tmp_path: Path) -> None:
+    """Tansu would take it for a topic that it does not have, and serve nothing from that topic afterwards."""
+    await own_broker.start()
+    async with running(config_of(tmp_path / "spool", kafka=own_broker.address)) as (app, client):
+        sent = await send(client, 0, 20)
+        await eventually(lambda: app.producer.unsent_bytes == 0)
+        for round_number in range(1, 4):
+            own_broker.kill()
+            await own_broker.start(with_topic=False)
+            sent |= await send(client, round_number * 100, 20)
+            failures = app.metrics.value(Counted.failures)
+            await eventually(lambda seen=failures: app.metrics.value(Counted.failures) >= seen + 2)
+            await kafka_admin.ensure_topics(own_broker.address, PARTITIONS, names=[HITS])
+
+            async def all_there(wanted: frozenset[str] = frozenset(sent)) -> bool:
+                return wanted == await ids_in_kafka(own_broker.address)
+
+            await eventually(all_there)
 
 
 async def test_sigterm_flushes_and_leaves_with_zero(fresh_broker: str, tmp_path: Path) -> None:
