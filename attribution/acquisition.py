@@ -45,6 +45,23 @@ class Acquisition(msgspec.Struct, frozen=True, array_like=True):
         return (self.source, self.medium, self.campaign, self.click_id)
 
 
+def with_click_id(acquisition: Acquisition, click_id: str) -> Acquisition:
+    """``acquisition`` with another click id of the same parameter."""
+    return Acquisition(
+        acquisition.channel,
+        acquisition.source,
+        acquisition.medium,
+        acquisition.campaign,
+        acquisition.term,
+        acquisition.content,
+        acquisition.ad_network,
+        acquisition.click_id_param,
+        click_id,
+        acquisition.referrer_host,
+        acquisition.is_tagged_or_paid,
+    )
+
+
 DIRECT = Acquisition("Direct", "(direct)", "(none)")
 
 

@@ -6,11 +6,12 @@ kept in bounded caches; they hold results only, never change them.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 import msgspec
 
-from attribution.acquisition import Acquisition, acquire
+from attribution.acquisition import CLICK_IDS, MAX_FIELD, Acquisition, acquire, with_click_id
 from attribution.agents import Agent, parse_user_agent
 from attribution.hit import Hit
 from attribution.urls import ParsedUrl, parse_location, parse_query, split_url
@@ -23,6 +24,9 @@ _CACHE_SIZE = 8192
 _MAX_CACHED = (
     512  # longer addresses are worked out each time: nobody shall fill the caches' memory from outside
 )
+_STAND_IN = "a-click-id"
+_CLICK_ID = re.compile(f"(?:^|&)(?:{'|'.join(CLICK_IDS)})=([A-Za-z0-9_-]{{1,{MAX_FIELD}}})(?=&|$)", re.ASCII)
+"""The first click id whose text needs neither decoding nor cleaning."""
 
 
 class Enriched(msgspec.Struct, frozen=True):
@@ -65,9 +69,17 @@ def _parse_location(location: str) -> ParsedUrl:
 
 
 def _acquire(host: str, query: str, referrer_location: str) -> Acquisition | None:
-    if len(query) + len(referrer_location) <= _MAX_CACHED:
+    if len(query) + len(referrer_location) > _MAX_CACHED:
+        return acquire(ParsedUrl(host=host, query=parse_query(query)), referrer_location)
+    # No two clicks have the same id, so an address with one would never be found in the cache. What is kept of the
+    # id is its text and nothing else: work the address out with a stand-in, and put the text back.
+    click = _CLICK_ID.search(query) if query else None
+    if click is None or _STAND_IN in query:
         return _cached_acquire(host, query, referrer_location)
-    return acquire(ParsedUrl(host=host, query=parse_query(query)), referrer_location)
+    found = _cached_acquire(
+        host, f"{query[: click.start(1)]}{_STAND_IN}{query[click.end(1) :]}", referrer_location
+    )
+    return found if found is None or found.click_id != _STAND_IN else with_click_id(found, click[1])
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
