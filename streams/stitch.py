@@ -218,7 +218,12 @@ class StitchStage:
 
     async def _load(self, visitors: list[Visitor]) -> None:
         """Bring the timelines of ``visitors`` into memory."""
-        missing = [visitor for visitor in visitors if visitor not in self._timelines]
+        missing = []
+        for visitor in visitors:
+            if visitor in self._timelines:
+                self._timelines.move_to_end(visitor)
+            else:
+                missing.append(visitor)
         for start in range(0, len(missing), WORK_SLICE):
             part = missing[start : start + WORK_SLICE]
             keys = [timeline_key(self._partition, *visitor) for visitor in part]
@@ -227,8 +232,6 @@ class StitchStage:
                 self._timelines[visitor] = (
                     Timeline.from_bytes(value, *visitor) if value is not None else Timeline.empty(*visitor)
                 )
-        for visitor in visitors:
-            self._timelines.move_to_end(visitor)
 
     def _trim(self) -> None:
         while len(self._timelines) > self._cache_visitors:

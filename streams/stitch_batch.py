@@ -6,8 +6,9 @@ drop_ (robots, duplicates) → put_ (enrichment) → the timeline step → write
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import msgspec
 
@@ -31,8 +32,7 @@ Visitor = tuple[str, str]
 """(site, visitor_id)"""
 
 
-@dataclass(slots=True)
-class ReadHit:
+class ReadHit(msgspec.Struct, gc=False):
     """A decoded hit with what the timeline needs of it."""
 
     hit: Hit
@@ -82,9 +82,8 @@ def read_batch(batch: Batch, rules: StitchRules, *, attempt: int = 1, isolate: b
             hits = decode_envelope(record.value)
         except Rejected:
             _read_one_by_one(read, batch, record, rules, attempt, isolate)
-            continue
-        for index, hit in enumerate(hits):
-            _read_hit(read, batch, record, index, hit, rules, attempt, isolate)
+        else:
+            _read_hits(read, batch, record, enumerate(hits), rules, attempt, isolate)
     return read
 
 
@@ -96,6 +95,7 @@ def _read_one_by_one(
         parts = msgspec.json.decode(record.value, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parts = [msgspec.Raw(record.value)]
+    good: list[tuple[int, Hit]] = []
     for index, part in enumerate(parts):
         try:
             (hit,) = decode_envelope(bytes(part))
@@ -103,50 +103,56 @@ def _read_one_by_one(
             read.dead_letters.append(
                 _dead_letter(batch, record, index, "malformed", str(error), bytes(part), attempt)
             )
-            continue
-        _read_hit(read, batch, record, index, hit, rules, attempt, isolate)
+        else:
+            good.append((index, hit))
+    _read_hits(read, batch, record, good, rules, attempt, isolate)
 
 
-def _read_hit(
+def _read_hits(
     read: ReadBatch,
     batch: Batch,
     record: Record,
-    index: int,
-    hit: Hit,
+    hits: Iterable[tuple[int, Hit]],
     rules: StitchRules,
     attempt: int,
     isolate: bool,
 ) -> None:
-    try:
-        _check(hit, batch.partition, rules)
-        enriched = enrich(hit)
-        if enriched.agent.is_bot:
-            read.drops[(_hour_of(hit), hit.site, DropReason.bot)] += 1
-            return
-        fact = conversion_fact(hit, rules.policy, rules.default_currency)
-        item = ReadHit(hit, enriched, mark_of(hit, enriched, rules.policy), fact, record, index)
-    except Rejected as error:
-        letter = _dead_letter(
-            batch, record, index, error.reason, f"{error.field}: {error.message}", None, attempt, hit
-        )
-        read.dead_letters.append(letter)
-        return
-    except Exception as error:
-        if not isolate:
-            raise
-        read.dead_letters.append(
-            _dead_letter(batch, record, index, "poison", repr(error), None, attempt, hit)
-        )
-        return
-    key = (hit.site, hit.visitor_id)
-    known = read.by_visitor.get(key)
-    if known is None:
-        read.by_visitor[key] = [item]
-    else:
-        known.append(item)
+    """Judge the hits of one record. This loop runs once for every hit."""
+    policy, default_currency = rules.policy, rules.default_currency
+    conversions = policy.conversion_lookbacks_ms
+    by_visitor = read.by_visitor
+    for index, hit in hits:
+        try:
+            _check(hit)
+            enriched = enrich(hit)
+            if enriched.agent.is_bot:
+                read.drops[(_hour_of(hit), hit.site, DropReason.bot)] += 1
+                continue
+            fact = conversion_fact(hit, policy, default_currency) if hit.event in conversions else None
+            item = ReadHit(hit, enriched, mark_of(hit, enriched, policy), fact, record, index)
+        except Rejected as error:
+            read.dead_letters.append(
+                _dead_letter(
+                    batch, record, index, error.reason, f"{error.field}: {error.message}", None, attempt, hit
+                )
+            )
+            continue
+        except Exception as error:
+            if not isolate:
+                raise
+            read.dead_letters.append(
+                _dead_letter(batch, record, index, "poison", repr(error), None, attempt, hit)
+            )
+            continue
+        visitor = (hit.site, hit.visitor_id)
+        known = by_visitor.get(visitor)
+        if known is None:
+            by_visitor[visitor] = [item]
+        else:
+            known.append(item)
 
 
-def _check(hit: Hit, partition: int, rules: StitchRules) -> None:
+def _check(hit: Hit) -> None:
     """What other producers may get wrong; our collector never does."""
     if not hit.site or not hit.visitor_id or not hit.event_id or not hit.event:
         raise Rejected("malformed", "site, visitor_id, event_id and event must not be empty", "event_id")
@@ -156,9 +162,13 @@ def _check(hit: Hit, partition: int, rules: StitchRules) -> None:
         )
 
 
+_cached_partition = lru_cache(maxsize=65_536)(partition_of)
+"""Visitors who come once come again soon."""
+
+
 def check_partition(visitor_id: str, partition: int, partitions: int) -> None:
     """Raise ``Rejected('wrong_partition')`` for a hit that its visitor's owner would never see."""
-    if partition_of(visitor_id, partitions) != partition:
+    if _cached_partition(visitor_id, partitions) != partition:
         raise Rejected(
             "wrong_partition",
             "the record key must be the visitor_id (Kafka's default partitioner)",
@@ -205,32 +215,26 @@ def stitch(
             )
             poisoned.append(visitor)
             continue
-        facts: dict[str, ConversionFact] = {}
-        recorded_at = 0
-        for item, refused in zip(items, change.reasons, strict=True):
-            if refused is not None:
-                drops[(_hour_of(item.hit), site, refused)] += 1
+        accepted = items
+        if any(change.reasons):
+            accepted = []
+            for item, refused in zip(items, change.reasons, strict=True):
+                if refused is None:
+                    accepted.append(item)
+                else:
+                    drops[(_hour_of(item.hit), site, refused)] += 1
+            if not accepted:
                 continue
-            recorded_at = max(recorded_at, item.hit.received_at)
-            hits.append(hit_row(item.hit, item.enriched, broker, partition, item.record.offset))
-            if item.fact is not None:
-                facts[item.fact.conversion_id] = item.fact
-                triggers.append(
-                    _trigger(
-                        item.fact.conversion_id, visitor, partition, item.hit.received_at, nonce, item.fact
-                    )
-                )
-        if recorded_at == 0:
-            continue
         changed.append(visitor)
-        sessions.extend(session_row(s, -1, broker, partition, first) for s in change.sessions_minus)
-        sessions.extend(session_row(s, 1, broker, partition, first) for s in change.sessions_plus)
-        touchpoints.extend(touchpoint_row(t, -1, broker, partition, first) for t in change.touchpoints_minus)
-        touchpoints.extend(touchpoint_row(t, 1, broker, partition, first) for t in change.touchpoints_plus)
-        triggers.extend(
-            _trigger(conversion_id, visitor, partition, recorded_at, nonce, None)
-            for conversion_id in _touched(change, facts)
-        )
+        hits += [hit_row(i.hit, i.enriched, broker, partition, i.record.offset) for i in accepted]
+        if change.sessions_minus:
+            sessions += [session_row(s, -1, broker, partition, first) for s in change.sessions_minus]
+        sessions += [session_row(s, 1, broker, partition, first) for s in change.sessions_plus]
+        if change.touchpoints_minus:
+            touchpoints += [touchpoint_row(t, -1, broker, partition, first) for t in change.touchpoints_minus]
+        touchpoints += [touchpoint_row(t, 1, broker, partition, first) for t in change.touchpoints_plus]
+        if change.affected:
+            triggers += _triggers(visitor, accepted, change, partition, nonce)
     rows = {
         "hits": hits,
         "sessions": sessions,
@@ -244,9 +248,21 @@ def stitch(
     return StitchOutput(rows, triggers, changed, poisoned, dead_letters, len(hits), dropped)
 
 
-def _touched(change: Change, facts: dict[str, ConversionFact]) -> Iterable[str]:
-    """Conversions whose past has changed and that no fact of this batch announces anyway."""
-    return dict.fromkeys(c.conversion_id for c in change.affected if c.conversion_id not in facts)
+def _triggers(
+    visitor: Visitor, accepted: list[ReadHit], change: Change, partition: int, nonce: str
+) -> Iterator[Trigger]:
+    """One for each fact, and one for each other conversion whose past has changed."""
+    told: set[str] = set()
+    for item in accepted:
+        if item.fact is not None:
+            told.add(item.fact.conversion_id)
+            yield _trigger(
+                item.fact.conversion_id, visitor, partition, item.hit.received_at, nonce, item.fact
+            )
+    recorded_at = max(item.hit.received_at for item in accepted)
+    for conversion_id in dict.fromkeys(c.conversion_id for c in change.affected):
+        if conversion_id not in told:
+            yield _trigger(conversion_id, visitor, partition, recorded_at, nonce, None)
 
 
 def _trigger(

@@ -6,6 +6,7 @@ Redis keys carry the partition as hash tag (``{h3}``), so one atomic script stay
 from __future__ import annotations
 
 import hashlib
+from struct import unpack
 
 HITS = "headwater.hits.v1"
 DEALS = "headwater.deals.v1"
@@ -27,13 +28,9 @@ def murmur2(data: bytes) -> int:
     m = 0x5BD1E995
     h = (0x9747B28C ^ length) & mask
     end = length & ~3
-    for i in range(0, end, 4):
-        k = int.from_bytes(data[i : i + 4], "little")
+    for k in unpack(f"<{end >> 2}I", data[:end]):
         k = (k * m) & mask
-        k ^= k >> 24
-        k = (k * m) & mask
-        h = (h * m) & mask
-        h ^= k
+        h = ((h * m) ^ ((k ^ (k >> 24)) * m)) & mask
     rest = length & 3
     if rest == 3:
         h ^= data[end + 2] << 16
