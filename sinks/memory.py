@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from sinks.tables import WRITTEN
 
 Row = tuple[Any, ...]
@@ -19,11 +21,15 @@ class MemoryWriter:
         self.tables: dict[str, list[Row]] = {}
         self._tokens: set[tuple[str, str]] = set()
 
-    def insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Row], token: str) -> None:
+    def insert(
+        self, table: str, columns: tuple[str, ...], rows: Sequence[Row | msgspec.Raw], token: str
+    ) -> None:
         """Keep ``rows`` unless ``token`` was used for the table before."""
         if rows and (table, token) not in self._tokens:
             self._tokens.add((table, token))
-            self.tables.setdefault(table, []).extend(tuple(row) for row in rows)
+            self.tables.setdefault(table, []).extend(
+                tuple(msgspec.json.decode(row) if isinstance(row, msgspec.Raw) else row) for row in rows
+            )
 
     def count_rows(
         self, table: str, src_broker: str, src_partition: int, from_offset: int, to_offset: int

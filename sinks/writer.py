@@ -64,9 +64,11 @@ class RowWriter:
         self._encoder = msgspec.json.Encoder()
 
     def insert(
-        self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]], token: str
+        self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...] | msgspec.Raw], token: str
     ) -> None:
-        """Insert ``rows`` at once or not at all. ``token`` must name their content: other rows under a token
+        """Insert ``rows`` at once or not at all: tuples, or JSON arrays that are written out already.
+
+        ``token`` must name their content: other rows under a token
         that was used before are silently dropped by ClickHouse. No rows: nothing happens.
 
         Raises ``Rejected`` (the rows can never be stored), ``Transient`` (not known to be stored; repeat with
@@ -134,7 +136,7 @@ class RowWriter:
             raise explain_error(error) from error
         return int(rows[0][0])
 
-    def _encode(self, rows: Sequence[tuple[Any, ...]]) -> bytes:
+    def _encode(self, rows: Sequence[tuple[Any, ...] | msgspec.Raw]) -> bytes:
         try:
             return self._encoder.encode_lines(rows)
         except (TypeError, ValueError, OverflowError) as error:

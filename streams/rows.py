@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from attribution.acquisition import DIRECT, Acquisition
 from attribution.conversions import ConversionFact
 from attribution.enrich import Enriched
@@ -16,6 +18,9 @@ from attribution.money import format_amount
 from attribution.touchpoints import Session, Touchpoint
 
 Row = tuple[Any, ...]
+"""Values in the order of the table's columns."""
+WrittenRow = msgspec.Raw
+"""The same as a JSON array that is already written out."""
 UNASSIGNED = Acquisition("Unassigned", "(not set)", "(not set)")
 """A hit outside sessions that says nothing of where it came from, such as a purchase sent by a shop's server:
 it did not come directly, it did not come at all."""
@@ -68,6 +73,14 @@ def hit_row(hit: Hit, enriched: Enriched, broker: str, partition: int, offset: i
         partition,
         offset,
     )
+
+
+def write_row(row: Row) -> WrittenRow:
+    """``row`` written out."""
+    return msgspec.Raw(_encode(row))
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 def session_row(session: Session, sign: int, broker: str, partition: int, offset: int) -> Row:

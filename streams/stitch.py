@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from streams.envelopes import envelopes
 from streams.fence import FenceStore, Pending, Position
 from streams.patience import patiently
 from streams.records import Batch, pack_records, unpack_records
-from streams.rows import Row
+from streams.rows import Row, WrittenRow
 from streams.stitch_batch import StitchOutput, StitchRules, Visitor, read_batch, stitch
 from streams.topics import (
     CONVERSIONS,
@@ -50,7 +50,9 @@ WORK_SLICE = 2_000
 class Writer(Protocol):
     """The part of ``sinks.writer.RowWriter`` used here."""
 
-    def insert(self, table: str, columns: tuple[str, ...], rows: list[Row], token: str) -> None:
+    def insert(
+        self, table: str, columns: tuple[str, ...], rows: Sequence[Row | WrittenRow], token: str
+    ) -> None:
         """Insert as one block, once per token."""
 
     def count_rows(
@@ -185,7 +187,7 @@ class StitchStage:
         """Every table's rows under a token that names the immutable range; a repeat is dropped by ClickHouse."""
         token = f"{batch.topic}:{batch.broker}:{batch.partition}:{batch.first}-{batch.last}:{self._version}"
 
-        async def insert(table: str, rows: list[Row]) -> None:
+        async def insert(table: str, rows: Sequence[Row | WrittenRow]) -> None:
             await patiently(
                 lambda: asyncio.to_thread(
                     self._writer.insert, table, WRITTEN[table], rows, f"{table}:{token}"

@@ -14,14 +14,14 @@ import msgspec
 
 from attribution.conversions import ConversionFact, conversion_fact
 from attribution.drops import DropReason
-from attribution.enrich import Enriched, enrich
+from attribution.enrich import enrich
 from attribution.errors import Rejected
 from attribution.hit import Hit, decode_envelope
 from attribution.policy import AttributionPolicy
 from attribution.timeline import Change, Mark, Timeline, mark_of
 from streams.dead_letters import DeadLetter
 from streams.records import Batch, Record
-from streams.rows import Row, hit_row, session_row, touchpoint_row
+from streams.rows import Row, WrittenRow, hit_row, session_row, touchpoint_row, write_row
 from streams.topics import partition_of
 from streams.triggers import Trigger
 
@@ -33,12 +33,16 @@ Visitor = tuple[str, str]
 
 
 class ReadHit(msgspec.Struct, gc=False):
-    """A decoded hit with what the timeline needs of it."""
+    """A decoded hit: what the timeline needs of it, and its row of ``hits``.
 
-    hit: Hit
-    enriched: Enriched
+    The row is written out while the hit is at hand and in the processor's cache. Decoded hits of a whole batch would
+    be some tens of megabytes, and reading them a second time was slower than decoding them.
+    """
+
+    row: WrittenRow
     mark: Mark
     fact: ConversionFact | None
+    received_at: int
     record: Record
     index: int
 
@@ -57,7 +61,7 @@ class ReadBatch:
 class StitchOutput:
     """Everything a batch changes. Rows by table, in the order in which they are inserted."""
 
-    rows: dict[str, list[Row]]
+    rows: dict[str, list[Row | WrittenRow]]
     triggers: list[Trigger]
     changed: list[Visitor]
     poisoned: list[Visitor]
@@ -92,7 +96,7 @@ def _read_one_by_one(
 ) -> None:
     """An envelope with something wrong in it: keep the good hits, dead-letter the rest by themselves."""
     try:
-        parts = msgspec.json.decode(record.value, type=list[msgspec.Raw])
+        parts = _parts_of(record.value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parts = [msgspec.Raw(record.value)]
     good: list[tuple[int, Hit]] = []
@@ -121,27 +125,29 @@ def _read_hits(
     policy, default_currency = rules.policy, rules.default_currency
     conversions = policy.conversion_lookbacks_ms
     by_visitor = read.by_visitor
+    broker, partition, offset = batch.broker, batch.partition, record.offset
     for index, hit in hits:
         try:
             _check(hit)
             enriched = enrich(hit)
             if enriched.agent.is_bot:
-                read.drops[(_hour_of(hit), hit.site, DropReason.bot)] += 1
+                read.drops[(_hour_of(hit.occurred_at), hit.site, DropReason.bot)] += 1
                 continue
             fact = conversion_fact(hit, policy, default_currency) if hit.event in conversions else None
-            item = ReadHit(hit, enriched, mark_of(hit, enriched, policy), fact, record, index)
+            mark = mark_of(hit, enriched, policy)
+            row = write_row(hit_row(hit, enriched, broker, partition, offset))
+            item = ReadHit(row, mark, fact, hit.received_at, record, index)
         except Rejected as error:
+            detail = f"{error.field}: {error.message}"
             read.dead_letters.append(
-                _dead_letter(
-                    batch, record, index, error.reason, f"{error.field}: {error.message}", None, attempt, hit
-                )
+                _dead_letter(batch, record, index, error.reason, detail, _part(record, index), attempt)
             )
             continue
         except Exception as error:
             if not isolate:
                 raise
             read.dead_letters.append(
-                _dead_letter(batch, record, index, "poison", repr(error), None, attempt, hit)
+                _dead_letter(batch, record, index, "poison", repr(error), _part(record, index), attempt)
             )
             continue
         visitor = (hit.site, hit.visitor_id)
@@ -161,6 +167,8 @@ def _check(hit: Hit) -> None:
             "bad_time", "occurred_at and received_at are epoch milliseconds of 1970 to 2200", "occurred_at"
         )
 
+
+_parts_of = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 _cached_partition = lru_cache(maxsize=65_536)(partition_of)
 """Visitors who come once come again soon."""
@@ -192,9 +200,9 @@ def stitch(
     """
     broker, partition, first = batch.broker, batch.partition, batch.first
     nonce = f"{broker}:{first}"
-    hits: list[Row] = []
-    sessions: list[Row] = []
-    touchpoints: list[Row] = []
+    hits: list[Row | WrittenRow] = []
+    sessions: list[Row | WrittenRow] = []
+    touchpoints: list[Row | WrittenRow] = []
     triggers: list[Trigger] = []
     changed: list[Visitor] = []
     poisoned: list[Visitor] = []
@@ -210,7 +218,7 @@ def stitch(
                 raise
             reason = error.reason if isinstance(error, Rejected) else "poison"
             dead_letters.extend(
-                _dead_letter(batch, i.record, i.index, reason, repr(error), None, attempt, i.hit)
+                _dead_letter(batch, i.record, i.index, reason, repr(error), _part(i.record, i.index), attempt)
                 for i in items
             )
             poisoned.append(visitor)
@@ -222,11 +230,11 @@ def stitch(
                 if refused is None:
                     accepted.append(item)
                 else:
-                    drops[(_hour_of(item.hit), site, refused)] += 1
+                    drops[(_hour_of(item.mark.occurred_at), site, refused)] += 1
             if not accepted:
                 continue
         changed.append(visitor)
-        hits += [hit_row(i.hit, i.enriched, broker, partition, i.record.offset) for i in accepted]
+        hits += [item.row for item in accepted]
         if change.sessions_minus:
             sessions += [session_row(s, -1, broker, partition, first) for s in change.sessions_minus]
         sessions += [session_row(s, 1, broker, partition, first) for s in change.sessions_plus]
@@ -235,7 +243,7 @@ def stitch(
         touchpoints += [touchpoint_row(t, 1, broker, partition, first) for t in change.touchpoints_plus]
         if change.affected:
             triggers += _triggers(visitor, accepted, change, partition, nonce)
-    rows = {
+    rows: dict[str, list[Row | WrittenRow]] = {
         "hits": hits,
         "sessions": sessions,
         "touchpoints": touchpoints,
@@ -256,10 +264,8 @@ def _triggers(
     for item in accepted:
         if item.fact is not None:
             told.add(item.fact.conversion_id)
-            yield _trigger(
-                item.fact.conversion_id, visitor, partition, item.hit.received_at, nonce, item.fact
-            )
-    recorded_at = max(item.hit.received_at for item in accepted)
+            yield _trigger(item.fact.conversion_id, visitor, partition, item.received_at, nonce, item.fact)
+    recorded_at = max(item.received_at for item in accepted)
     for conversion_id in dict.fromkeys(c.conversion_id for c in change.affected):
         if conversion_id not in told:
             yield _trigger(conversion_id, visitor, partition, recorded_at, nonce, None)
@@ -284,8 +290,15 @@ def _trigger(
     )
 
 
-def _hour_of(hit: Hit) -> int:
-    return hit.occurred_at // HOUR_MS * (HOUR_MS // 1000)
+def _hour_of(occurred_at: int) -> int:
+    return occurred_at // HOUR_MS * (HOUR_MS // 1000)
+
+
+def _part(record: Record, index: int) -> bytes:
+    """The bytes of one hit of a record, as they came."""
+    if record.value[:1] != b"[":
+        return record.value
+    return bytes(_parts_of(record.value)[index])
 
 
 def _dead_letter(
@@ -294,12 +307,9 @@ def _dead_letter(
     index: int,
     reason: str,
     detail: str,
-    payload: bytes | None,
+    payload: bytes,
     attempt: int,
-    hit: Hit | None = None,
 ) -> DeadLetter:
-    if payload is None:
-        payload = msgspec.json.encode(hit)
     return DeadLetter(
         topic=batch.topic,
         broker=batch.broker,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import clickhouse_connect
+import msgspec
 import pytest
 
 from sinks.client import connect
@@ -42,6 +43,14 @@ def test_rows_are_there_when_insert_returns(writer: RowWriter | MemoryWriter) ->
     """Read-your-writes: recovery counts right after inserting."""
     writer.insert("drops", COLUMNS, [drop(1, 3), drop(2, 4)], "t1")
     assert count(writer) == 2
+
+
+def test_a_row_may_be_written_out_already(writer: RowWriter | MemoryWriter) -> None:
+    """The stitch step writes the rows of hits while it has them at hand."""
+    written = msgspec.Raw(msgspec.json.encode(drop(2, 4)))
+    writer.insert("drops", COLUMNS, [drop(1, 3), written], "t1")
+    assert count(writer) == 2
+    assert writer.count_rows("drops", "b", 1, 4, 4) == 1
 
 
 def test_a_token_counts_once_even_with_other_rows(writer: RowWriter | MemoryWriter) -> None:
