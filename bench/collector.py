@@ -13,7 +13,6 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.headwater import BenchFailed, Installation, until_ready
-from bench.machine import Cores, cpu_seconds, start, stop
+from bench.machine import Cores, cpu_seconds, cpu_seconds_with_children, start, stop
 from bench.traffic import SITE
 from runtime.embedded.probes import free_port
 
 CONNECTIONS = 64
 _TOOLS = {"nginx": "nginx", "wrk": "wrk"}
 _SCRIPT = Path(__file__).with_name("pixel.lua")
-_RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
+_DONE = re.compile(r"(\d+) requests in ([0-9.]+)s")
 _ACCEPTED = re.compile(r'headwater_collector_accepted_total\{endpoint="p.gif"\} ([0-9.e+]+)')
 _NGINX = """
 daemon off;
@@ -54,14 +53,21 @@ http {{
 
 @dataclass(frozen=True)
 class Comparison:
-    """Requests per second of both, medians of the rounds; the ratio is the median of the rounds' ratios."""
+    """Requests per second of both, medians of the rounds; ratios are medians of the rounds' ratios."""
 
     collector: float
     nginx: float
     ratio: float
-    rounds: int
-    cpu_ms_per_1000: float
-    """Processor milliseconds of the collector per 1,000 accepted hits."""
+    collector_per_cpu: float
+    """Requests per second of processor time, of all threads and child processes."""
+    nginx_per_cpu: float
+    cpu_ratio: float
+
+
+@dataclass(frozen=True)
+class _Round:
+    per_second: float
+    per_cpu_second: float
 
 
 def missing_tools() -> str:
@@ -87,29 +93,35 @@ def find_tool(program: str) -> str | None:
 async def measure_collector(cores: Cores, *, seconds: int, rounds: int) -> Comparison:
     """Alternate rounds against both servers, each after a second of warm-up."""
     async with Installation.open(4) as house:
-        with house.collector(cores.measured) as (process, port), _nginx(cores) as nginx_port:
+        with house.collector(cores.measured) as (process, port), _nginx(cores) as (nginx, nginx_port):
             await until_ready(port, "/readyz", "the collector")
             await until_ready(nginx_port, "/p.gif", "nginx")
-            ours: list[float] = []
-            theirs: list[float] = []
-            cpu: list[float] = []
+            ours: list[_Round] = []
+            theirs: list[_Round] = []
             for target in (port, nginx_port):
                 await asyncio.to_thread(_wrk, target, 1, cores.others)
             for _ in range(rounds):
-                theirs.append(await asyncio.to_thread(_wrk, nginx_port, seconds, cores.others))
-                before, began, used = _accepted(port), time.monotonic(), cpu_seconds(process.pid)
-                await asyncio.to_thread(_wrk, port, seconds, cores.others)
-                accepted = _accepted(port) - before
-                ours.append(accepted / (time.monotonic() - began))
-                cpu.append(1e6 * (cpu_seconds(process.pid) - used) / max(accepted, 1))
-    ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
+                used = cpu_seconds_with_children(nginx.pid)
+                answered, took = await asyncio.to_thread(_wrk, nginx_port, seconds, cores.others)
+                used = cpu_seconds_with_children(nginx.pid) - used
+                theirs.append(_Round(answered / took, answered / used))
+                before, used = _accepted(port), cpu_seconds(process.pid)
+                _, took = await asyncio.to_thread(_wrk, port, seconds, cores.others)
+                accepted, used = _accepted(port) - before, cpu_seconds(process.pid) - used
+                ours.append(_Round(accepted / took, accepted / used))
+    pairs = list(zip(ours, theirs, strict=True))
     return Comparison(
-        statistics.median(ours), statistics.median(theirs), ratio, rounds, statistics.median(cpu)
+        statistics.median(mine.per_second for mine in ours),
+        statistics.median(other.per_second for other in theirs),
+        statistics.median(mine.per_second / other.per_second for mine, other in pairs),
+        statistics.median(mine.per_cpu_second for mine in ours),
+        statistics.median(other.per_cpu_second for other in theirs),
+        statistics.median(mine.per_cpu_second / other.per_cpu_second for mine, other in pairs),
     )
 
 
 @contextmanager
-def _nginx(cores: Cores) -> Iterator[int]:
+def _nginx(cores: Cores) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     port = free_port(set())
     with tempfile.TemporaryDirectory(prefix="hw-bench-nginx-") as folder:
         # Its worker process gives up root's rights and must still reach the folder.
@@ -120,13 +132,13 @@ def _nginx(cores: Cores) -> Iterator[int]:
         with open(Path(folder) / "nginx.log", "wb") as log:
             process = start([program, "-p", folder, "-c", str(config)], cores.measured, {}, log)
             try:
-                yield port
+                yield process, port
             finally:
                 stop(process)
 
 
-def _wrk(port: int, seconds: int, core: int) -> float:
-    """Requests per second that wrk counts. Raises ``BenchFailed``."""
+def _wrk(port: int, seconds: int, core: int) -> tuple[int, float]:
+    """Requests that were answered, and the seconds that took. Raises ``BenchFailed``."""
     program = find_tool("wrk") or "wrk"
     command = [
         program,
@@ -142,10 +154,10 @@ def _wrk(port: int, seconds: int, core: int) -> float:
         process.wait(seconds + 60)
         output.seek(0)
         text = output.read().decode(errors="replace")
-    found = _RATE.search(text)
+    found = _DONE.search(text)
     if found is None or "Non-2xx" in text:
         raise BenchFailed(f"wrk against port {port}: {text[-600:]}")
-    return float(found[1])
+    return int(found[1]), float(found[2])
 
 
 def _accepted(port: int) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -37,6 +38,17 @@ def stay_on(core: int) -> None:
     os.sched_setaffinity(0, {core})
 
 
+@contextmanager
+def using_both(cores: Cores) -> Iterator[None]:
+    """Inside, this process and all children that it starts may use both cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cores.measured, cores.others})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def start(
     command: Sequence[str], core: int, env: Mapping[str, str], log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
@@ -65,6 +77,12 @@ def cpu_seconds(pid: int) -> float:
     """Processor time that all threads of a process have used so far, in user and kernel mode."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def cpu_seconds_with_children(pid: int) -> float:
+    """``cpu_seconds`` of a process and of its living children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return cpu_seconds(pid) + sum(cpu_seconds(int(child)) for child in children)
 
 
 def describe() -> str:

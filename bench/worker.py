@@ -27,7 +27,7 @@ from runtime.place import Place
 from streams.topics import HITS
 
 PARTITIONS = plain_faust.PARTITIONS
-_POLL_S = 0.1
+_POLL_S = 0.2
 _STALLED_S = 90.0
 
 

@@ -25,7 +25,7 @@ STORES = (
     "dashboard query p50",
     "dashboard query p95",
 )
-COLLECTOR = ("collector: durable pixel requests/s", "collector: CPU seconds per 1,000 requests")
+COLLECTOR = ("collector: durable pixel requests/s", "collector: durable pixel requests per CPU second")
 FRESHNESS = ("whole system, HTTP to channel_metrics: events/s", "freshness p50", "freshness p99")
 
 
