@@ -11,6 +11,7 @@ import re
 import msgspec
 from msgspec import Raw
 
+from attribution.acquisition import redact_personal_ids
 from attribution.errors import Rejected
 from attribution.hit import Hit
 from attribution.money import currency_of, format_amount, parse_amount
@@ -93,10 +94,14 @@ def build_hit(fields: dict[str, str], heard: Heard, default_currency: str, props
     """
     get = fields.get
     url, referrer = get("url", ""), get("referrer", "")
-    if url and not url.startswith(_ORDINARY):
-        _check_url(url, "url")
-    if referrer and not referrer.startswith(_ORDINARY):
-        _check_url(referrer, "referrer")
+    if url:
+        if not url.startswith(_ORDINARY):
+            _check_url(url)
+        url = redact_personal_ids(url)
+    if referrer:
+        # Trackers send "null", "$direct" and the like: that says nothing, and must not cost the hit (or its money).
+        is_address = referrer.startswith(_ORDINARY) or _SCHEME.match(referrer) is not None
+        referrer = redact_personal_ids(referrer) if is_address else ""
     occurred_at, clock_skew_ms, time_flag = heard.received_at, 0, "received"
     if "occurred_at" in fields or "sent_at" in fields:
         occurred_at, clock_skew_ms, time_flag = place_in_time(
@@ -144,7 +149,7 @@ def build_hit(fields: dict[str, str], heard: Heard, default_currency: str, props
     )
 
 
-def _check_url(text: str, field: str) -> None:
+def _check_url(text: str) -> None:
     """Only ``scheme://…`` and paths: keeps ``javascript:`` and markup out of what people will click on."""
     if not _SCHEME.match(text):
-        raise Rejected(Refusal.bad_url, "Send an absolute URL, or a path that begins with a slash.", field)
+        raise Rejected(Refusal.bad_url, "Send an absolute URL, or a path that begins with a slash.", "url")
