@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from attribution.errors import Misconfigured
+from attribution.models import check_models
 from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy
 from runtime.settings import Settings
 
 
 def policy_of(settings: Settings) -> AttributionPolicy:
     """The attribution policy that the settings describe. Raises ``Misconfigured``."""
-    return AttributionPolicy(
+    policy = AttributionPolicy(
         session_gap_ms=settings.session_gap_minutes * MINUTE_MS,
         session_switch=settings.session_switch,
         conversion_lookbacks_ms=_lookbacks(settings.conversion_lookbacks),
     )
+    check_models(policy.models)
+    return policy
 
 
 def _lookbacks(text: str) -> dict[str, int]:
