@@ -121,9 +121,7 @@ _AD_CLICK_PATHS = ("/aclk", "/aclick")
 # On Google's own host only these first segments are result pages; /permissions, /intl, /imgres (a picture's page)
 # and the like are plain links, as in Google's own labels.
 # Browsers mostly send no path at all.
-_GOOGLE_RESULT_PATHS = frozenset(
-    ("", "search", "url", "webhp", "xhtml", "m", "cse", "custom", "amp")
-)
+_GOOGLE_RESULT_PATHS = frozenset(("", "search", "url", "webhp", "xhtml", "m", "cse", "custom", "amp"))
 
 
 def acquire(url: ParsedUrl | str, referrer: str) -> Acquisition | None:

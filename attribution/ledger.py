@@ -191,7 +191,9 @@ def credit(fact: ConversionFact, path: Path, policy: AttributionPolicy) -> State
 
 def _shares(value: int, touchpoint_ids: list[str], weights: Weights) -> dict[str, Share]:
     """What each touch gets of ``value`` and of the whole conversion; those that get nothing are left out."""
-    if weights[0].denominator == 1 and WHOLE in weights:  # half of the models give all to one; no need to divide
+    if (
+        weights[0].denominator == 1 and WHOLE in weights
+    ):  # half of the models give all to one; no need to divide
         return {touchpoint_ids[weights.index(WHOLE)]: Share(WEIGHT_ONE, value)}
     parts = zip(touchpoint_ids, share(WEIGHT_ONE, weights), share(value, weights), strict=True)
     return {identity: Share(weight, amount) for identity, weight, amount in parts if weight or amount}

@@ -104,9 +104,7 @@ def print_findings(settings: Settings) -> bool:
     def say(is_well: bool, name: str, detail: str) -> None:
         nonlocal healthy
         healthy = healthy and is_well
-        out.print(
-            Text("ok    " if is_well else "WRONG ", style="green" if is_well else "bold red"), end=""
-        )
+        out.print(Text("ok    " if is_well else "WRONG ", style="green" if is_well else "bold red"), end="")
         out.print(Text(f"{name}: {detail}"), soft_wrap=True)
 
     say(*_kafka(settings))

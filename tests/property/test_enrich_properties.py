@@ -19,7 +19,8 @@ _hosts = st.sampled_from(
 ) | st.text(max_size=12)  # fmt: skip
 _paths = st.sampled_from(["", "/", "/a", "/search", "/a b ", "/%00", "/#", "\\"]) | st.text(max_size=12)
 _names = st.sampled_from(
-    ["utm_source", "UTM_MEDIUM", "utm_campaign", "utm_id", "gclid", "GCLID", "msclkid", "fbclid", "mc_eid", "dclid", "amp;utm_source", "q"]
+    ["utm_source", "UTM_MEDIUM", "utm_campaign", "utm_id", "gclid", "GCLID", "msclkid", "fbclid", "mc_eid", "dclid",
+     "amp;utm_source", "q"]
 ) | st.text(max_size=8)  # fmt: skip
 _values = st.sampled_from(
     ["google", "cpc", "(direct)", "(none)", "", " ", "%ff", "+", "x" * 300, "Ab_-9", "a-click-id"]
