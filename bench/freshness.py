@@ -26,7 +26,7 @@ from runtime.up import Up, UpOptions
 BATCH = 100
 _AT_ONCE = 4
 _MARKER_S = 0.1
-_LOOK_S = 0.02
+_LOOK_S = 0.05
 _DEADLINE_S = 30.0
 _AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"
 _FIELDS = (
