@@ -30,6 +30,8 @@ from streams.stitch_batch import StitchRules
 from streams.topics import CONVERSIONS, HITS, VOLATILE_CLUSTER_PREFIX, dirty_key, outbox_key, partition_of
 
 PARTITIONS = 2
+MOST_TURNS = 3_000
+"""Far more than any example needs: a stream that never settles fails instead of hanging."""
 T0 = 1_760_000_000_000
 URLS = (
     "https://shop.example/a",
@@ -305,7 +307,7 @@ async def play(
     arriving = hits + rng.sample(hits, k=rng.randint(0, len(hits)))
     rng.shuffle(arriving)
     number = 1
-    while True:
+    for _ in range(MOST_TURNS):
         action = rng.random()
         try:
             if arriving and action < 0.4:
@@ -329,6 +331,8 @@ async def play(
                 break
         except Crash:
             house.stages.clear()
+    else:
+        raise AssertionError(f"not settled after {MOST_TURNS} turns")
     await redis.aclose()
     return house
 
