@@ -69,6 +69,9 @@ class FencedApp(faust.App):  # type: ignore[misc]
     def _new_transport(self) -> Any:
         return FencedTransport(self.conf.broker_consumer, self)
 
+    def _create_directories(self) -> None:
+        """None: Faust would leave a folder in the working directory at each start, for tables that we do not have."""
+
 
 def check_hooks() -> None:
     """Raise ``Misconfigured`` unless the pinned Faust has the hooks that the fence needs, compiled."""
@@ -80,6 +83,7 @@ def check_hooks() -> None:
             (Consumer, "_new_consumer_thread"),
             (AIOKafkaConsumerThread, "_create_worker_consumer"),
             (faust.App, "_new_transport"),
+            (faust.App, "_create_directories"),
         )
         if not callable(getattr(owner, name, None))
     ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -105,8 +106,18 @@ class House:
 
 
 @pytest.fixture
-def house(fresh_broker: str, empty_valkey: str, engine: str, fresh_database: str) -> House:
-    return House(fresh_broker, empty_valkey, engine, fresh_database)
+def house(
+    fresh_broker: str,
+    empty_valkey: str,
+    engine: str,
+    fresh_database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[House]:
+    """A house whose workers run in an empty folder and must leave it empty (Faust likes to keep tables there)."""
+    monkeypatch.chdir(tmp_path)
+    yield House(fresh_broker, empty_valkey, engine, fresh_database)
+    assert list(tmp_path.iterdir()) == []
 
 
 def hits_of(visitor: str, count: int, **fields: Any) -> list[Hit]:
