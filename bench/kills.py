@@ -31,11 +31,11 @@ from attribution.errors import HeadwaterError
 from attribution.policy import AttributionPolicy
 from bench.chaos.books import BooksReader
 from bench.chaos.faults import PARTS, Blow, Striker, plan_blows
-from bench.chaos.load import Ledger, keep_sending, send
+from bench.chaos.journal import Journal
+from bench.chaos.load import Senders, open_senders
 from bench.chaos.system import System
 from bench.chaos.traffic import Traffic
 from bench.chaos.verdict import Verdict, judge
-from runtime.collector_client import Intake, open_intake
 from runtime.settings import Settings
 from sinks.client import connect
 
@@ -70,7 +70,10 @@ class Report:
     recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Seconds, by blow: from the (last) kill until four purchases sent after it, one for each partition, are
     credited."""
-    ledger: Ledger = field(default_factory=Ledger)
+    copies: int = 0
+    """Acknowledged events, each as often as it was acknowledged."""
+    refused: list[str] = field(default_factory=list)
+    given_up: int = 0
     verdict: Verdict = field(default_factory=Verdict)
     polls: int = 0
     polls_away: int = 0
@@ -87,10 +90,10 @@ class Report:
         said = list(self.failures)
         if self.unbalanced:
             said.append(f"books seen unbalanced ({len(self.unbalanced)}): {'; '.join(self.unbalanced[:5])}")
-        if self.ledger.refused:
-            said.append(f"refused ({len(self.ledger.refused)}): {'; '.join(self.ledger.refused[:5])}")
-        if self.ledger.given_up:
-            said.append(f"{self.ledger.given_up} events were never acknowledged")
+        if self.refused:
+            said.append(f"refused ({len(self.refused)}): {'; '.join(self.refused[:5])}")
+        if self.given_up:
+            said.append(f"{self.given_up} events were never acknowledged")
         return [*said, *self.verdict.faults]
 
 
@@ -101,34 +104,40 @@ async def run_kills(options: KillsOptions) -> Report:
     traffic = Traffic(options.seed, run_id, PARTITIONS)
     began = time.monotonic()
     async with System(options.data_dir, PARTITIONS, options.workers) as system:
-        with BooksReader(system.run["clickhouse"], DATABASE) as books:
-            async with open_intake(system.run["collector"], system.run["site_key"]) as intake:
-                await _storm(options, system, traffic, intake, report)
-                report.retries = intake.retries
-            await _settle(system, report)
-        report.polls, report.polls_away, report.unbalanced = books.polls, books.away, books.unbalanced
-        if books.failure:
-            report.failures.append(f"the reader of the books gave up: {books.failure}")
-        if not system.is_running:
-            report.failures.append("headwater up has ended")
-        else:
-            client = connect(system.run["clickhouse"], DATABASE)
-            site = system.run["site_key"]
-            report.verdict = await asyncio.to_thread(
-                judge, client, DATABASE, site, report.ledger, AttributionPolicy()
+        with Journal(options.data_dir / "journal", len(traffic.slices())) as journal:
+            with BooksReader(system.run["clickhouse"], DATABASE) as books:
+                async with open_senders(
+                    [system.run["collector"]], system.run["site_key"], journal
+                ) as senders:
+                    await _storm(options, system, traffic, senders, report)
+                    report.retries = senders.retries
+                await _settle(system, report)
+            report.copies, report.refused, report.given_up = (
+                journal.copies,
+                journal.refused,
+                journal.given_up,
             )
+            report.polls, report.polls_away, report.unbalanced = books.polls, books.away, books.unbalanced
+            if books.failure:
+                report.failures.append(f"the reader of the books gave up: {books.failure}")
+            if not system.is_running:
+                report.failures.append("headwater up has ended")
+            else:
+                client = connect(system.run["clickhouse"], DATABASE)
+                slices = zip(traffic.slices(), (ledger for _, ledger in journal.ledgers()), strict=True)
+                report.verdict = await asyncio.to_thread(
+                    judge, client, DATABASE, system.run["site_key"], slices, AttributionPolicy()
+                )
     report.seconds = time.monotonic() - began
     return report
 
 
 async def _storm(
-    options: KillsOptions, system: System, traffic: Traffic, intake: Intake, report: Report
+    options: KillsOptions, system: System, traffic: Traffic, senders: Senders, report: Report
 ) -> None:
     """Load, and blow after blow until the plan is done."""
     stop = asyncio.Event()
-    load = asyncio.create_task(
-        keep_sending(intake, report.ledger, traffic.events(), options.rate, options.seed, stop)
-    )
+    load = asyncio.create_task(senders.keep_sending(traffic.events(), options.rate, options.seed, stop))
     striker = Striker(system, random.Random(f"strike {options.seed}"))
     client = await asyncio.to_thread(connect, system.run["clickhouse"], DATABASE)
     began = time.monotonic()
@@ -136,7 +145,7 @@ async def _storm(
         await asyncio.sleep(WARM_UP_S)
         for number, blow in enumerate(plan_blows(options.kills, options.seed, is_short=options.is_short), 1):
             await striker.strike(blow)
-            seconds = await _recovered(system, traffic, intake, report, client)
+            seconds = await _recovered(system, traffic, senders, client)
             report.recoveries[_column(blow)].append(seconds)
             at = time.monotonic() - began
             print(f"{at:6.1f} s  blow {number:2}: {blow}, recovered after {seconds:.1f} s", flush=True)
@@ -153,13 +162,11 @@ def _column(blow: Blow) -> str:
     return blow.parts[0] if blow.kills == 1 and blow.way == "alone" else str(blow.way)
 
 
-async def _recovered(
-    system: System, traffic: Traffic, intake: Intake, report: Report, client: Client
-) -> float:
+async def _recovered(system: System, traffic: Traffic, senders: Senders, client: Client) -> float:
     """Seconds until purchases sent now, one for each partition, are credited. Raises ``HeadwaterError``."""
     began = time.monotonic()
     probes = traffic.probes()
-    await send(intake, report.ledger, probes, by_pixel=False)
+    await senders.send(probes, by_pixel=False)
     wanted = ", ".join(f"'{probe.visitor_id}'" for probe in probes)
     query = f"SELECT uniqExact(visitor_id) FROM {DATABASE}.credits WHERE visitor_id IN ({wanted})"
     found = 0
@@ -191,17 +198,17 @@ async def _settle(system: System, report: Report) -> None:
 
 def tell(report: Report) -> str:
     """The table that a person reads."""
-    ledger, verdict = report.ledger, report.verdict
+    verdict = report.verdict
     kills = ", ".join(f"{part} {report.kills.get(part, 0)}" for part in PARTS)
     rows = [
         ("kill -9", f"{sum(report.kills.values())}: {kills}"),
         (
             "load",
-            f"{len(ledger.sent)} events sent in {report.seconds:.0f} s, {report.retries} requests repeated",
+            f"{verdict.sent} events sent in {report.seconds:.0f} s, {report.retries} requests repeated",
         ),
         (
             "acknowledged",
-            f"{verdict.acknowledged} events ({ledger.copies} times; {verdict.robots} of robots)",
+            f"{verdict.acknowledged} events ({report.copies} times; {verdict.robots} of robots)",
         ),
         ("stored", f"{verdict.stored} hits"),
         ("missing", str(len(verdict.missing))),

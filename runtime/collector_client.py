@@ -40,8 +40,12 @@ class Refusal:
 class Intake:
     """One collector and one site. Use ``async with open_intake(...)``."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, site_key: str) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, site_key: str, patience: float | None = None
+    ) -> None:
+        """``patience``: seconds for which one request is repeated (None: ``PATIENCE_S``)."""
         self._session = session
+        self._patience = patience
         self._url = url.rstrip("/")
         self._site_key = site_key
         self._next_pixel_at = 0.0
@@ -51,7 +55,7 @@ class Intake:
         """Hits in requests that may have been taken although no answer came."""
 
     async def pixel(self, fields: Mapping[str, str], user_agent: str) -> None:
-        """``GET /p.gif``; returns when the hit is acknowledged. Raises ``Transient`` after ``PATIENCE_S``."""
+        """``GET /p.gif``; returns when the hit is acknowledged. Raises ``Transient`` when patience ends."""
         await self._pace()
         params = {"site": self._site_key, **fields}
         headers = {"User-Agent": user_agent}
@@ -60,7 +64,7 @@ class Intake:
     async def batch(self, hits: Sequence[Mapping[str, Any]]) -> list[Refusal | None]:
         """``POST /v1/batch``; one entry per hit: None = durable, else why not.
 
-        Raises ``Transient`` after ``PATIENCE_S``, ``Misconfigured`` when the whole batch is refused.
+        Raises ``Transient`` when patience ends, ``Misconfigured`` when the whole batch is refused.
         """
         body = {"batch": [_batch_item(hit, self._site_key) for hit in hits]}
         results = await self._send("POST", "/v1/batch", len(hits), json=body)
@@ -81,7 +85,8 @@ class Intake:
     async def _send(self, method: str, path: str, hits: int, **options: Any) -> list[dict[str, Any]]:
         """The results of a batch, or nothing for a pixel."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE_S
+        patience = PATIENCE_S if self._patience is None else self._patience
+        deadline = loop.time() + patience
         pause = _FIRST_PAUSE_S
         while True:
             try:
@@ -98,7 +103,7 @@ class Intake:
                 self.repeated_hits += hits
             if loop.time() + pause > deadline:
                 raise Transient(
-                    f"No answer from the collector at {self._url} for {PATIENCE_S:.0f} s: {problem}."
+                    f"No answer from the collector at {self._url} for {patience:.0f} s: {problem}."
                 )
             self.retries += 1
             await asyncio.sleep(pause)
@@ -116,7 +121,9 @@ async def carry_all(carriers: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 @asynccontextmanager
-async def open_intake(url: str, site_key: str, *, connections: int = 32) -> AsyncIterator[Intake]:
+async def open_intake(
+    url: str, site_key: str, *, connections: int = 32, patience: float | None = None
+) -> AsyncIterator[Intake]:
     """A client with at most ``connections`` requests under way. Environment proxies are not used."""
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     # The collector's visitor cookie must not travel from one simulated browser to the next.
@@ -125,7 +132,7 @@ async def open_intake(url: str, site_key: str, *, connections: int = 32) -> Asyn
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, cookie_jar=jar, json_serialize=_to_json
     ) as session:
-        yield Intake(session, url, site_key)
+        yield Intake(session, url, site_key, patience)
 
 
 _to_json = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))

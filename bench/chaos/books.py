@@ -11,11 +11,16 @@ from sinks.checks import check_books
 from sinks.client import connect
 
 EVERY_SECONDS = 0.2
+SHARE = 0.2
+"""Most of its time that the reader may scan: a ledger of millions of entries takes seconds to scan."""
 
 
 @dataclass
 class BooksReader:
-    """Polls the ledger with one scan, every ``EVERY_SECONDS``, on a thread of its own. A context manager."""
+    """Polls the ledger with one scan, every ``EVERY_SECONDS`` or as often as ``SHARE`` allows, on a thread of its own.
+
+    A context manager.
+    """
 
     url: str
     database: str
@@ -44,6 +49,7 @@ class BooksReader:
         client = connect(self.url, self.database, timeout=10)
         while not self._stop.is_set():
             began = time.monotonic()
+            pause = EVERY_SECONDS
             try:
                 check = check_books(client, self.database, limit=5)
             except Transient:
@@ -53,5 +59,6 @@ class BooksReader:
                 return
             else:
                 self.polls += 1
+                pause = max(pause, (time.monotonic() - began) / SHARE)
                 self.unbalanced.extend(f"{f.subject}: {f.detail}" for f in check.findings)
-            self._stop.wait(max(0.0, began + EVERY_SECONDS - time.monotonic()))
+            self._stop.wait(max(0.0, began + pause - time.monotonic()))

@@ -1,87 +1,98 @@
-"""Load while everything is being killed: sends events until each is acknowledged, and remembers what was promised."""
+"""Load while everything is being killed: sends events until each is acknowledged, and notes what was promised."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from attribution.errors import Transient
+from bench.chaos.journal import Journal
 from bench.chaos.traffic import Event
-from runtime.collector_client import Intake
+from runtime.collector_client import PATIENCE_S, Intake, open_intake
 
-_SENDERS = 8
-_LONGEST_BATCH = 25
-
-
-@dataclass
-class Ledger:
-    """What the senders know: every event that ever left, and those whose durability was acknowledged."""
-
-    sent: dict[str, Event] = field(default_factory=dict)
-    """By event_id, noted before the first byte leaves."""
-    acknowledged: dict[str, float] = field(default_factory=dict)
-    """When the first acknowledgement of an event_id came (seconds of the loop's clock)."""
-    refused: list[str] = field(default_factory=list)
-    """Answers of the collector that no event here deserves."""
-    given_up: int = 0
-    """Events that were never acknowledged although they were repeated for minutes."""
-    copies: int = 0
-    """Acknowledged events, each as often as it was acknowledged."""
-
-    def leaves(self, events: list[Event]) -> None:
-        """``events`` are about to be sent."""
-        for event in events:
-            self.sent[event.event_id] = event
-
-    def arrived(self, events: list[Event], at: float) -> None:
-        """The collector said that ``events`` are durable."""
-        self.copies += len(events)
-        for event in events:
-            self.acknowledged.setdefault(event.event_id, at)
+SENDERS = 8
+PATIENCE_WITH_ONE_S = 1.5
+"""How long a sender repeats a request to one collector before it turns to another one."""
+GIVE_UP_AFTER_S = 240.0
 
 
-async def send(intake: Intake, ledger: Ledger, events: list[Event], *, by_pixel: bool) -> bool:
-    """Send until acknowledged, under the same ids; False if the collector stayed away too long."""
-    ledger.leaves(events)
-    clock = asyncio.get_running_loop().time
-    try:
-        if by_pixel:
-            for event in events:
-                await intake.pixel(event.fields, event.user_agent)
-                ledger.arrived([event], clock())
-        else:
-            hits = [{**event.fields, "user_agent": event.user_agent} for event in events]
-            refusals = await intake.batch(hits)
-            ledger.refused.extend(str(refusal) for refusal in refusals if refusal is not None)
-            ledger.arrived(
-                [e for e, refusal in zip(events, refusals, strict=True) if refusal is None], clock()
-            )
-    except Transient:
-        ledger.given_up += len(events)
-        return False
-    return True
+class Senders:
+    """Sends through whichever collector answers: each sender has its own, and turns to the next if that is away."""
 
+    def __init__(self, intakes: Sequence[Intake], journal: Journal) -> None:
+        self._intakes = intakes
+        self._journal = journal
+        self.fail_overs = 0
+        """How often a sender has turned to another collector."""
 
-async def keep_sending(
-    intake: Intake, ledger: Ledger, events: Iterator[Event], rate: float, seed: int, stop: asyncio.Event
-) -> None:
-    """About ``rate`` events a second by pixel and batch until ``stop``; what is on its way then is finished."""
+    @property
+    def retries(self) -> int:
+        """Requests that had to be repeated: each event in them may have arrived twice."""
+        return sum(intake.retries for intake in self._intakes) + self.fail_overs
 
-    async def sender(number: int) -> None:
-        rng = random.Random(f"{seed}/{number}")
+    async def send(self, events: list[Event], *, by_pixel: bool, first: int = 0) -> bool:
+        """Send until acknowledged, under the same ids; False if every collector stayed away too long."""
+        self._journal.leaves(events)
         clock = asyncio.get_running_loop().time
-        due = clock()
-        while not stop.is_set():
-            by_pixel = rng.random() < 0.5
-            portion = [next(events) for _ in range(rng.randint(1, 4 if by_pixel else _LONGEST_BATCH))]
-            due += len(portion) * _SENDERS / rate
-            await send(intake, ledger, portion, by_pixel=by_pixel)
-            # After an outage no more than a second's arrears are made good: the rate limit is not the subject.
-            due = max(due, clock() - 1.0)
-            await asyncio.sleep(max(0.0, due - clock()))
+        give_up_at = clock() + GIVE_UP_AFTER_S
+        rest = list(events)
+        turn = first
+        while rest:
+            intake = self._intakes[turn % len(self._intakes)]
+            try:
+                await self._try(intake, rest, by_pixel=by_pixel)
+            except Transient:
+                if clock() > give_up_at or len(self._intakes) == 1:
+                    self._journal.given_up += len(rest)
+                    return False
+                self.fail_overs += 1
+                turn += 1
+        return True
 
-    async with asyncio.TaskGroup() as group:
-        for number in range(_SENDERS):
-            group.create_task(sender(number))
+    async def _try(self, intake: Intake, rest: list[Event], *, by_pixel: bool) -> None:
+        """Send ``rest``, taking out of it what is acknowledged or refused. Raises ``Transient``."""
+        if by_pixel:
+            while rest:
+                await intake.pixel(rest[0].fields, rest[0].user_agent)
+                self._journal.arrived([rest.pop(0)])
+            return
+        refusals = await intake.batch([{**event.fields, "user_agent": event.user_agent} for event in rest])
+        self._journal.refused.extend(str(refusal) for refusal in refusals if refusal is not None)
+        self._journal.arrived([e for e, refusal in zip(rest, refusals, strict=True) if refusal is None])
+        rest.clear()
+
+    async def keep_sending(
+        self, events: Iterator[Event], rate: float, seed: int, stop: asyncio.Event, longest_batch: int = 25
+    ) -> None:
+        """About ``rate`` events a second by pixel and batch until ``stop``; what is on its way then is finished."""
+
+        async def sender(number: int) -> None:
+            rng = random.Random(f"{seed}/{number}")
+            clock = asyncio.get_running_loop().time
+            due = clock()
+            while not stop.is_set():
+                by_pixel = rng.random() < 0.5
+                portion = [next(events) for _ in range(rng.randint(1, 4 if by_pixel else longest_batch))]
+                due += len(portion) * SENDERS / rate
+                await self.send(portion, by_pixel=by_pixel, first=number)
+                # After an outage no more than ten seconds' arrears are made good, or the load would come in floods.
+                due = max(due, clock() - 10.0)
+                await asyncio.sleep(max(0.0, due - clock()))
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(SENDERS):
+                group.create_task(sender(number))
+
+
+@asynccontextmanager
+async def open_senders(collectors: Sequence[str], site_key: str, journal: Journal) -> AsyncIterator[Senders]:
+    """Senders to the collectors at these URLs."""
+    patience = PATIENCE_S if len(collectors) == 1 else PATIENCE_WITH_ONE_S
+    async with AsyncExitStack() as stack:
+        intakes = [
+            await stack.enter_async_context(open_intake(url, site_key, patience=patience))
+            for url in collectors
+        ]
+        yield Senders(intakes, journal)

@@ -1,4 +1,4 @@
-"""``headwater up`` as a child, and questions about how it is: which processes, is it idle, what do its stores hold."""
+"""``headwater up`` as a child, and questions about how it is: which processes, is it idle."""
 
 from __future__ import annotations
 
@@ -12,19 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from redis.asyncio import Redis
-
 from attribution.errors import HeadwaterError
+from bench.chaos.progress import Places, unfinished
 from runtime.installation import RUN_FILE
-from streams.kafka_admin import cluster_id
-from streams.topics import CONVERSIONS, HITS, dirty_key, fence_key, outbox_key
 
 START_WITHIN_S = 120.0
 STOP_WITHIN_S = 60.0
 _POLL_S = 0.05
-_SEGMENT_HEAD_BYTES = 8
-"""Length of a spool segment that holds nothing."""
 
 
 class System:
@@ -72,7 +66,7 @@ class System:
         self._process.kill()
         await self._process.wait()
         async with asyncio.timeout(STOP_WITHIN_S):
-            while any(_is_alive(pid) for pid in pids):
+            while any(is_alive(pid) for pid in pids):
                 await asyncio.sleep(_POLL_S)
 
     def _is_announced(self, pid: int) -> bool:
@@ -106,7 +100,7 @@ class System:
     def pid(self, name: str) -> int | None:
         """Process id of a part, None while it is dead."""
         pid = self.read_run()["pids"].get(name)
-        if pid is None or not _is_alive(pid):
+        if pid is None or not is_alive(pid):
             return None
         return int(pid)
 
@@ -119,55 +113,11 @@ class System:
 
     async def unfinished(self) -> list[str]:
         """What is still on its way, in words; nothing when all effects of all events are there."""
-        try:
-            return [*self._spool(), *await self._stores()]
-        except Exception as error:  # a part that is away is a reason to wait, whichever way it shows
-            return [f"cannot ask: {error!r}"]
-
-    def _spool(self) -> list[str]:
-        sizes = []
-        for path in (self.data_dir / "spool").glob("*.spool"):
-            with suppress(FileNotFoundError):
-                sizes.append(path.stat().st_size)
-        held = [size for size in sizes if size > _SEGMENT_HEAD_BYTES]
-        return [f"spool holds {len(held)} segments, {sum(held)} bytes"] if held else []
-
-    async def _stores(self) -> list[str]:
-        said: list[str] = []
-        broker = await cluster_id(self.run["kafka"])
-        ends = await self._ends()
-        redis = Redis.from_url(
-            self.run["redis"], socket_timeout=5, decode_responses=True, encoding_errors="replace"
-        )
-        try:
-            for partition in range(self.partitions):
-                for key, what in ((dirty_key(partition), "dirty"), (outbox_key(partition), "outbox")):
-                    if count := await redis.hlen(key):
-                        said.append(f"{what} {partition}: {count}")
-                for topic in (HITS, CONVERSIONS):
-                    fence = await redis.hgetall(fence_key(topic, partition))
-                    end = ends[topic, partition]
-                    offset = int(fence.get("offset", "0")) if fence.get("broker") == broker else 0
-                    if fence.get("pending"):
-                        said.append(f"{topic} {partition}: pending {fence['pending']!r}")
-                    if offset < end:
-                        said.append(f"{topic} {partition}: at {offset} of {end}")
-        finally:
-            await redis.aclose()
-        return said
-
-    async def _ends(self) -> dict[tuple[str, int], int]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.run["kafka"], enable_auto_commit=False)
-        partitions = [TopicPartition(t, p) for t in (HITS, CONVERSIONS) for p in range(self.partitions)]
-        try:
-            await consumer.start()
-            ends = await consumer.end_offsets(partitions)
-        finally:
-            await consumer.stop()
-        return {(tp.topic, tp.partition): offset for tp, offset in ends.items()}
+        spool = self.data_dir / "spool"
+        return await unfinished(Places(self.run["kafka"], self.run["redis"], self.partitions, [spool]))
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """True unless the process is gone or a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -1,4 +1,8 @@
-"""What is stored against what was promised: each acknowledged event once, and every table as the oracle says."""
+"""What is stored against what was promised: each acknowledged event once, and every table as the oracle says.
+
+Slice by slice: the visitors of a slice, and all that they lead to, are read and compared by themselves, so that a
+million events need no more memory than one slice's.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from attribution.ledger import UNATTRIBUTED, WEIGHT_ONE
 from attribution.money import format_amount
 from attribution.oracle import World, oracle
 from attribution.policy import AttributionPolicy
-from bench.chaos.load import Ledger
+from bench.chaos.journal import Ledger
 from bench.chaos.traffic import Event
 from sinks.checks import Check, run_checks
 from sinks.tables import CONVERSIONS_COLUMNS, SESSIONS_COLUMNS, TOUCHPOINTS_COLUMNS
@@ -25,6 +29,7 @@ from streams.rows import conversion_row, session_row, touchpoint_row
 CURRENCY = "USD"
 _SHOWN = 5
 _FROM_SENDER = ("event", "url", "referrer", "title", "order_id", "value", "currency", "user_agent")
+_OF_VISITORS = ("hits", "sessions", "touchpoints", "conversions", "credits")
 _WRITER_COLUMNS = frozenset({"sign", "cause", "recorded_at", "src_broker", "src_partition", "src_offset"})
 """Columns that say who wrote a row and why: the oracle knows nothing of them."""
 
@@ -37,6 +42,8 @@ class Verdict:
     acknowledged: int = 0
     stored: int = 0
     robots: int = 0
+    flawed: int = 0
+    """Acknowledged events that make the worker's stage raise: they must end as dead letters."""
     missing: list[str] = field(default_factory=list)
     """Acknowledged and not in ``hits``."""
     duplicated: list[str] = field(default_factory=list)
@@ -46,7 +53,23 @@ class Verdict:
     """By table: where it is unlike the oracle."""
     compared: dict[str, int] = field(default_factory=dict)
     """By table: how many facts the oracle expects."""
+    strangers: dict[str, int] = field(default_factory=dict)
+    """By table: rows of visitors of no slice."""
     checks: list[Check] = field(default_factory=list)
+
+    def add(self, other: Verdict) -> None:
+        """Take in the verdict over another slice."""
+        self.sent += other.sent
+        self.acknowledged += other.acknowledged
+        self.stored += other.stored
+        self.robots += other.robots
+        self.flawed += other.flawed
+        self.missing += other.missing
+        self.duplicated += other.duplicated
+        self.invented += other.invented
+        for table, found in other.differences.items():
+            self.differences.setdefault(table, []).extend(found)
+            self.compared[table] = self.compared.get(table, 0) + other.compared[table]
 
     @property
     def faults(self) -> list[str]:
@@ -57,6 +80,11 @@ class Verdict:
             for name, found in {**lists, **self.differences}.items()
             if found
         ]
+        said.extend(
+            f"{table} holds {count} rows of visitors that never were"
+            for table, count in self.strangers.items()
+            if count
+        )
         said.extend(
             f"check {check.name}: {finding.subject}: {finding.detail}"
             for check in self.checks
@@ -78,20 +106,47 @@ class Stored:
     content: dict[str, str]
 
 
-def judge(client: Client, database: str, site: str, ledger: Ledger, policy: AttributionPolicy) -> Verdict:
-    """Read every table and compare. Call it when nothing is under way any more."""
-    rows = read_hits(client, database, site)
+def judge(
+    client: Client,
+    database: str,
+    site: str,
+    slices: Iterable[tuple[str, Ledger]],
+    policy: AttributionPolicy,
+) -> Verdict:
+    """Read every table and compare. Call it when nothing is under way any more.
+
+    ``slices``: how the ids of a slice's visitors begin ("" = all visitors), and what is known of them.
+    """
+    verdict = Verdict()
+    prefixes = []
+    for prefix, ledger in slices:
+        prefixes.append(prefix)
+        verdict.add(_judge_slice(client, database, site, prefix, ledger, policy))
+    for table in _OF_VISITORS:
+        known = " OR ".join(f"startsWith(visitor_id, '{prefix}')" for prefix in prefixes)
+        query = f"SELECT count() FROM {database}.{table} WHERE NOT ({known})"
+        verdict.strangers[table] = client.query(query).result_rows[0][0]
+    verdict.checks = run_checks(client, database, at_rest_seconds=0)
+    return verdict
+
+
+def _judge_slice(
+    client: Client, database: str, site: str, prefix: str, ledger: Ledger, policy: AttributionPolicy
+) -> Verdict:
+    rows = read_hits(client, database, site, prefix)
+    acknowledged = [ledger.sent[event_id] for event_id in ledger.acknowledged]
     verdict = Verdict(
         sent=len(ledger.sent),
-        acknowledged=len(ledger.acknowledged),
+        acknowledged=len(acknowledged),
         stored=len(rows),
-        robots=sum(ledger.sent[event_id].is_robot for event_id in ledger.acknowledged),
+        robots=sum(event.is_robot for event in acknowledged),
+        flawed=sum(event.is_flawed for event in acknowledged),
     )
     counts = Counter(row.event_id for row in rows)
     verdict.missing = sorted(
-        event_id
-        for event_id in ledger.acknowledged
-        if event_id not in counts and not ledger.sent[event_id].is_robot
+        event.event_id
+        for event in acknowledged
+        if event.event_id not in counts and not event.is_robot and not event.is_flawed
     )
     verdict.duplicated = sorted(f"{event_id} x{count}" for event_id, count in counts.items() if count > 1)
     verdict.invented = sorted(_unlike(row, ledger.sent.get(row.event_id)) for row in rows)
@@ -99,18 +154,18 @@ def judge(client: Client, database: str, site: str, ledger: Ledger, policy: Attr
     kept = {row.event_id: row for row in rows}
     hits = [_as_hit(site, ledger.sent[i], row) for i, row in kept.items() if i in ledger.sent]
     world = oracle(hits, policy, CURRENCY)
-    _compare_facts(client, database, world, verdict)
-    _compare_credits(client, database, world, verdict)
-    verdict.checks = run_checks(client, database, at_rest_seconds=0)
+    _compare_facts(client, database, prefix, world, verdict)
+    _compare_credits(client, database, prefix, world, verdict)
     return verdict
 
 
-def read_hits(client: Client, database: str, site: str) -> list[Stored]:
-    """Every row of ``hits`` of ``site``."""
+def read_hits(client: Client, database: str, site: str, prefix: str = "") -> list[Stored]:
+    """Rows of ``hits`` of ``site``: those of visitors whose ids begin with ``prefix``."""
     content = ", ".join(f"ifNull(toString({name}), '')" for name in _FROM_SENDER)
     query = (
         f"SELECT event_id, visitor_id, toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(received_at),"
-        f" clock_skew_ms, time_flag, {content} FROM {database}.hits WHERE site = {{site:String}}"
+        f" clock_skew_ms, time_flag, {content} FROM {database}.hits"
+        f" WHERE site = {{site:String}} AND {_of(prefix)}"
     )
     return [
         Stored(
@@ -126,6 +181,8 @@ def _unlike(row: Stored, event: Event | None) -> str:
     """How a stored hit differs from what was sent under its id; "" if it does not."""
     if event is None:
         return f"{row.event_id} was never sent"
+    if event.is_flawed or event.is_robot:
+        return f"{row.event_id} must not be a hit"
     want = {
         "event": "page_view",
         **{name: "" for name in _FROM_SENDER if name != "event"},
@@ -155,7 +212,7 @@ def _as_hit(site: str, event: Event, row: Stored) -> Hit:
     return Hit(**{**fields, "site": site, "user_agent": event.user_agent, **instants})
 
 
-def _compare_facts(client: Client, database: str, world: World, verdict: Verdict) -> None:
+def _compare_facts(client: Client, database: str, prefix: str, world: World, verdict: Verdict) -> None:
     """Sessions, touchpoints, conversions: the rows that no other row takes back, against the oracle's."""
     tables: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
         "sessions": (SESSIONS_COLUMNS, [session_row(s, 1, "", 0, 0) for s in world.sessions]),
@@ -175,14 +232,14 @@ def _compare_facts(client: Client, database: str, world: World, verdict: Verdict
         # Grouped by the columns themselves: the shown forms have the same names otherwise.
         query = (
             f"SELECT {shown}, sum(sign) AS stands FROM {database}.{table}"
-            f" GROUP BY {', '.join(names)} HAVING stands != 0"
+            f" WHERE {_of(prefix)} GROUP BY {', '.join(names)} HAVING stands != 0"
         )
         found = Counter({tuple(map(_plain, row[:-1])): row[-1] for row in client.query(query).result_rows})
         verdict.compared[table] = len(want)
         verdict.differences[table] = _differences(want, found)
 
 
-def _compare_credits(client: Client, database: str, world: World, verdict: Verdict) -> None:
+def _compare_credits(client: Client, database: str, prefix: str, world: World, verdict: Verdict) -> None:
     """The net ledger: weight and amount of every (conversion, model, touchpoint), attributes included."""
     touches = {touch.touchpoint_id: touch for touch in world.touchpoints}
     want: dict[tuple[Any, ...], tuple[Decimal, Decimal]] = {}
@@ -204,7 +261,7 @@ def _compare_credits(client: Client, database: str, world: World, verdict: Verdi
     )
     query = (
         f"SELECT {', '.join(_shown(name) for name in names)}, sum(credits.weight) AS w, sum(credits.amount) AS a"
-        f" FROM {database}.credits AS credits GROUP BY {', '.join(names)} HAVING w != 0 OR a != 0"
+        f" FROM {database}.credits AS credits WHERE {_of(prefix)} GROUP BY {', '.join(names)} HAVING w != 0 OR a != 0"
     )
     found = {tuple(row[:-2]): (row[-2], row[-1]) for row in client.query(query).result_rows}
     verdict.compared["credits"] = len(want)
@@ -213,6 +270,11 @@ def _compare_credits(client: Client, database: str, world: World, verdict: Verdi
         for key in sorted({*want, *found}, key=str)
         if want.get(key) != found.get(key)
     ]
+
+
+def _of(prefix: str) -> str:
+    """Condition: rows of visitors whose ids begin so. The prefix is the harness's own, letters and digits."""
+    return f"startsWith(visitor_id, '{prefix}')"
 
 
 def _shown(column: str) -> str:

@@ -15,7 +15,7 @@ from attribution.hit import Hit, encode_envelope
 from attribution.policy import AttributionPolicy
 from bench.chaos.books import BooksReader
 from bench.chaos.faults import PARTS, Way, plan_blows
-from bench.chaos.load import Ledger
+from bench.chaos.journal import Journal, Ledger
 from bench.chaos.traffic import Event, Traffic
 from bench.chaos.verdict import Verdict, judge
 from bench.kills import KillsOptions, run_kills, tell
@@ -30,6 +30,7 @@ from streams.stitch_batch import StitchRules
 from streams.topics import CONVERSIONS, HITS
 
 PARTITIONS = 4
+NOW_MS = 1_795_000_000_000
 
 
 @pytest.mark.slow
@@ -56,7 +57,10 @@ def test_the_full_plan_strikes_every_part_often_and_in_every_way(seed: int) -> N
 
 
 def test_traffic_is_the_same_for_the_same_seed_and_has_what_makes_trouble() -> None:
-    first, again = (list(islice(Traffic(3, "r", PARTITIONS).events(), 5_000)) for _ in range(2))
+    first, again = (
+        list(islice(Traffic(3, "r", PARTITIONS, slices=3, now=lambda: NOW_MS).events(), 5_000))
+        for _ in range(2)
+    )
     assert first == again
     ids = [event.event_id for event in first]
     assert len(set(ids)) < len(ids)
@@ -70,11 +74,34 @@ def test_traffic_is_the_same_for_the_same_seed_and_has_what_makes_trouble() -> N
         late += at < last.get(event.visitor_id, 0)
         last[event.visitor_id] = max(at, last.get(event.visitor_id, 0))
     assert late > 100
+    assert sum("sent_at" in event.fields for event in first) > 50, "wrong clocks"
+    reporters: dict[str, set[int]] = {}
+    for event in first:
+        reporters.setdefault(event.fields.get("order_id", event.event_id), set()).add(event.slice)
+    assert all(len(slices) == 1 for slices in reporters.values())
+    assert {event.slice for event in first} == {0, 1, 2}
+    traffic = Traffic(3, "r", PARTITIONS, slices=3)
+    assert all(event.visitor_id.startswith(traffic.prefix(event.slice)) for event in first)
+
+
+def test_the_journal_gives_back_what_was_noted(tmp_path: Path) -> None:
+    traffic = Traffic(4, "r", PARTITIONS, slices=3)
+    events = list(islice(traffic.events(), 1_000))
+    with Journal(tmp_path / "journal", 3) as journal:
+        journal.leaves(events)
+        journal.arrived(events[::2])
+        found = dict(journal.ledgers())
+    assert (journal.left, journal.copies) == (1_000, 500)
+    for slice_ in range(3):
+        of_slice = {event.event_id: event for event in events if event.slice == slice_}
+        assert found[slice_].sent == of_slice
+        assert found[slice_].acknowledged == {e.event_id for e in events[::2] if e.slice == slice_}
 
 
 def heard(event: Event) -> Hit:
     """What a collector makes of an event."""
-    fields = {name: value for name, value in event.fields.items() if name != "occurred_at"}
+    times = ("occurred_at", "sent_at")
+    fields = {name: value for name, value in event.fields.items() if name not in times}
     at = int(event.fields["occurred_at"])
     return Hit(**fields, site="s", occurred_at=at, received_at=at + 9, user_agent=event.user_agent)
 
@@ -106,7 +133,7 @@ async def stored(engine: str, empty_valkey: str, fresh_database: str) -> tuple[C
     await store(empty_valkey, RowWriter(client, fresh_database), [heard(event) for event in events])
     ledger = Ledger()
     ledger.leaves(events)
-    ledger.arrived(events, 1.0)
+    ledger.arrived(events)
     return client, fresh_database, ledger
 
 
@@ -115,7 +142,7 @@ async def test_the_judge_finds_every_kind_of_fault(stored: tuple[Client, str, Le
     client, database, ledger = stored
 
     def judged() -> Verdict:
-        return judge(client, database, "s", ledger, AttributionPolicy())
+        return judge(client, database, "s", [("", ledger)], AttributionPolicy())
 
     verdict = judged()
     assert verdict.faults == []
@@ -125,20 +152,21 @@ async def test_the_judge_finds_every_kind_of_fault(stored: tuple[Client, str, Le
     lost = Event("r-lost", "v", {"event_id": "r-lost", "visitor_id": "v", "occurred_at": "1"}, "")
     ledger.leaves([lost])
     assert judged().faults == [], "sent and never acknowledged: it may be stored or not"
-    ledger.arrived([lost], 2.0)
+    ledger.arrived([lost])
     assert judged().missing == ["r-lost"]
-    del ledger.acknowledged["r-lost"]
+    ledger.acknowledged.discard("r-lost")
 
     robot = next(event for event in ledger.sent.values() if event.is_robot)
     kept = next(event for event in ledger.sent.values() if not event.is_robot)
-    del ledger.sent[kept.event_id], ledger.acknowledged[kept.event_id]
+    del ledger.sent[kept.event_id]
+    ledger.acknowledged.discard(kept.event_id)
     assert any("never sent" in said for said in judged().invented)
     ledger.leaves(
         [Event(kept.event_id, kept.visitor_id, {**kept.fields, "order_id": "other"}, kept.user_agent)]
     )
     assert any("order_id" in said for said in judged().invented)
     ledger.leaves([kept])
-    ledger.arrived([kept], 1.0)
+    ledger.arrived([kept])
     assert robot.event_id not in judged().missing
     assert judged().faults == []
 
