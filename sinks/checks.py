@@ -1,12 +1,12 @@
 """What `headwater doctor` and the tests ask of the stored data: do the books balance, do the roll-ups agree?
 
-Each check is one SQL file that answers the rows that are wrong; none means all is well. They read everything
-and are meant for a person or an audit job, not for every start (that is ``sinks.windows.check_windows``).
+Each check is one SQL file that answers the rows that are wrong; none means all is well. They read everything unless
+given a range: ``headwater doctor`` asks for all, the self-audit for one slice at a time (``sinks.audit``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,6 +30,34 @@ class Finding:
     subject: str
     """What it is about: an id, or the cell of a report."""
     detail: str
+    """Both sides as they were read."""
+    gap: str = ""
+    """The difference alone, where ``detail`` also changes while rows are being written; "" = ``detail``."""
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Hours ``[low, high)`` of event time, epoch seconds. By default all that a ``DateTime`` can hold."""
+
+    low: int = 0
+    high: int = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Conversion ids ``[low, high)``. By default all."""
+
+    low: str = ""
+    high: str = "\U0010ffff"
+
+
+ALL_HOURS, ALL_IDS = Hours(), Ids()
+_HOURS_OF = (
+    "toStartOfHour({0}) >= toDateTime({{low:UInt32}}, 'UTC')"
+    " AND toStartOfHour({0}) < toDateTime({{high:UInt32}}, 'UTC')"
+)
+_IDS = "conversion_id >= {low:String} AND conversion_id < {high:String}"
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -73,7 +101,7 @@ def run_checks(client: Client, database: str, *, limit: int = 100, at_rest_secon
     ]
 
 
-def check_books(client: Client, database: str, *, limit: int = 100) -> Check:
+def check_books(client: Client, database: str, *, ids: Ids = ALL_IDS, limit: int = 100) -> Check:
     """The credit of every conversion and model equals its value (invariant I2)."""
 
     def tell(row: Sequence[Any]) -> Finding:
@@ -84,10 +112,13 @@ def check_books(client: Client, database: str, *, limit: int = 100) -> Check:
         )
 
     promise = "credit equals the value of every conversion under every model"
-    return Check("books", promise, _ask(client, database, "books", tell, limit=limit))
+    found = _ask(client, database, "books", tell, limit=limit, low=ids.low, high=ids.high)
+    return Check("books", promise, found)
 
 
-def check_uncredited(client: Client, database: str, *, limit: int = 100, at_rest_seconds: int = 60) -> Check:
+def check_uncredited(
+    client: Client, database: str, *, ids: Ids = ALL_IDS, limit: int = 100, at_rest_seconds: int = 60
+) -> Check:
     """Conversions that stand are credited, withdrawn ones are not; judged ``at_rest_seconds`` after they
     changed.
     """
@@ -95,41 +126,95 @@ def check_uncredited(client: Client, database: str, *, limit: int = 100, at_rest
     def tell(row: Sequence[Any]) -> Finding:
         return Finding(row[0], f"stands {row[1]} times in conversions, {row[2]} times in credits")
 
-    found = _ask(client, database, "uncredited", tell, limit=limit, at_rest_seconds=at_rest_seconds)
+    bounds: dict[str, Any] = {"low": ids.low, "high": ids.high, "at_rest_seconds": at_rest_seconds}
+    found = _ask(client, database, "uncredited", tell, limit=limit, **bounds)
     return Check("uncredited", "every conversion that stands is credited, and no other", found)
 
 
 def check_roll_up(client: Client, database: str, *, limit: int = 100) -> Check:
     """``channel_metrics`` equals a recount of ``hits``, ``sessions`` and ``credits``."""
-
-    def tell(row: Sequence[Any]) -> Finding:
-        *key, hits, page_views, impressions, sessions, kept, recounted, revenue, revenue_recounted = row
-        return Finding(
-            " / ".join(str(part) for part in key),
-            f"off by {hits} hits, {page_views} page views, {impressions} impressions, {sessions} sessions;"
-            f" conversions {kept:f} for {recounted:f}, revenue {revenue:f} for {revenue_recounted:f}",
-        )
-
+    traffic = check_roll_up_traffic(client, database, limit=limit)
+    credits = check_roll_up_credits(client, database, limit=limit)
     promise = "channel_metrics equals a recount from hits, sessions and credits"
-    return Check("roll_up", promise, _ask(client, database, "roll_up", tell, limit=limit))
+    return Check("roll_up", promise, (*traffic.findings, *credits.findings)[:limit])
+
+
+def check_roll_up_traffic(
+    client: Client,
+    database: str,
+    *,
+    hours: Hours = ALL_HOURS,
+    longest_session_seconds: int = _DAY_SECONDS,
+    limit: int = 100,
+) -> Check:
+    """The traffic cells of ``channel_metrics`` equal a recount of ``hits`` and ``sessions``.
+
+    A session counts in each hour it touches, so those that began up to ``longest_session_seconds`` before are read.
+    """
+    bounds: dict[str, Any] = {
+        "low": hours.low,
+        "high": hours.high,
+        "sessions_low": max(0, hours.low - longest_session_seconds),
+    }
+    found = _ask(client, database, "roll_up_traffic", _tell_cell, limit=limit, **bounds)
+    return Check("roll_up_traffic", "channel_metrics equals a recount of hits and sessions", found)
+
+
+def check_roll_up_credits(client: Client, database: str, *, model: str = "", limit: int = 100) -> Check:
+    """The credit cells of ``channel_metrics`` equal a recount of ``credits``; "" = under every model."""
+    found = _ask(client, database, "roll_up_credits", _tell_cell, limit=limit, model=model)
+    return Check("roll_up_credits", "channel_metrics equals a recount of credits", found)
+
+
+_CELL = ("hits", "page views", "impressions", "sessions", "conversions", "revenue")
+
+
+def _tell_cell(row: Sequence[Any]) -> Finding:
+    key, figures = row[: -2 * len(_CELL)], row[-2 * len(_CELL) :]
+    pairs = list(zip(_CELL, figures[::2], figures[1::2], strict=True))
+    return Finding(
+        " / ".join(str(part) for part in key),
+        ", ".join(f"{name} {kept:f} for {recounted:f}" for name, kept, recounted in pairs),
+        ", ".join(f"{name} {kept - recounted:+f}" for name, kept, recounted in pairs if kept != recounted),
+    )
 
 
 def check_signs(client: Client, database: str, *, limit: int = 100) -> list[Check]:
     """Sessions, touchpoints and conversions stand 0 or 1 times; one check each."""
     return [
-        _check_signs(client, database, "sessions", "session_id", SESSIONS_COLUMNS, limit),
-        _check_signs(client, database, "touchpoints", "touchpoint_id", TOUCHPOINTS_COLUMNS, limit),
-        _check_signs(client, database, "conversions", "conversion_id", CONVERSIONS_COLUMNS, limit),
+        *check_timed_signs(client, database, limit=limit),
+        check_conversion_signs(client, database, limit=limit),
     ]
 
 
-def check_duplicate_hits(client: Client, database: str, *, limit: int = 100) -> Check:
-    """No ``event_id`` of a visitor is kept twice (invariant I3)."""
+def check_timed_signs(
+    client: Client, database: str, *, hours: Hours = ALL_HOURS, limit: int = 100
+) -> list[Check]:
+    """Sessions and touchpoints stand 0 or 1 times. The id of either tells its instant, so hours cut no id in two."""
+    return [
+        _check_signs(client, database, name, id_column, columns, _HOURS_OF.format(instant), hours, limit)
+        for name, id_column, columns, instant in (
+            ("sessions", "session_id", SESSIONS_COLUMNS, "started_at"),
+            ("touchpoints", "touchpoint_id", TOUCHPOINTS_COLUMNS, "touched_at"),
+        )
+    ]
+
+
+def check_conversion_signs(client: Client, database: str, *, ids: Ids = ALL_IDS, limit: int = 100) -> Check:
+    """Conversions stand 0 or 1 times."""
+    columns = CONVERSIONS_COLUMNS
+    return _check_signs(client, database, "conversions", "conversion_id", columns, _IDS, ids, limit)
+
+
+def check_duplicate_hits(
+    client: Client, database: str, *, hours: Hours = ALL_HOURS, limit: int = 100
+) -> Check:
+    """No ``event_id`` of a visitor is kept twice (invariant I3). Copies are told within ``hours`` only."""
 
     def tell(row: Sequence[Any]) -> Finding:
         return Finding(f"{row[0]} {row[1]}", f"kept {row[2]} times")
 
-    found = _ask(client, database, "duplicate_hits", tell, limit=limit)
+    found = _ask(client, database, "duplicate_hits", tell, limit=limit, low=hours.low, high=hours.high)
     return Check("duplicate_hits", "every hit is kept once", found)
 
 
@@ -139,7 +224,14 @@ def count_dead_letters(client: Client, database: str, *, limit: int = 1000) -> l
 
 
 def _check_signs(
-    client: Client, database: str, table: str, id_column: str, columns: tuple[str, ...], limit: int
+    client: Client,
+    database: str,
+    table: str,
+    id_column: str,
+    columns: tuple[str, ...],
+    range_: str,
+    bounds: Hours | Ids,
+    limit: int,
 ) -> Check:
     def tell(row: Sequence[Any]) -> Finding:
         return Finding(row[0], f"stands {row[1]} times; its versions between {row[2]} and {row[3]} times")
@@ -148,8 +240,11 @@ def _check_signs(
         "table": qualify(database, table),
         "id": id_column,
         "facts": ", ".join(name for name in columns if name not in _NOT_FACTS),
+        "range": range_,
     }
-    found = _ask(client, database, "signs", tell, places=places, limit=limit)
+    found = _ask(
+        client, database, "signs", tell, places=places, limit=limit, low=bounds.low, high=bounds.high
+    )
     return Check(f"signs_{table}", f"every row of {table} stands 0 or 1 times", found)
 
 
@@ -160,13 +255,24 @@ def _ask(
     tell: Callable[[Sequence[Any]], T],
     *,
     places: dict[str, str] | None = None,
-    **parameters: int,
+    **parameters: int | str,
 ) -> tuple[T, ...]:
+    return tuple(tell(row) for row in ask(client, database, query, parameters, places))
+
+
+def ask(
+    client: Client,
+    database: str,
+    query: str,
+    parameters: Mapping[str, Any],
+    places: Mapping[str, str] | None = None,
+) -> Sequence[Sequence[Any]]:
+    """The rows that ``sql/<query>.sql`` answers about ``database``. Raises ``Transient`` or ``Misconfigured``."""
     tables = {name: qualify(database, name) for name in TABLES}
     try:
-        rows = client.query(
-            load_sql(query, **{**tables, **(places or {})}), parameters=parameters
+        rows: Sequence[Sequence[Any]] = client.query(
+            load_sql(query, **{**tables, **(places or {})}), parameters=dict(parameters)
         ).result_rows
     except Error as error:
         raise explain_error(error) from error
-    return tuple(tell(row) for row in rows)
+    return rows

@@ -16,7 +16,8 @@ from redis.exceptions import ResponseError
 
 from attribution.errors import HeadwaterError
 from streams.patience import patiently
-from streams.topics import CONVERSIONS, dirty_key, fence_key, outbox_key
+from streams.tally import RANGE_EVENTS, Counts
+from streams.topics import CONVERSIONS, dirty_key, fence_key, outbox_key, tallies_key, tally_key
 
 TIMELINE_TTL_SECONDS = 400 * 86_400
 """Garbage collection only: longer than any lookback window, renewed by every write."""
@@ -65,8 +66,10 @@ def _lua(name: str) -> str:
 class FenceStore:
     """Fences of one Redis. All calls wait while Redis is away; ``Fenced`` means: die."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, range_events: int = RANGE_EVENTS) -> None:
+        """``range_events``: how many events of a partition one range of the tally holds at least."""
         self.redis = redis
+        self._range_events = range_events
         self._acquire = redis.register_script(_lua("acquire.lua"))
         self._claim = redis.register_script(_lua("claim.lua"))
         self._commit_stitch = redis.register_script(_lua("commit_stitch.lua"))
@@ -110,11 +113,13 @@ class FenceStore:
         next_offset: int,
         timelines: dict[bytes, bytes],
         dirty: dict[bytes, bytes],
+        counts: Counts,
     ) -> None:
-        """Write timelines, dirty conversions and the fence in one atomic step."""
-        keys: list[Any] = [fence_key(topic, partition), dirty_key(partition), *timelines]
-        args: list[Any] = [epoch, broker, first, next_offset, TIMELINE_TTL_SECONDS, len(timelines)]
-        args.extend(timelines.values())
+        """Write timelines, dirty conversions, what the batch became and the fence in one atomic step."""
+        keys: list[Any] = [fence_key(topic, partition), dirty_key(partition)]
+        keys += [tally_key(partition), tallies_key(partition), *timelines]
+        args: list[Any] = [epoch, broker, first, next_offset, TIMELINE_TTL_SECONDS]
+        args += [self._range_events, msgspec.json.encode(counts), len(timelines), *timelines.values()]
         for field, value in dirty.items():
             args += (field, value)
         await self._run(self._commit_stitch, keys, args, "commit stitch")

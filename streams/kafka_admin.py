@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from attribution.errors import Misconfigured, Transient
 from streams import topics
@@ -22,6 +24,7 @@ _REFUSED_FOR_GOOD = {
 }
 _REQUEST_TIMEOUT_S = 15.0
 _POLL_S = 0.05
+_PROBE_TIMEOUT_S = 2.0
 
 
 async def cluster_id(bootstrap: str) -> str:
@@ -29,6 +32,23 @@ async def cluster_id(bootstrap: str) -> str:
     async with _admin(bootstrap) as admin:
         cluster = await admin.describe_cluster()
         return str(cluster["cluster_id"])
+
+
+async def brokers_known_to(host: str, port: int) -> set[int]:
+    """The ids of the live brokers of the cluster, as this one node sees them. Raises ``Transient`` if it is away.
+
+    Asks that node and no other: a client would turn to any node of the cluster.
+    """
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            connection = await create_conn(host, port, client_id="headwater-probe")
+            try:
+                metadata = await connection.send(MetadataRequest([]))
+            finally:
+                connection.close()
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise Transient(f"Kafka at {host}:{port} is away: {error!r}") from error
+    return {broker[0] for broker in metadata.brokers}
 
 
 async def ensure_topics(

@@ -25,6 +25,7 @@ from streams.patience import patiently
 from streams.records import Batch, pack_records, unpack_records
 from streams.rows import Row, WrittenRow
 from streams.stitch_batch import StitchOutput, StitchRules, Visitor, read_batch, stitch
+from streams.tally import Counts
 from streams.topics import (
     CONVERSIONS,
     DEAD_LETTERS,
@@ -172,6 +173,15 @@ class StitchStage:
             batch.last + 1,
             states,
             dirty,
+            Counts(
+                records=len(batch.records),
+                events=read.events,
+                hits=len(output.rows["hits"]),
+                sessions=len(output.rows["sessions"]),
+                touchpoints=len(output.rows["touchpoints"]),
+                drops=output.dropped.total(),
+                dead_letters=len(output.dead_letters),
+            ),
         )
         for visitor in output.poisoned:
             self._timelines.pop(visitor, None)

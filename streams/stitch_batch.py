@@ -55,6 +55,8 @@ class ReadBatch:
     drops: Counter[tuple[int, str, DropReason]] = field(default_factory=Counter)
     """(hour as epoch seconds, site, reason) → count"""
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    events: int = 0
+    """Inputs found in the records, counted before anything is judged: what the self-audit holds the rest against."""
 
 
 @dataclass(slots=True)
@@ -87,6 +89,7 @@ def read_batch(batch: Batch, rules: StitchRules, *, attempt: int = 1, isolate: b
         except Rejected:
             _read_one_by_one(read, batch, record, rules, attempt, isolate)
         else:
+            read.events += len(hits)
             _read_hits(read, batch, record, enumerate(hits), rules, attempt, isolate)
     return read
 
@@ -99,6 +102,7 @@ def _read_one_by_one(
         parts = _parts_of(record.value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parts = [msgspec.Raw(record.value)]
+    read.events += len(parts)
     good: list[tuple[int, Hit]] = []
     for index, part in enumerate(parts):
         try:

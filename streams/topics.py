@@ -55,6 +55,16 @@ def fence_key(topic: str, partition: int) -> str:
     return f"hw:{{{_tag(topic)}{partition}}}:fence"
 
 
+def tally_key(partition: int) -> str:
+    """String: the tally of the offset range that still grows (``streams.tally``)."""
+    return f"hw:{{h{partition}}}:tally"
+
+
+def tallies_key(partition: int) -> str:
+    """List: the tallies of the ranges before it, oldest first; none of them changes any more."""
+    return f"hw:{{h{partition}}}:tallies"
+
+
 def timeline_key(partition: int, site: str, visitor_id: str) -> bytes:
     """String: one visitor's timeline. The id is hashed: fixed length, no personal data in key listings."""
     digest = hashlib.blake2b(f"{site}\0{visitor_id}".encode(), digest_size=12).digest()

@@ -1,6 +1,7 @@
--- One batch's states, the conversions to look at, and the fence: all or nothing.
--- KEYS[1] fence, KEYS[2] dirty, KEYS[3..] timelines.
--- ARGV epoch, broker, first, next, ttl seconds, number of timelines, timelines..., (dirty field, value)...
+-- One batch's states, the conversions to look at, the tally of its range, and the fence: all or nothing.
+-- KEYS[1] fence, KEYS[2] dirty, KEYS[3] tally, KEYS[4] closed tallies, KEYS[5..] timelines.
+-- ARGV epoch, broker, first, next, ttl seconds, events that close a range, counts of the batch (JSON object),
+-- number of timelines, timelines..., (dirty field, value)...
 -- Returns OK; a repeated call for the same range is OK and changes nothing. Errors: FENCED, DIVERGED.
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then
   return redis.error_reply('FENCED another worker owns this partition')
@@ -16,11 +17,31 @@ local p = cjson.decode(f[3])
 if p.broker ~= ARGV[2] or p.first ~= tonumber(ARGV[3]) or p.last + 1 ~= tonumber(ARGV[4]) then
   return redis.error_reply('DIVERGED another range is pending: ' .. f[3])
 end
-local n = tonumber(ARGV[6])
-for i = 1, n do
-  redis.call('SET', KEYS[2 + i], ARGV[6 + i], 'EX', ARGV[5])
+local first, next = tonumber(ARGV[3]), tonumber(ARGV[4])
+local counts = cjson.decode(ARGV[7])
+local tally = redis.call('GET', KEYS[3])
+local t = tally and cjson.decode(tally)
+if t and (t.broker ~= ARGV[2] or t.events >= tonumber(ARGV[6])) then
+  redis.call('RPUSH', KEYS[4], tally)
+  if t.broker ~= ARGV[2] then
+    t = nil
+  else
+    t = { broker = t.broker, first = t.next, next = t.next }
+  end
 end
-for i = 7 + n, #ARGV, 2 do
+t = t or { broker = ARGV[2], first = first, next = first }
+t.skipped = (t.skipped or 0) + math.max(0, first - t.next) + next - first - counts.records
+t.repeated = (t.repeated or 0) + math.max(0, t.next - first)
+t.next = next
+for name, count in pairs(counts) do
+  t[name] = (t[name] or 0) + count
+end
+redis.call('SET', KEYS[3], cjson.encode(t))
+local n = tonumber(ARGV[8])
+for i = 1, n do
+  redis.call('SET', KEYS[4 + i], ARGV[8 + i], 'EX', ARGV[5])
+end
+for i = 9 + n, #ARGV, 2 do
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
 end
 redis.call('HSET', KEYS[1], 'broker', ARGV[2], 'offset', ARGV[4], 'pending', '', 'payload', '')

@@ -27,7 +27,17 @@ from streams.fence import FenceStore
 from streams.records import Batch, Record
 from streams.stitch import StitchStage
 from streams.stitch_batch import StitchRules
-from streams.topics import CONVERSIONS, HITS, VOLATILE_CLUSTER_PREFIX, dirty_key, outbox_key, partition_of
+from streams.tally import Counts, Tally, tally_of
+from streams.topics import (
+    CONVERSIONS,
+    HITS,
+    VOLATILE_CLUSTER_PREFIX,
+    dirty_key,
+    outbox_key,
+    partition_of,
+    tallies_key,
+    tally_key,
+)
 
 PARTITIONS = 2
 MOST_TURNS = 3_000
@@ -100,7 +110,7 @@ class House:
         self.faults = faults
         self.rng = rng
         self.credit_is_running = False
-        self.fences = CrashingFences(redis)
+        self.fences = CrashingFences(redis, range_events=5)
         self.fences.faults = faults
         self.fences.house = self
         self.writer = CrashingWriter()
@@ -109,6 +119,7 @@ class House:
         self.broker = broker
         self.logs: dict[tuple[str, int], list[Record]] = defaultdict(list)
         self.stages: dict[tuple[str, int], tuple[Any, int, int | None]] = {}
+        self.tallies: dict[int, list[Tally]] = {}
 
     async def send(self, topic: str, key: bytes, value: bytes) -> None:
         """Kafka's part: keep the record."""
@@ -333,8 +344,37 @@ async def play(
             house.stages.clear()
     else:
         raise AssertionError(f"not settled after {MOST_TURNS} turns")
+    house.tallies = {partition: await tallies(redis, partition) for partition in range(PARTITIONS)}
     await redis.aclose()
     return house
+
+
+async def tallies(redis: Redis, partition: int) -> list[Tally]:
+    """Every offset range of a partition, the one that still grows included."""
+    ranges = await redis.lrange(tallies_key(partition), 0, -1)
+    last = await redis.get(tally_key(partition))
+    return [tally_of(packed) for packed in [*ranges, last] if packed is not None]
+
+
+def assert_tallies_equal_rows(house: House) -> None:
+    """What the self-audit compares: every event once, every range as ClickHouse holds it, none left out."""
+    hits = house.writer.dicts("hits")
+    assert sum(tally.hits for ranges in house.tallies.values() for tally in ranges) == len(hits)
+    for partition, ranges in house.tallies.items():
+        for tally in ranges:
+            assert tally.events == tally.hits + tally.drops + tally.dead_letters
+            assert (tally.skipped, tally.repeated) == (0, 0)
+            for table in ("hits", "sessions", "touchpoints"):
+                assert getattr(tally, table) == house.writer.count_rows(
+                    table, tally.broker, partition, tally.first, tally.next - 1
+                )
+            drops = [
+                row["count"]
+                for row in house.writer.dicts("drops")
+                if (row["src_broker"], row["src_partition"]) == (tally.broker, partition)
+                and tally.first <= row["src_offset"] < tally.next
+            ]
+            assert tally.drops == sum(drops)
 
 
 async def settled(house: House, rng: random.Random) -> bool:
@@ -363,6 +403,7 @@ def test_the_stream_equals_the_oracle_whatever_happens(
     house = asyncio.run(play(empty_valkey, hits, policy, seed, crashes))
     note(f"{house.faults.raised} crashes at {house.faults.count} points")
     assert_equals_oracle(house.writer, oracle(hits, policy, "USD"))
+    assert_tallies_equal_rows(house)
 
 
 @pytest.mark.parametrize("crash_at", range(1, 61))
@@ -392,6 +433,7 @@ def test_a_crash_at_every_single_point_changes_nothing(empty_valkey: str, crash_
     ]
     house = asyncio.run(play(empty_valkey, hits, AttributionPolicy(), crash_at, [crash_at, crash_at + 7]))
     assert_equals_oracle(house.writer, oracle(hits, AttributionPolicy(), "USD"))
+    assert_tallies_equal_rows(house)
 
 
 def test_an_old_owner_is_refused(empty_valkey: str) -> None:
@@ -409,12 +451,12 @@ def test_an_old_owner_is_refused(empty_valkey: str) -> None:
         assert new.pending is not None
         assert (new.pending.first, new.pending.last) == (0, 4)
         with pytest.raises(Fenced):
-            await fences.commit_stitch(HITS, 0, old.epoch, "b", 0, 5, {b"t": b"old"}, {})
+            await fences.commit_stitch(HITS, 0, old.epoch, "b", 0, 5, {b"t": b"old"}, {}, Counts())
         assert await fences.claim(HITS, 0, new.epoch, "b", 0, 4, "1", b"") == 2
         with pytest.raises(Fenced):
             await fences.claim(HITS, 0, new.epoch, "b", 0, 3, "1", b"")
-        await fences.commit_stitch(HITS, 0, new.epoch, "b", 0, 5, {b"t": b"new"}, {})
-        await fences.commit_stitch(HITS, 0, new.epoch, "b", 0, 5, {b"t": b"again"}, {})
+        await fences.commit_stitch(HITS, 0, new.epoch, "b", 0, 5, {b"t": b"new"}, {}, Counts())
+        await fences.commit_stitch(HITS, 0, new.epoch, "b", 0, 5, {b"t": b"again"}, {}, Counts())
         assert await redis.get(b"t") == b"new"
         with pytest.raises(Fenced):
             await fences.claim(HITS, 0, new.epoch, "b", 2, 7, "1", b"")
