@@ -3,7 +3,7 @@
 Fixtures: ``valkey``, ``engine`` (URLs) and ``broker`` (host:port) are shared by the session;
 ``empty_valkey`` is a database of its own and empty; ``fresh_broker`` is a broker of its own (it starts in
 50 ms), because the names of the topics are fixed; ``fresh_database`` and ``fresh_topic`` are names that
-nobody else has.
+nobody else has; ``migrated`` is a database of the module's own with our tables, ``clean`` the same with empty ones.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from pathlib import Path
 import clickhouse_connect
 import pytest
 import redis
+from clickhouse_connect.driver.client import Client
 
 from runtime.embedded.servers import BROKER, ENGINE, VALKEY, EmbeddedServers
 from runtime.place import Place
+from sinks.client import connect
+from sinks.migrate import migrate
+from sinks.tables import TABLES
 
 _VALKEY_DATABASES = itertools.cycle(range(1, 16))
 
@@ -95,6 +99,26 @@ def fresh_database(engine: str) -> Iterator[str]:
     client = clickhouse_connect.get_client(dsn=engine)
     client.command(f"DROP DATABASE IF EXISTS {name}")
     client.close()
+
+
+@pytest.fixture(scope="module")
+def migrated(engine: str) -> Iterator[tuple[Client, str]]:
+    """A client and the name of a database that the tests of one module share; dropped afterwards."""
+    database = f"t_{uuid.uuid4().hex[:12]}"
+    client = connect(engine, database)
+    migrate(client, database)
+    yield client, database
+    client.command(f"DROP DATABASE {database}", use_database=False)
+    client.close()
+
+
+@pytest.fixture
+def clean(migrated: tuple[Client, str]) -> tuple[Client, str]:
+    """The module's database with empty tables and empty deduplication logs."""
+    client, database = migrated
+    for table in TABLES:
+        client.command(f"TRUNCATE TABLE {database}.{table}")
+    return migrated
 
 
 @pytest.fixture

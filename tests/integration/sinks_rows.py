@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from clickhouse_connect.driver.client import Client
-
-from sinks.client import connect
-from sinks.migrate import migrate
 from sinks.tables import WRITTEN
 
 HOUR = 3_600_000
@@ -71,16 +64,3 @@ def _default(name: str) -> Any:
     if name == "value":
         return None
     return defaults.get(name, "")
-
-
-@contextmanager
-def migrated_database(engine: str) -> Iterator[tuple[Client, str]]:
-    """A migrated database of its own, dropped afterwards."""
-    database = f"t_{uuid.uuid4().hex[:12]}"
-    client = connect(engine, database)
-    migrate(client, database)
-    try:
-        yield client, database
-    finally:
-        client.command(f"DROP DATABASE {database}", use_database=False)
-        client.close()

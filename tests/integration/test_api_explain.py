@@ -2,54 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from api_store import Store
 from clickhouse_connect.driver.client import Client
-from sinks_rows import DAY, HOUR, NOON, migrated_database, row
+from sinks_rows import DAY, HOUR, NOON
 
 from api.explain import Explanation, Share
-from api.service import QueryService
 from attribution.errors import Rejected
 from attribution.policy import AttributionPolicy
-from sinks.tables import TABLES, WRITTEN
-from sinks.writer import RowWriter
 
 POLICY = AttributionPolicy(conversion_lookbacks_ms={"purchase": 10 * DAY, "lead": DAY})
 
 
-class Store:
-    """The tables of one database, filled by hand."""
-
-    def __init__(self, client: Client, database: str) -> None:
-        self._client, self._database = client, database
-        self._writer = RowWriter(client, database)
-        self._service = QueryService(client, database, POLICY)
-
-    def put(self, table: str, *rows: dict[str, Any]) -> None:
-        tuples = [row(table, **given) for given in rows]
-        self._writer.insert(table, WRITTEN[table], tuples, f"{tuples}")
-
-    def clear(self) -> None:
-        for table in TABLES:
-            self._client.command(f"TRUNCATE TABLE {self._database}.{table}")
-
-    def explain(self, reference: str) -> Explanation:
-        return self._service.explain(reference)
-
-
-@pytest.fixture(scope="module")
-def module_store(engine: str) -> Iterator[Store]:
-    with migrated_database(engine) as (client, database):
-        yield Store(client, database)
-
-
 @pytest.fixture
-def store(module_store: Store) -> Store:
-    module_store.clear()
-    return module_store
+def store(clean: tuple[Client, str]) -> Store:
+    return Store(*clean, POLICY)
 
 
 def order(**given: Any) -> dict[str, Any]:

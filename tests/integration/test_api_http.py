@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 from fastapi.testclient import TestClient
-from sinks_rows import migrated_database, row
+from sinks_rows import row
 
 from api.app import MAX_BODY, create_app
 from api.auth import ReadKeys
 from api.config import ApiConfig
 from attribution.errors import Misconfigured, Rejected, Transient
 from sinks.client import connect
+from sinks.migrate import migrate
 from sinks.tables import CONVERSIONS_COLUMNS, CREDITS_COLUMNS
 from sinks.writer import RowWriter
 
@@ -33,36 +34,36 @@ def config(**given: Any) -> ApiConfig:
 
 
 @pytest.fixture(scope="module")
-def http(engine: str) -> Iterator[TestClient]:
-    with migrated_database(engine) as (client, database):
-        writer = RowWriter(client, database)
-        hostile = "<script>alert(1)</script>"
-        writer.insert(
-            "credits",
-            CREDITS_COLUMNS,
-            [
-                row(
-                    "credits",
-                    model="linear",
-                    channel=hostile,
-                    amount="1.10",
-                    conversion_value="1.10",
-                    conversion_id="c",
-                    currency="USD",
-                )
-            ],
-            "c",
-        )
-        writer.insert(
-            "conversions",
-            CONVERSIONS_COLUMNS,
-            [row("conversions", conversion_id="c", order_id="a/b?c", value="1.10", currency="USD")],
-            "o",
-        )
-        # The app closes what it opens, so it gets a client of its own.
-        app = create_app(config(database=database), lambda: connect(engine, database))
-        with TestClient(app, raise_server_exceptions=False) as http:
-            yield http
+def http(engine: str, migrated: tuple[Client, str]) -> Iterator[TestClient]:
+    client, database = migrated
+    writer = RowWriter(client, database)
+    hostile = "<script>alert(1)</script>"
+    writer.insert(
+        "credits",
+        CREDITS_COLUMNS,
+        [
+            row(
+                "credits",
+                model="linear",
+                channel=hostile,
+                amount="1.10",
+                conversion_value="1.10",
+                conversion_id="c",
+                currency="USD",
+            )
+        ],
+        "c",
+    )
+    writer.insert(
+        "conversions",
+        CONVERSIONS_COLUMNS,
+        [row("conversions", conversion_id="c", order_id="a/b?c", value="1.10", currency="USD")],
+        "o",
+    )
+    # The app closes what it opens, so it gets a client of its own.
+    app = create_app(config(database=database), lambda: connect(engine, database))
+    with TestClient(app, raise_server_exceptions=False) as http:
+        yield http
 
 
 def problem(response: Any) -> tuple[int, str, str]:
@@ -222,25 +223,25 @@ def test_the_page_runs_nothing_but_its_own_script(http: TestClient) -> None:
     assert http.get("/page.css").status_code == 200
 
 
-def test_while_clickhouse_is_away_it_says_so_and_recovers(engine: str) -> None:
+def test_while_clickhouse_is_away_it_says_so_and_recovers(engine: str, fresh_database: str) -> None:
     """Connecting fails at first; the same app answers once the server is there."""
-    with migrated_database(engine) as (_, database):
-        away = True
+    migrate(connect(engine, fresh_database), fresh_database)
+    away = True
 
-        def factory() -> Client:
-            if away:
-                raise Transient("connection refused by 10.0.0.1 as user secret", retry_after=2)
-            return connect(engine, database)
+    def factory() -> Client:
+        if away:
+            raise Transient("connection refused by 10.0.0.1 as user secret", retry_after=2)
+        return connect(engine, fresh_database)
 
-        with TestClient(create_app(config(database=database), factory)) as http:
-            assert http.get("/healthz").status_code == 200
-            for response in (http.post("/v1/query", json=QUESTION, headers=KEY), http.get("/readyz")):
-                assert problem(response)[:2] == (503, "unavailable")
-                assert response.headers["retry-after"] == "2"
-                assert "secret" not in response.text
-            away = False
-            assert http.get("/readyz").status_code == 200
-            assert http.post("/v1/query", json=QUESTION, headers=KEY).json()["rows"] == []
+    with TestClient(create_app(config(database=fresh_database), factory)) as http:
+        assert http.get("/healthz").status_code == 200
+        for response in (http.post("/v1/query", json=QUESTION, headers=KEY), http.get("/readyz")):
+            assert problem(response)[:2] == (503, "unavailable")
+            assert response.headers["retry-after"] == "2"
+            assert "secret" not in response.text
+        away = False
+        assert http.get("/readyz").status_code == 200
+        assert http.post("/v1/query", json=QUESTION, headers=KEY).json()["rows"] == []
 
 
 def test_a_server_that_vanishes_is_503(engine: str) -> None:

@@ -12,10 +12,11 @@ from multiprocessing.process import BaseProcess
 
 import httpx
 import pytest
-from sinks_rows import migrated_database
 
 from api.config import ApiConfig
 from api.server import run
+from sinks.client import connect
+from sinks.migrate import migrate
 
 
 def free_port() -> int:
@@ -26,26 +27,26 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def served(engine: str) -> Iterator[tuple[BaseProcess, str]]:
-    with migrated_database(engine) as (_, database):
-        config = ApiConfig(clickhouse=engine, database=database, read_keys=("key",), port=free_port())
-        process = multiprocessing.get_context("spawn").Process(target=run, args=(config,), daemon=True)
-        process.start()
-        url = f"http://127.0.0.1:{config.port}"
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            assert time.monotonic() < deadline
-            assert process.is_alive()
-            time.sleep(0.05)
-        yield process, url
-        if process.is_alive():
-            process.kill()
-        process.join(10)
+def served(engine: str, fresh_database: str) -> Iterator[tuple[BaseProcess, str]]:
+    migrate(connect(engine, fresh_database), fresh_database)
+    config = ApiConfig(clickhouse=engine, database=fresh_database, read_keys=("key",), port=free_port())
+    process = multiprocessing.get_context("spawn").Process(target=run, args=(config,), daemon=True)
+    process.start()
+    url = f"http://127.0.0.1:{config.port}"
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                break
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < deadline
+        assert process.is_alive()
+        time.sleep(0.05)
+    yield process, url
+    if process.is_alive():
+        process.kill()
+    process.join(10)
 
 
 def stop(process: BaseProcess, number: signal.Signals) -> None:

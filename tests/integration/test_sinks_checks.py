@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from sinks_rows import DAY, HOUR, NOON, migrated_database, row
+from sinks_rows import DAY, HOUR, NOON, row
 
 from attribution.errors import Misconfigured
 from sinks.checks import Check, count_dead_letters, run_checks
-from sinks.tables import TABLES, WRITTEN
+from sinks.tables import WRITTEN
 from sinks.windows import Known, check_table, check_windows
 from sinks.writer import RowWriter
 
 LONG_AGO = NOON - 300 * DAY
-
-
-@pytest.fixture(scope="module")
-def place(engine: str) -> Iterator[tuple[Client, str]]:
-    with migrated_database(engine) as place:
-        yield place
-
-
-@pytest.fixture
-def clean(place: tuple[Client, str]) -> tuple[Client, str]:
-    client, database = place
-    for table in TABLES:
-        client.command(f"TRUNCATE TABLE {database}.{table}")
-    return place
 
 
 def put(place: tuple[Client, str], table: str, *rows: dict[str, Any]) -> None:
@@ -246,8 +231,8 @@ def test_dead_letters_are_counted_by_reason(clean: tuple[Client, str]) -> None:
     assert got == [("t", "malformed", 2, 1), ("t", "poison", 1, 0)]
 
 
-def test_windows_of_the_migrated_database_are_long_enough(place: tuple[Client, str]) -> None:
-    check_windows(*place)
+def test_windows_of_the_migrated_database_are_long_enough(migrated: tuple[Client, str]) -> None:
+    check_windows(*migrated)
 
 
 def test_a_short_window_names_table_and_alter(clean: tuple[Client, str]) -> None:
@@ -289,9 +274,9 @@ def test_a_view_of_somebody_else_on_our_tables_is_checked_too(
             client.command(f"DROP TABLE {database}.{name}")
 
 
-def test_a_missing_table_asks_for_the_migration(place: tuple[Client, str]) -> None:
+def test_a_missing_table_asks_for_the_migration(migrated: tuple[Client, str]) -> None:
     with pytest.raises(Misconfigured, match="headwater migrate"):
-        check_windows(place[0], "no_such_database")
+        check_windows(migrated[0], "no_such_database")
 
 
 @pytest.mark.parametrize(

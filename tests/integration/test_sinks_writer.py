@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,27 +12,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from sinks_rows import HOUR, NOON, migrated_database, row
+from sinks_rows import HOUR, NOON, row
 
 from attribution.errors import Misconfigured, Rejected, Transient
 from sinks.client import connect
-from sinks.tables import CREDITS_COLUMNS, HITS_COLUMNS, SESSIONS_COLUMNS, TABLES, WRITTEN
+from sinks.tables import CREDITS_COLUMNS, HITS_COLUMNS, SESSIONS_COLUMNS, WRITTEN
 from sinks.writer import MAX_ROWS, RowWriter
-
-
-@pytest.fixture(scope="module")
-def place(engine: str) -> Iterator[tuple[Client, str]]:
-    with migrated_database(engine) as place:
-        yield place
-
-
-@pytest.fixture
-def clean(place: tuple[Client, str]) -> tuple[Client, str]:
-    """The module's database with empty tables and empty deduplication logs."""
-    client, database = place
-    for table in TABLES:
-        client.command(f"TRUNCATE TABLE {database}.{table}")
-    return place
 
 
 def scalar(client: Client, sql: str) -> Any:
@@ -41,9 +25,9 @@ def scalar(client: Client, sql: str) -> Any:
 
 
 @pytest.mark.parametrize("table", sorted(WRITTEN))
-def test_column_tuples_equal_the_tables(place: tuple[Client, str], table: str) -> None:
+def test_column_tuples_equal_the_tables(migrated: tuple[Client, str], table: str) -> None:
     """Names and order, so that a row tuple lands where it should."""
-    client, database = place
+    client, database = migrated
     rows = client.query(
         "SELECT name FROM system.columns WHERE database = {d:String} AND table = {t:String}"
         " AND default_kind != 'ALIAS' ORDER BY position",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from conversion_facts import NOON, fact
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,6 @@ from attribution.hit import Hit
 from attribution.policy import AttributionPolicy
 
 POLICY = AttributionPolicy()
-NOON = 1_700_049_600_000
 
 
 def hit(**fields: object) -> Hit:
@@ -26,24 +26,6 @@ def hit(**fields: object) -> Hit:
         "event": "purchase",
     }
     return Hit(**(known | fields))  # type: ignore[arg-type]
-
-
-def fact(**fields: object) -> ConversionFact:
-    return msgspec.structs.replace(
-        ConversionFact(
-            conversion_id="ab" * 16,
-            site="site",
-            type="purchase",
-            order_id="o1",
-            visitor_id="v1",
-            event_id="e1",
-            occurred_at=NOON,
-            received_at=NOON,
-            value_minor=None,
-            currency="USD",
-        ),
-        **fields,
-    )
 
 
 def test_only_events_named_in_the_policy_are_conversions() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
-import msgspec
+import conversion_facts
 import pytest
+from conversion_facts import NOON
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,27 +31,13 @@ from attribution.policy import DAY_MS, AttributionPolicy
 from attribution.touchpoints import Touchpoint
 
 POLICY = AttributionPolicy()
-NOON = 1_700_049_600_000
 SEARCH = Acquisition("Organic Search", "google", "organic")
 MAIL = Acquisition("Email", "mail", "email", "june", is_tagged_or_paid=True)
 
 
-def fact(**fields: object) -> ConversionFact:
-    return msgspec.structs.replace(
-        ConversionFact(
-            conversion_id="ab" * 16,
-            site="site",
-            type="purchase",
-            order_id="o1",
-            visitor_id="v1",
-            event_id="e1",
-            occurred_at=NOON,
-            received_at=NOON,
-            value_minor=4990,
-            currency="USD",
-        ),
-        **fields,
-    )
+def fact(**fields: Any) -> ConversionFact:
+    """A purchase of 49.90 unless told otherwise."""
+    return conversion_facts.fact(**{"value_minor": 4990, **fields})
 
 
 def touch(number: int, age: int = 0, acquisition: Acquisition = SEARCH) -> Touchpoint:
