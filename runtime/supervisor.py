@@ -199,7 +199,7 @@ class Supervisor:
                 stderr=output,
                 env={**os.environ, **process.env},
                 start_new_session=True,
-                preexec_fn=partial(_die_with_parent, os.getpid()),
+                preexec_fn=partial(die_with_parent, os.getpid()),
             )
         finally:
             os.close(output)
@@ -262,7 +262,7 @@ def _kill_group(pid: int) -> None:
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Runs in the child before its program: SIGKILL for it when the supervisor's thread ends, however it
     ends.
     """
