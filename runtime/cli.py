@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,11 +61,19 @@ def up(
     collector_port: Annotated[int | None, typer.Option(help="Port of the collector (default 8080).")] = None,
     api_port: Annotated[int | None, typer.Option(help="Port of the query API (default 8081).")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    kafka: Annotated[
+        str,
+        typer.Option(
+            help="embedded; apache (Apache Kafka's own broker, needs Java); or HOST:PORT of a cluster."
+        ),
+    ] = "embedded",
+    brokers: Annotated[int, typer.Option(help="Nodes of --kafka apache: 1 or 3.")] = 1,
 ) -> None:
     """Start the whole system on this machine; Ctrl-C stops it, the next `up` goes on."""
     from runtime.up import run_up
 
-    raise typer.Exit(asyncio.run(run_up(_up_options(data_dir, collector_port, api_port, workers))))
+    options = _up_options(data_dir, collector_port, api_port, workers)
+    raise typer.Exit(asyncio.run(run_up(replace(options, kafka=kafka, brokers=brokers))))
 
 
 @app.command()

@@ -15,13 +15,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from attribution.errors import Misconfigured
+from runtime.embedded.apache_kafka import NODE_COUNTS
 from runtime.embedded.probes import http_is_ok, is_port_free
 from runtime.embedded.servers import BROKER, ENGINE, VALKEY, EmbeddedServers
 from runtime.place import Place
 from runtime.settings import Settings
 from runtime.supervisor import Process, ProcessFailed, Supervisor, together
 
-EMBEDDED = "embedded"
+EMBEDDED, APACHE = "embedded", "apache"
 _START_WITHIN_S = 60.0
 _COLLECTOR_STOPS, _OTHERS_STOP = 0, 1
 
@@ -37,7 +38,9 @@ class UpOptions:
     """As ``collector_port``, with 8081."""
     workers: int = 1
     kafka: str = EMBEDDED
-    """``embedded``, or the address of a Kafka cluster."""
+    """``embedded``, ``apache`` (Apache Kafka's own broker, needs Java), or the address of a Kafka cluster."""
+    brokers: int = 1
+    """Nodes of ``apache``: 1, or 3 with three copies of each record."""
     env: Mapping[str, str] = field(default_factory=dict)
     """More environment for the children."""
     program: Sequence[str] = (sys.executable, "-m", "runtime.cli")
@@ -60,12 +63,17 @@ class Up:
         try:
             self._settings = Settings()
             self._check_partitions()
+            self._check_brokers()
             self._supervisor = Supervisor(self._place.logs, on_change=self._announce)
-            names = [VALKEY, ENGINE, *([BROKER] if options.kafka == EMBEDDED else [])]
+            is_ours = options.kafka in (EMBEDDED, APACHE)
             self._servers = EmbeddedServers(
-                self._place, partitions=self._settings.partitions, names=names, supervisor=self._supervisor
+                self._place,
+                partitions=self._settings.partitions,
+                names=[VALKEY, ENGINE, *([BROKER] if is_ours else [])],
+                supervisor=self._supervisor,
+                apache_nodes=options.brokers if options.kafka == APACHE else 0,
             )
-            self._kafka = self._servers.kafka if options.kafka == EMBEDDED else options.kafka
+            self._kafka = self._servers.kafka if is_ours else options.kafka
             self._site_key = self._place.secret("site_key", lambda: f"site_{secrets.token_hex(8)}")
             self._read_key = self._place.secret("read_key", lambda: f"read_{secrets.token_urlsafe(32)}")
             self._collector_port = self._choose_port("collector", options.collector_port, 8080)
@@ -131,6 +139,26 @@ class Up:
             raise Misconfigured(
                 f"{self._place.data_dir} was begun with {settled} partitions, not {partitions}.",
                 f"Set HEADWATER_PARTITIONS={settled}, or use another --data-dir.",
+            )
+
+    def _check_brokers(self) -> None:
+        """A place stays with the broker that it began with: what it acknowledged may be in that broker only."""
+        kafka, brokers = self._options.kafka, self._options.brokers
+        if kafka != APACHE and brokers != 1:
+            raise Misconfigured(f"--brokers {brokers} needs Apache Kafka.", "Add --kafka apache.")
+        if brokers not in NODE_COUNTS:
+            raise Misconfigured(f"Apache Kafka with {brokers} nodes is not offered.", "Use --brokers 1 or 3.")
+        if kafka not in (EMBEDDED, APACHE):
+            if ":" not in kafka:
+                raise Misconfigured(f"--kafka {kafka} is no address.", "Use embedded, apache, or HOST:PORT.")
+            return
+        wanted = brokers if kafka == APACHE else 0
+        settled = self._place.settle("apache_nodes", wanted)
+        if settled != wanted:
+            begun = f"--kafka apache --brokers {settled}" if settled else "--kafka embedded"
+            raise Misconfigured(
+                f"{self._place.data_dir} was begun with another broker.",
+                f"Use {begun}, or another --data-dir.",
             )
 
     def _choose_port(self, name: str, wanted: int | None, usual: int) -> int:
@@ -200,6 +228,9 @@ class Up:
         if self._options.kafka == EMBEDDED:
             env["HEADWATER_KAFKA_IDEMPOTENT"] = "false"
             env["HEADWATER_KAFKA_REPLICATION"] = "1"
+        if self._options.kafka == APACHE:
+            env["HEADWATER_KAFKA_IDEMPOTENT"] = "true"
+            env["HEADWATER_KAFKA_REPLICATION"] = str(self._options.brokers)
         if "cookie_secure" not in settings.model_fields_set:
             env["HEADWATER_COOKIE_SECURE"] = "false"  # plain HTTP on loopback
         return env
