@@ -9,25 +9,26 @@ that both bases hold all revenue.
 from __future__ import annotations
 
 _SOURCE = ("src_broker", "src_partition", "src_offset")
-_ACQUISITION = ("channel", "source", "medium", "campaign", "term", "content", "ad_network")
+ACQUISITION = ("channel", "source", "medium", "campaign", "term", "content", "ad_network")
+"""What a row says of where a visit came from; fields of ``attribution.acquisition.Acquisition``."""
 
 HITS_COLUMNS: tuple[str, ...] = (
     *("site", "event_id", "visitor_id", "event", "occurred_at", "received_at", "clock_skew_ms", "time_flag"),
     *("in_session", "url", "path", "referrer", "referrer_host", "title"),
-    *_ACQUISITION,
+    *ACQUISITION,
     *("click_id_param", "click_id", "user_id", "email_sha256", "value", "currency", "order_id"),
     *("consent", "gpc", "dnt", "device", "browser", "os", "user_agent", "ip", "props"),
     *_SOURCE,
 )
 SESSIONS_COLUMNS: tuple[str, ...] = (
     *("site", "session_id", "visitor_id", "started_at", "ended_at"),
-    *_ACQUISITION,
+    *ACQUISITION,
     *("landing_page", "referrer_host", "hits", "page_views", "hours", "hour_hits", "hour_page_views", "sign"),
     *_SOURCE,
 )
 TOUCHPOINTS_COLUMNS: tuple[str, ...] = (
     *("site", "touchpoint_id", "visitor_id", "touched_at"),
-    *_ACQUISITION,
+    *ACQUISITION,
     *("landing_page", "sign"),
     *_SOURCE,
 )
@@ -53,7 +54,7 @@ CONVERSIONS_COLUMNS: tuple[str, ...] = (
 )
 CREDITS_COLUMNS: tuple[str, ...] = (
     *("site", "model", "conversion_id", "touchpoint_id", "conversion_type", "visitor_id"),
-    *_ACQUISITION,
+    *ACQUISITION,
     *("landing_page", "weight", "amount", "conversion_value", "currency", "cause", "policy_version"),
     *("touched_at", "converted_at", "recorded_at"),
 )

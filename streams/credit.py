@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
@@ -25,15 +25,13 @@ from sinks.tables import WRITTEN
 from streams import metrics
 from streams.dead_letters import TRANSFORM_VERSION, DeadLetter
 from streams.envelopes import envelopes
-from streams.fence import FenceStore, Position
+from streams.ownership import Ownership
 from streams.patience import patiently
-from streams.records import Batch, Record
+from streams.records import Batch
 from streams.rows import Row, conversion_row, credit_row
-from streams.stitch import Send
 from streams.topics import (
     CONVERSIONS,
     CREDITS,
-    DEAD_LETTERS,
     conversion_key,
     dirty_key,
     outbox_key,
@@ -59,13 +57,6 @@ class Outbox(msgspec.Struct, array_like=True):
     answered: dict[int, dict[bytes, bytes]]
 
 
-class Writer(Protocol):
-    """The part of ``sinks.writer.RowWriter`` used here."""
-
-    def insert(self, table: str, columns: tuple[str, ...], rows: list[Row], token: str) -> None:
-        """Insert as one block, once per token."""
-
-
 CreditEntry = msgspec.defstruct("CreditEntry", [(name, Any) for name in WRITTEN["credits"]], gc=False)
 """A ledger row with its names: an object of ``headwater.credits.v1``."""
 _CONVERSION_ID = WRITTEN["credits"].index("conversion_id")
@@ -76,49 +67,21 @@ _state_of = msgspec.msgpack.Decoder(CreditState).decode
 _outbox_of = msgspec.msgpack.Decoder(Outbox).decode
 
 
-def _dead_letter(batch: Batch, record: Record, index: int, refusal: Rejected, payload: bytes) -> DeadLetter:
-    return DeadLetter(
-        topic=CONVERSIONS,
-        broker=batch.broker,
-        partition=batch.partition,
-        offset=record.offset,
-        index=index,
-        reason=refusal.reason,
-        detail=refusal.message[:500],
-        key=record.key,
-        payload=payload,
-        attempts=1,
-        recorded_at=record.timestamp,
-    )
-
-
 class CreditStage:
-    """One partition's credit stage. ``position`` is what ``FenceStore.acquire`` found."""
+    """One partition's credit stage."""
 
-    def __init__(
-        self,
-        partition: int,
-        broker: str,
-        position: Position,
-        fences: FenceStore,
-        writer: Writer,
-        send: Send,
-        policy: AttributionPolicy,
-        partitions: int,
-    ) -> None:
-        self._partition = partition
-        self._broker = broker
-        self._epoch = position.epoch
-        self._fences = fences
-        self._writer = writer
-        self._send = send
+    def __init__(self, own: Ownership, policy: AttributionPolicy, partitions: int) -> None:
+        self._own = own
+        self._fence = own.fence
+        self._store = own.fence.store
+        self._partition = own.partition
         self._policy = policy
         self._policy_version = policy.version
         self._partitions = partitions
 
     async def start(self) -> None:
         """Finish the outboxes that an earlier owner left."""
-        left = await self._fences.fields(outbox_key(self._partition))
+        left = await self._store.fields(outbox_key(self._partition))
         for batch_id, packed in sorted(left.items()):
             await self._deliver(batch_id, _outbox_of(packed))
             metrics.RECOVERED.inc()
@@ -136,18 +99,13 @@ class CreditStage:
         states, rows = await self._decide(by_conversion)
         if dead_letters:
             rows["dead_letters"] = [letter.row() for letter in dead_letters]
-            for letter in dead_letters:
-                await patiently(
-                    partial(self._send, DEAD_LETTERS, letter.key, letter.message()), "dead letter"
-                )
+            await self._own.publish_dead_letters(dead_letters)
         answered: dict[int, dict[bytes, bytes]] = {}
         for trigger in triggers:
             answered.setdefault(trigger.hits_partition, {})[trigger.field] = encode_trigger(trigger)
-        batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._epoch}"
+        batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._fence.found.epoch}"
         outbox = Outbox({table: r for table, r in rows.items() if r}, answered)
-        await self._fences.commit_credit(
-            self._partition, self._epoch, batch.broker, batch.last + 1, batch_id, _pack(outbox), states
-        )
+        await self._fence.commit_credit(batch, batch_id, _pack(outbox), states)
         await self._deliver(batch_id.encode(), outbox)
         metrics.BATCHES.labels(CONVERSIONS).inc()
         metrics.BATCH_SECONDS.labels(CONVERSIONS).observe(time.monotonic() - began)
@@ -159,16 +117,18 @@ class CreditStage:
             try:
                 found = decode_triggers(record.value)
             except Rejected as error:
-                dead_letters.append(_dead_letter(batch, record, -1, error, record.value))
+                dead_letters.append(
+                    DeadLetter.of(batch, record, -1, error.reason, error.message, record.value)
+                )
                 continue
             for index, trigger in enumerate(found):
                 if partition_of(trigger.conversion_id, self._partitions) == self._partition:
                     triggers.append(trigger)
                     continue
-                refusal = Rejected("wrong_partition", "the record key must be the conversion_id")
-                dead_letters.append(_dead_letter(batch, record, index, refusal, encode_trigger(trigger)))
-        for letter in dead_letters:
-            metrics.DEAD_LETTERED.labels(letter.reason).inc()
+                reason, detail = "wrong_partition", "the record key must be the conversion_id"
+                dead_letters.append(
+                    DeadLetter.of(batch, record, index, reason, detail, encode_trigger(trigger))
+                )
         return triggers, dead_letters
 
     async def _decide(
@@ -217,7 +177,7 @@ class CreditStage:
 
     async def _known(self, ids: list[str]) -> dict[str, CreditState]:
         keys = [conversion_key(self._partition, conversion_id) for conversion_id in ids]
-        values = await self._fences.load(keys)
+        values = await self._store.load(keys)
         return {i: _state_of(value) for i, value in zip(ids, values, strict=True) if value is not None}
 
     async def _pasts(self, conversions: list[Conversion]) -> list[Timeline]:
@@ -226,7 +186,7 @@ class CreditStage:
         keys = [
             timeline_key(partition_of(f.visitor_id, self._partitions), f.site, f.visitor_id) for f in winners
         ]
-        values = await self._fences.load(keys)
+        values = await self._store.load(keys)
         return [
             Timeline.empty(f.site, f.visitor_id)
             if value is None
@@ -238,19 +198,11 @@ class CreditStage:
         """Rows to ClickHouse, entries to the credits topic, then the outbox and the dirty fields are done with."""
         token = f"{CONVERSIONS}:{self._partition}:{batch_id.decode()}:{TRANSFORM_VERSION}"
 
-        async def insert(table: str, rows: list[Row]) -> None:
-            await patiently(
-                lambda: asyncio.to_thread(
-                    self._writer.insert, table, WRITTEN[table], rows, f"{table}:{token}"
-                ),
-                f"clickhouse {table}",
-            )
-
-        await asyncio.gather(*(insert(table, rows) for table, rows in outbox.rows.items()))
+        await self._own.insert(outbox.rows, token)
         await self._publish(outbox.rows.get("credits", []))
-        await self._fences.delete_field(outbox_key(self._partition), batch_id)
+        await self._store.delete_field(outbox_key(self._partition), batch_id)
         for partition, fields in outbox.answered.items():
-            await self._fences.forget(dirty_key(partition), fields)
+            await self._store.forget(dirty_key(partition), fields)
 
     async def _publish(self, credits: list[Row]) -> None:
         """Ledger entries for other consumers, at least once. All of them are of this partition."""
@@ -258,5 +210,8 @@ class CreditStage:
             key = str(credits[0][_CONVERSION_ID]).encode()
             values = envelopes(_encode(CreditEntry(*row)) for row in credits)
             await asyncio.gather(
-                *(patiently(partial(self._send, CREDITS, key, value), "credits topic") for value in values)
+                *(
+                    patiently(partial(self._own.send, CREDITS, key, value), "credits topic")
+                    for value in values
+                )
             )

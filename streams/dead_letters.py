@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from streams.records import Batch, Record
+
 TRANSFORM_VERSION = "1"
 """Part of every insert token and dead letter: raise it whenever the same input gives other rows."""
 
@@ -27,6 +29,32 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     attempts: int
     recorded_at: int
+
+    @classmethod
+    def of(
+        cls,
+        batch: Batch,
+        record: Record,
+        index: int,
+        reason: str,
+        detail: str,
+        payload: bytes,
+        attempts: int = 1,
+    ) -> DeadLetter:
+        """The letter for part ``index`` of ``record``, which could not be processed as a part of ``batch``."""
+        return cls(
+            topic=batch.topic,
+            broker=batch.broker,
+            partition=batch.partition,
+            offset=record.offset,
+            index=index,
+            reason=reason,
+            detail=detail[:500],
+            key=record.key,
+            payload=payload,
+            attempts=attempts,
+            recorded_at=record.timestamp,
+        )
 
     @property
     def dead_letter_id(self) -> str:

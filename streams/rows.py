@@ -5,6 +5,8 @@ Instants stay epoch milliseconds and hours epoch seconds: ClickHouse reads both 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ from attribution.hit import Hit
 from attribution.ledger import Entry
 from attribution.money import format_amount
 from attribution.touchpoints import Session, Touchpoint
+from sinks.tables import ACQUISITION
 
 Row = tuple[Any, ...]
 """Values in the order of the table's columns."""
@@ -25,6 +28,8 @@ UNASSIGNED = Acquisition("Unassigned", "(not set)", "(not set)")
 """A hit outside sessions that says nothing of where it came from, such as a purchase sent by a shop's server:
 it did not come directly, it did not come at all."""
 PPB_DIGITS = 9
+
+_way_of: Callable[[Acquisition], tuple[str, ...]] = attrgetter(*ACQUISITION)
 
 
 def hit_row(hit: Hit, enriched: Enriched, broker: str, partition: int, offset: int) -> Row:
@@ -46,13 +51,7 @@ def hit_row(hit: Hit, enriched: Enriched, broker: str, partition: int, offset: i
         hit.referrer,
         enriched.referrer_host,
         hit.title,
-        way.channel,
-        way.source,
-        way.medium,
-        way.campaign,
-        way.term,
-        way.content,
-        way.ad_network,
+        *_way_of(way),
         way.click_id_param,
         way.click_id,
         hit.user_id,
@@ -85,20 +84,13 @@ _encode = msgspec.json.Encoder().encode
 
 def session_row(session: Session, sign: int, broker: str, partition: int, offset: int) -> Row:
     """A signed row of ``sessions``; ``offset`` is the batch's first."""
-    way = session.acquisition
     return (
         session.site,
         session.session_id,
         session.visitor_id,
         session.started_at,
         session.ended_at,
-        way.channel,
-        way.source,
-        way.medium,
-        way.campaign,
-        way.term,
-        way.content,
-        way.ad_network,
+        *_way_of(session.acquisition),
         session.landing_page,
         session.referrer_host,
         session.hits,
@@ -115,19 +107,12 @@ def session_row(session: Session, sign: int, broker: str, partition: int, offset
 
 def touchpoint_row(touchpoint: Touchpoint, sign: int, broker: str, partition: int, offset: int) -> Row:
     """A signed row of ``touchpoints``; ``offset`` is the batch's first."""
-    way = touchpoint.acquisition
     return (
         touchpoint.site,
         touchpoint.touchpoint_id,
         touchpoint.visitor_id,
         touchpoint.touched_at,
-        way.channel,
-        way.source,
-        way.medium,
-        way.campaign,
-        way.term,
-        way.content,
-        way.ad_network,
+        *_way_of(touchpoint.acquisition),
         touchpoint.landing_page,
         sign,
         broker,
@@ -159,7 +144,6 @@ def credit_row(
 ) -> Row:
     """A signed row of ``credits``."""
     terms, touch = entry.terms, entry.touch
-    way = touch.acquisition
     return (
         site,
         entry.model,
@@ -167,13 +151,7 @@ def credit_row(
         touch.touchpoint_id,
         terms.conversion_type,
         terms.visitor_id,
-        way.channel,
-        way.source,
-        way.medium,
-        way.campaign,
-        way.term,
-        way.content,
-        way.ad_network,
+        *_way_of(touch.acquisition),
         touch.landing_page,
         format_ppb(entry.weight_ppb),
         format_amount(entry.amount_minor, terms.currency),

@@ -8,27 +8,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Protocol
 
 import structlog
 
 from attribution.errors import Transient
 from attribution.timeline import Timeline
-from sinks.tables import WRITTEN
 from streams import metrics
 from streams.dead_letters import TRANSFORM_VERSION
 from streams.envelopes import envelopes
-from streams.fence import FenceStore, Pending, Position
-from streams.patience import patiently
+from streams.fence import Pending
+from streams.ownership import Ownership
 from streams.records import Batch, pack_records, unpack_records
-from streams.rows import Row, WrittenRow
 from streams.stitch_batch import StitchOutput, StitchRules, Visitor, read_batch, stitch
 from streams.tally import Counts
 from streams.topics import (
     CONVERSIONS,
-    DEAD_LETTERS,
     HITS,
     VOLATILE_CLUSTER_PREFIX,
     dirty_key,
@@ -48,45 +42,13 @@ RESEND_AT_MOST = 1_000
 WORK_SLICE = 2_000
 
 
-class Writer(Protocol):
-    """The part of ``sinks.writer.RowWriter`` used here."""
-
-    def insert(
-        self, table: str, columns: tuple[str, ...], rows: Sequence[Row | WrittenRow], token: str
-    ) -> None:
-        """Insert as one block, once per token."""
-
-    def count_rows(
-        self, table: str, src_broker: str, src_partition: int, from_offset: int, to_offset: int
-    ) -> int:
-        """Rows of a source range."""
-
-
-Send = Callable[[str, bytes, bytes], Awaitable[None]]
-"""(topic, key, value): returns when the broker has it."""
-
-
 class StitchStage:
-    """One partition's stitch stage. ``position`` is what ``FenceStore.acquire`` found."""
+    """One partition's stitch stage."""
 
-    def __init__(
-        self,
-        partition: int,
-        broker: str,
-        position: Position,
-        fences: FenceStore,
-        writer: Writer,
-        send: Send,
-        rules: StitchRules,
-        *,
-        cache_visitors: int = 50_000,
-    ) -> None:
-        self._partition = partition
-        self._broker = broker
-        self._position = position
-        self._fences = fences
-        self._writer = writer
-        self._send = send
+    def __init__(self, own: Ownership, rules: StitchRules, *, cache_visitors: int = 50_000) -> None:
+        self._own = own
+        self._fence = own.fence
+        self._partition = own.partition
         self._rules = rules
         self._cache_visitors = cache_visitors
         self._timelines: OrderedDict[Visitor, Timeline] = OrderedDict()
@@ -99,8 +61,8 @@ class StitchStage:
         Such a range is never read again, not even from the broker that it came from: a broker that keeps its log in
         memory may have been replaced a moment ago, and have other records at the same offsets.
         """
-        pending = self._position.pending
-        if pending is not None and self._position.payload:
+        pending = self._fence.found.pending
+        if pending is not None and self._fence.found.payload:
             await self._recover_from_payload(pending)
         await self._resend_dirty(older_than=0.0)
 
@@ -112,34 +74,16 @@ class StitchStage:
         """One batch, exactly once in effect."""
         began = time.monotonic()
         payload = pack_records(batch.records) if batch.broker.startswith(VOLATILE_CLUSTER_PREFIX) else b""
-        attempt = await self._fences.claim(
-            HITS,
-            self._partition,
-            self._position.epoch,
-            batch.broker,
-            batch.first,
-            batch.last,
-            self._version,
-            payload,
-        )
+        attempt = await self._fence.claim(batch, self._version, payload)
         await self._finish(batch, attempt)
         metrics.BATCHES.labels(HITS).inc()
         metrics.BATCH_SECONDS.labels(HITS).observe(time.monotonic() - began)
 
     async def _recover_from_payload(self, pending: Pending) -> None:
         """The claimed records come from the claim itself, because the broker keeps its log in memory."""
-        records = unpack_records(self._position.payload)
+        records = unpack_records(self._fence.found.payload)
         batch = Batch(HITS, self._partition, pending.broker, records)
-        attempt = await self._fences.claim(
-            HITS,
-            self._partition,
-            self._position.epoch,
-            pending.broker,
-            pending.first,
-            pending.last,
-            pending.version,
-            b"",
-        )
+        attempt = await self._fence.claim(batch, pending.version, b"")
         await self._finish(batch, attempt)
         log.info(
             "recovered",
@@ -157,20 +101,14 @@ class StitchStage:
             read, self._timelines.__getitem__, batch, self._rules, attempt=attempt, isolate=isolate
         )
         await self._insert(batch, output, is_repeat=attempt > 1)
-        for letter in output.dead_letters:
-            await patiently(partial(self._send, DEAD_LETTERS, letter.key, letter.message()), "dead letter")
+        await self._own.publish_dead_letters(output.dead_letters)
         dirty = {trigger.field: encode_trigger(trigger) for trigger in output.triggers}
         states = {
             timeline_key(self._partition, *visitor): self._timelines[visitor].to_bytes()
             for visitor in output.changed
         }
-        await self._fences.commit_stitch(
-            HITS,
-            self._partition,
-            self._position.epoch,
-            batch.broker,
-            batch.first,
-            batch.last + 1,
+        await self._fence.commit_stitch(
+            batch,
             states,
             dirty,
             Counts(
@@ -189,35 +127,20 @@ class StitchStage:
         metrics.HITS.inc(output.accepted)
         for reason, count in output.dropped.items():
             metrics.DROPPED.labels(reason.value).inc(count)
-        for letter in output.dead_letters:
-            metrics.DEAD_LETTERED.labels(letter.reason).inc()
         await self._send_triggers(dirty)
 
     async def _insert(self, batch: Batch, output: StitchOutput, *, is_repeat: bool) -> None:
         """Every table's rows under a token that names the immutable range; a repeat is dropped by ClickHouse."""
         token = f"{batch.topic}:{batch.broker}:{batch.partition}:{batch.first}-{batch.last}:{self._version}"
 
-        async def insert(table: str, rows: Sequence[Row | WrittenRow]) -> None:
-            await patiently(
-                lambda: asyncio.to_thread(
-                    self._writer.insert, table, WRITTEN[table], rows, f"{table}:{token}"
-                ),
-                f"clickhouse {table}",
-            )
-
-        await asyncio.gather(*(insert(table, rows) for table, rows in output.rows.items() if rows))
+        await self._own.insert(output.rows, token)
         if is_repeat:
             metrics.RECOVERED.inc()
             await self._check_recovered(batch, len(output.rows["hits"]))
 
     async def _check_recovered(self, batch: Batch, expected: int) -> None:
         """After a repeated range ClickHouse must hold its hits once; anything else is an alarm, not a guess."""
-        found = await patiently(
-            lambda: asyncio.to_thread(
-                self._writer.count_rows, "hits", batch.broker, batch.partition, batch.first, batch.last
-            ),
-            "clickhouse count",
-        )
+        found = await self._own.count_hits(batch.broker, batch.first, batch.last)
         if found != expected:
             metrics.RECOVERY_MISMATCH.inc()
             log.error(
@@ -239,7 +162,7 @@ class StitchStage:
         for start in range(0, len(missing), WORK_SLICE):
             part = missing[start : start + WORK_SLICE]
             keys = [timeline_key(self._partition, *visitor) for visitor in part]
-            values = await self._fences.load(keys)
+            values = await self._fence.store.load(keys)
             for visitor, value in zip(part, values, strict=True):
                 self._timelines[visitor] = (
                     Timeline.from_bytes(value, *visitor) if value is not None else Timeline.empty(*visitor)
@@ -272,12 +195,12 @@ class StitchStage:
         Other errors end the worker: a producer that is beyond help would lose every trigger from now on.
         """
         try:
-            await self._send(CONVERSIONS, key, value)
+            await self._own.send(CONVERSIONS, key, value)
         except Transient as error:
             log.warning("triggers_not_sent", partition=self._partition, error=str(error))
 
     async def _resend_dirty(self, older_than: float) -> None:
-        dirty = await self._fences.fields(dirty_key(self._partition))
+        dirty = await self._fence.store.fields(dirty_key(self._partition))
         now = time.monotonic()
         again: dict[bytes, bytes] = {}
         still: dict[bytes, tuple[bytes, float]] = {}

@@ -109,7 +109,7 @@ def _read_one_by_one(
             (hit,) = decode_envelope(bytes(part))
         except (Rejected, ValueError) as error:
             read.dead_letters.append(
-                _dead_letter(batch, record, index, "malformed", str(error), bytes(part), attempt)
+                DeadLetter.of(batch, record, index, "malformed", str(error), bytes(part), attempt)
             )
         else:
             good.append((index, hit))
@@ -144,14 +144,14 @@ def _read_hits(
         except Rejected as error:
             detail = f"{error.field}: {error.message}"
             read.dead_letters.append(
-                _dead_letter(batch, record, index, error.reason, detail, _part(record, index), attempt)
+                DeadLetter.of(batch, record, index, error.reason, detail, _part(record, index), attempt)
             )
             continue
         except Exception as error:
             if not isolate:
                 raise
             read.dead_letters.append(
-                _dead_letter(batch, record, index, "poison", repr(error), _part(record, index), attempt)
+                DeadLetter.of(batch, record, index, "poison", repr(error), _part(record, index), attempt)
             )
             continue
         visitor = (hit.site, hit.visitor_id)
@@ -222,7 +222,9 @@ def stitch(
                 raise
             reason = error.reason if isinstance(error, Rejected) else "poison"
             dead_letters.extend(
-                _dead_letter(batch, i.record, i.index, reason, repr(error), _part(i.record, i.index), attempt)
+                DeadLetter.of(
+                    batch, i.record, i.index, reason, repr(error), _part(i.record, i.index), attempt
+                )
                 for i in items
             )
             poisoned.append(visitor)
@@ -303,27 +305,3 @@ def _part(record: Record, index: int) -> bytes:
     if record.value[:1] != b"[":
         return record.value
     return bytes(_parts_of(record.value)[index])
-
-
-def _dead_letter(
-    batch: Batch,
-    record: Record,
-    index: int,
-    reason: str,
-    detail: str,
-    payload: bytes,
-    attempt: int,
-) -> DeadLetter:
-    return DeadLetter(
-        topic=batch.topic,
-        broker=batch.broker,
-        partition=batch.partition,
-        offset=record.offset,
-        index=index,
-        reason=reason,
-        detail=detail[:500],
-        key=record.key,
-        payload=payload,
-        attempts=attempt,
-        recorded_at=record.timestamp,
-    )

@@ -29,6 +29,7 @@ from streams.credit import CreditStage
 from streams.fence import FenceStore
 from streams.health import serve_health
 from streams.kafka_admin import cluster_id
+from streams.ownership import Ownership
 from streams.pump import Pump, Stage
 from streams.records import Record
 from streams.stitch import StitchStage
@@ -189,25 +190,15 @@ class Worker:
 
     async def _take_over(self, tp: TP) -> Pump:
         config = self._config
-        position = await self._fences.acquire(tp.topic, tp.partition)
+        fence = await self._fences.acquire(tp.topic, tp.partition)
+        own = Ownership(self._broker, fence, self._writer, self._send)
         stage: Stage
         if tp.topic == HITS:
             rules = StitchRules(config.policy, config.default_currency, config.partitions)
-            stage = StitchStage(
-                tp.partition, self._broker, position, self._fences, self._writer, self._send, rules
-            )
+            stage = StitchStage(own, rules)
         else:
-            stage = CreditStage(
-                tp.partition,
-                self._broker,
-                position,
-                self._fences,
-                self._writer,
-                self._send,
-                config.policy,
-                config.partitions,
-            )
-        start, must_end_at = position.start_on(self._broker)
+            stage = CreditStage(own, config.policy, config.partitions)
+        start, must_end_at = fence.found.start_on(self._broker)
         pump = Pump(
             tp.topic,
             tp.partition,
@@ -222,7 +213,7 @@ class Worker:
             "took_over",
             topic=tp.topic,
             partition=tp.partition,
-            epoch=position.epoch,
+            epoch=fence.found.epoch,
             offset=start,
             must_end_at=must_end_at,
         )

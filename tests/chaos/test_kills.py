@@ -24,6 +24,7 @@ from sinks.migrate import migrate
 from sinks.writer import RowWriter
 from streams.credit import CreditStage
 from streams.fence import FenceStore
+from streams.ownership import Ownership
 from streams.records import Batch, Record
 from streams.stitch import StitchStage
 from streams.stitch_batch import StitchRules
@@ -116,11 +117,12 @@ async def store(redis_url: str, writer: RowWriter, hits: list[Hit]) -> None:
 
     async with Redis.from_url(redis_url) as redis:
         fences, policy = FenceStore(redis), AttributionPolicy()
-        rules = StitchRules(policy, "USD", 1)
-        stitch = StitchStage(0, "b", await fences.acquire(HITS, 0), fences, writer, send, rules)
+        own = Ownership("b", await fences.acquire(HITS, 0), writer, send)
+        stitch = StitchStage(own, StitchRules(policy, "USD", 1))
         records = [Record(number, 0, b"", encode_envelope([hit])) for number, hit in enumerate(hits)]
         await stitch.process(Batch(HITS, 0, "b", records))
-        credit = CreditStage(0, "b", await fences.acquire(CONVERSIONS, 0), fences, writer, send, policy, 1)
+        own = Ownership("b", await fences.acquire(CONVERSIONS, 0), writer, send)
+        credit = CreditStage(own, policy, 1)
         await credit.process(Batch(CONVERSIONS, 0, "b", triggers))
 
 

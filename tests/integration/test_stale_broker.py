@@ -13,6 +13,7 @@ from attribution.hit import Hit, encode_envelope
 from attribution.policy import AttributionPolicy
 from sinks.memory import MemoryWriter
 from streams.fence import FenceStore, Position
+from streams.ownership import Ownership
 from streams.records import Batch, Record
 from streams.stitch import StitchStage
 from streams.stitch_batch import StitchRules
@@ -47,9 +48,9 @@ class World:
         self.trouble: Exception | None = None
 
     async def new_worker(self, broker: str) -> tuple[StitchStage, Position]:
-        position = await self.fences.acquire(HITS, 0)
+        fence = await self.fences.acquire(HITS, 0)
         rules = StitchRules(AttributionPolicy(), "USD", 1)
-        return StitchStage(0, broker, position, self.fences, self.writer, self._send, rules), position
+        return StitchStage(Ownership(broker, fence, self.writer, self._send), rules), fence.found
 
     async def _send(self, topic: str, key: bytes, value: bytes) -> None:
         """Kafka: nobody listens."""

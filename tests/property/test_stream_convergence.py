@@ -23,7 +23,8 @@ from attribution.oracle import World, oracle
 from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy, SessionSwitch
 from sinks.memory import MemoryWriter
 from streams.credit import CreditStage
-from streams.fence import FenceStore
+from streams.fence import Fenced, FenceStore
+from streams.ownership import Ownership
 from streams.records import Batch, Record
 from streams.stitch import StitchStage
 from streams.stitch_batch import StitchRules
@@ -79,10 +80,10 @@ class CrashingFences(FenceStore):
     faults: Faults
     house: House
 
-    async def _run(self, script: Any, keys: list[Any], args: list[Any], what: str) -> Any:
+    async def run(self, script: Any, keys: list[Any], args: list[Any], what: str) -> Any:
         await self.house.meanwhile()
         self.faults.point()
-        result = await super()._run(script, keys, args, what)
+        result = await super().run(script, keys, args, what)
         self.faults.point()
         return result
 
@@ -134,17 +135,15 @@ class House:
 
     async def take_over(self, topic: str, partition: int) -> None:
         """A new owner, as in ``streams.worker``."""
-        position = await self.fences.acquire(topic, partition)
+        fence = await self.fences.acquire(topic, partition)
+        own = Ownership(self.broker, fence, self.writer, self.send)
         stage: Any
         if topic == HITS:
-            rules = StitchRules(self.policy, "USD", PARTITIONS)
-            stage = StitchStage(partition, self.broker, position, self.fences, self.writer, self.send, rules)
+            stage = StitchStage(own, StitchRules(self.policy, "USD", PARTITIONS))
         else:
-            stage = CreditStage(
-                partition, self.broker, position, self.fences, self.writer, self.send, self.policy, PARTITIONS
-            )
+            stage = CreditStage(own, self.policy, PARTITIONS)
         await stage.start()
-        self.stages[topic, partition] = (stage, *position.start_on(self.broker))
+        self.stages[topic, partition] = (stage, *fence.found.start_on(self.broker))
 
     async def turn(self, topic: str, partition: int, size: int) -> bool:
         """Let the owner process its next batch of at most ``size`` records; False when there is none."""
@@ -436,30 +435,33 @@ def test_a_crash_at_every_single_point_changes_nothing(empty_valkey: str, crash_
     assert_tallies_equal_rows(house)
 
 
+def batch_of(first: int, last: int) -> Batch:
+    return Batch(HITS, 0, "b", [Record(offset, T0, b"", b"") for offset in range(first, last + 1)])
+
+
 def test_an_old_owner_is_refused(empty_valkey: str) -> None:
     """A zombie that wakes up after a take-over can neither claim nor commit."""
 
     async def scenario() -> None:
-        from streams.fence import Fenced
-
         redis = Redis.from_url(empty_valkey)
         await redis.flushdb()
         fences = FenceStore(redis)
+        range_ = batch_of(0, 4)
         old = await fences.acquire(HITS, 0)
-        assert await fences.claim(HITS, 0, old.epoch, "b", 0, 4, "1", b"") == 1
+        assert await old.claim(range_, "1", b"") == 1
         new = await fences.acquire(HITS, 0)
-        assert new.pending is not None
-        assert (new.pending.first, new.pending.last) == (0, 4)
+        assert new.found.pending is not None
+        assert (new.found.pending.first, new.found.pending.last) == (0, 4)
         with pytest.raises(Fenced):
-            await fences.commit_stitch(HITS, 0, old.epoch, "b", 0, 5, {b"t": b"old"}, {}, Counts())
-        assert await fences.claim(HITS, 0, new.epoch, "b", 0, 4, "1", b"") == 2
+            await old.commit_stitch(range_, {b"t": b"old"}, {}, Counts())
+        assert await new.claim(range_, "1", b"") == 2
         with pytest.raises(Fenced):
-            await fences.claim(HITS, 0, new.epoch, "b", 0, 3, "1", b"")
-        await fences.commit_stitch(HITS, 0, new.epoch, "b", 0, 5, {b"t": b"new"}, {}, Counts())
-        await fences.commit_stitch(HITS, 0, new.epoch, "b", 0, 5, {b"t": b"again"}, {}, Counts())
+            await new.claim(batch_of(0, 3), "1", b"")
+        await new.commit_stitch(range_, {b"t": b"new"}, {}, Counts())
+        await new.commit_stitch(range_, {b"t": b"again"}, {}, Counts())
         assert await redis.get(b"t") == b"new"
         with pytest.raises(Fenced):
-            await fences.claim(HITS, 0, new.epoch, "b", 2, 7, "1", b"")
+            await new.claim(batch_of(2, 7), "1", b"")
         await redis.aclose()
 
     asyncio.run(scenario())

@@ -1,0 +1,70 @@
+"""One owned partition, and what its stage works with: the fence, ClickHouse, Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from sinks.tables import WRITTEN
+from streams import metrics
+from streams.dead_letters import DeadLetter
+from streams.fence import Fence
+from streams.patience import patiently
+from streams.rows import Row, WrittenRow
+from streams.topics import DEAD_LETTERS
+
+
+class Writer(Protocol):
+    """The part of ``sinks.writer.RowWriter`` used here."""
+
+    def insert(
+        self, table: str, columns: tuple[str, ...], rows: Sequence[Row | WrittenRow], token: str
+    ) -> None:
+        """Insert as one block, once per token."""
+
+    def count_rows(
+        self, table: str, src_broker: str, src_partition: int, from_offset: int, to_offset: int
+    ) -> int:
+        """Rows of a source range."""
+
+
+Send = Callable[[str, bytes, bytes], Awaitable[None]]
+"""(topic, key, value): returns when the broker has it. Raises ``Transient`` when the same call may work later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """One partition in this worker's hands. ``broker`` is the cluster id of the log it reads."""
+
+    broker: str
+    fence: Fence
+    writer: Writer
+    send: Send
+
+    @property
+    def partition(self) -> int:
+        """Its number."""
+        return self.fence.partition
+
+    async def insert(self, rows: Mapping[str, Sequence[Row | WrittenRow]], token: str) -> None:
+        """Each table's rows as one block, once per token, for as long as it takes. Tables without rows are left out."""
+
+        async def insert(table: str, its_rows: Sequence[Row | WrittenRow]) -> None:
+            call = partial(self.writer.insert, table, WRITTEN[table], its_rows, f"{table}:{token}")
+            await patiently(lambda: asyncio.to_thread(call), f"clickhouse {table}")
+
+        await asyncio.gather(*(insert(table, its_rows) for table, its_rows in rows.items() if its_rows))
+
+    async def count_hits(self, broker: str, first: int, last: int) -> int:
+        """Rows of ``hits`` from the offsets ``first`` to ``last`` of this partition."""
+        call = partial(self.writer.count_rows, "hits", broker, self.partition, first, last)
+        return await patiently(lambda: asyncio.to_thread(call), "clickhouse count")
+
+    async def publish_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
+        """Tell Kafka of dead letters, and count them."""
+        for letter in letters:
+            await patiently(partial(self.send, DEAD_LETTERS, letter.key, letter.message()), "dead letter")
+            metrics.DEAD_LETTERED.labels(letter.reason).inc()
