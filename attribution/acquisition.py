@@ -45,8 +45,8 @@ class Acquisition(msgspec.Struct, frozen=True, array_like=True):
         return (self.source, self.medium, self.campaign, self.click_id)
 
 
-def with_click_id(acquisition: Acquisition, click_id: str) -> Acquisition:
-    """``acquisition`` with another click id of the same parameter."""
+def with_click_id(acquisition: Acquisition, param: str, click_id: str) -> Acquisition:
+    """``acquisition`` with another click id, found in the query parameter ``param``."""
     return Acquisition(
         acquisition.channel,
         acquisition.source,
@@ -55,7 +55,7 @@ def with_click_id(acquisition: Acquisition, click_id: str) -> Acquisition:
         acquisition.term,
         acquisition.content,
         acquisition.ad_network,
-        acquisition.click_id_param,
+        param,
         click_id,
         acquisition.referrer_host,
         acquisition.is_tagged_or_paid,

@@ -79,7 +79,9 @@ def _acquire(host: str, query: str, referrer_location: str) -> Acquisition | Non
     found = _cached_acquire(
         host, f"{query[: click.start(1)]}{_STAND_IN}{query[click.end(1) :]}", referrer_location
     )
-    return found if found is None or found.click_id != _STAND_IN else with_click_id(found, click[1])
+    if found is None or found.click_id != _STAND_IN:
+        return found
+    return with_click_id(found, found.click_id_param, click[1])
 
 
 @lru_cache(maxsize=_CACHE_SIZE)

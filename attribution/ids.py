@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from hashlib import blake2b
 
-from attribution.acquisition import Acquisition
+from attribution.acquisition import Acquisition, with_click_id
 
 
 def event_hash(event_id: str) -> int:
@@ -33,16 +33,4 @@ def seal_click_id(acquisition: Acquisition) -> Acquisition:
     if not click_id:
         return acquisition
     digest = urlsafe_b64encode(blake2b(click_id.encode(), digest_size=6).digest()).decode()
-    return Acquisition(
-        acquisition.channel,
-        acquisition.source,
-        acquisition.medium,
-        acquisition.campaign,
-        acquisition.term,
-        acquisition.content,
-        acquisition.ad_network,
-        "",
-        digest,
-        acquisition.referrer_host,
-        acquisition.is_tagged_or_paid,
-    )
+    return with_click_id(acquisition, "", digest)
