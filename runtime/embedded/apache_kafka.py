@@ -48,9 +48,9 @@ share.coordinator.state.topic.min.isr={in_sync}
 # What a power cut may take from a single node: as much as from Valkey's append-only file.
 log.flush.interval.ms=1000
 log.flush.scheduler.interval.ms=1000
-# A node that is killed or sleeps is missed after six seconds, as a worker is.
-broker.heartbeat.interval.ms=1000
-broker.session.timeout.ms=6000
+# How soon a dead or frozen node is missed. It is also how long one that was killed waits until it may return.
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms={session_ms}
 group.initial.rebalance.delay.ms=0
 # Few and small requests: the usual 8 + 3 threads for each node would only wait.
 num.io.threads=2
@@ -188,6 +188,7 @@ class ApacheKafka:
             log_dir=self.log_dir(number),
             replication=self.replication,
             in_sync=min(2, self.replication),
+            session_ms=2_000 if self.replication == 1 else 6_000,
         )
 
     def _cluster_id(self) -> str:

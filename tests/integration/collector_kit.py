@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from collector.app import CollectorApp, create_app
 from collector.config import CollectorConfig
 from collector.segments import find_segments, read_frames
 from collector.server import serve
+from runtime.embedded.apache_kafka_install import Installed
+from runtime.embedded.apache_kafka_nodes import ApacheKafkaNodes
 from runtime.embedded.broker import broker_binary, broker_command
 from streams import kafka_admin
 from streams.topics import HITS
@@ -197,6 +201,8 @@ class CollectorProcess:
 class Broker:
     """A broker of one's own on a fixed port; ``cluster`` names its log, "" = a new volatile one."""
 
+    takes_idempotent = False
+
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
@@ -213,11 +219,37 @@ class Broker:
             await kafka_admin.ensure_topics(self.address, PARTITIONS, names=[HITS])
         return command[at]
 
+    def pause(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+class ApacheBroker:
+    """A node of Apache Kafka of one's own, as ``Broker``; its log is always the same."""
+
+    takes_idempotent = True
+
+    def __init__(self, installed: Installed, directory: Path) -> None:
+        self._nodes = ApacheKafkaNodes(installed, directory)
+        self.address = self._nodes.bootstrap
+
+    async def start(self, cluster: str = "", with_topic: bool = True) -> str:
+        await self._nodes.start()
+        if with_topic:
+            await kafka_admin.ensure_topics(self.address, PARTITIONS, names=[HITS])
+        return await kafka_admin.cluster_id(self.address)
+
+    def pause(self) -> None:
+        self._nodes.pause(1)
+
+    def kill(self) -> None:
+        self._nodes.kill()
 
 
 async def in_kafka(address: str) -> list[tuple[int, int, Hit]]:

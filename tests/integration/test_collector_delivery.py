@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from collector_kit import (
     NOBODY,
     PARTITIONS,
     SITE,
+    ApacheBroker,
     Broker,
     Client,
     CollectorProcess,
@@ -34,16 +33,35 @@ from collector import producer as producer_module
 from collector import spool as spool_module
 from collector.kafka import Connection
 from collector.metrics import Counted
+from runtime.embedded.apache_kafka_install import Installed
 from streams import kafka_admin
 from streams.topics import HITS, fence_key, partition_of
 
+OwnBroker = Broker | ApacheBroker
+
 
 @pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker that the test starts and kills; not started yet."""
+def forgetful_broker(tmp_path: Path) -> Iterator[Broker]:
+    """An embedded broker that the test starts and kills; not started yet."""
     broker = Broker(tmp_path)
     yield broker
     broker.kill()
+
+
+@pytest.fixture
+def durable_broker(apache_kafka_installed: Installed, tmp_path: Path) -> Iterator[ApacheBroker]:
+    """A node of Apache Kafka that the test starts and kills; not started yet."""
+    broker = ApacheBroker(apache_kafka_installed, tmp_path / "kafka")
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture
+def own_broker(broker_kind: str, request: pytest.FixtureRequest) -> OwnBroker:
+    """A broker of either kind that the test starts and kills; not started yet."""
+    name = "durable_broker" if broker_kind == "apache" else "forgetful_broker"
+    broker: OwnBroker = request.getfixturevalue(name)
+    return broker
 
 
 @pytest.fixture
@@ -92,9 +110,9 @@ class Load:
 
 
 async def test_every_acknowledged_hit_survives_kill_9_of_the_collector(
-    fresh_broker: str, tmp_path: Path
+    fresh_broker: str, takes_idempotent: bool, tmp_path: Path
 ) -> None:
-    config = config_of(tmp_path / "spool", kafka=fresh_broker)
+    config = config_of(tmp_path / "spool", kafka=fresh_broker, kafka_idempotent=takes_idempotent)
     load = Load(config.port, itertools.count())
     for round_number in range(1, 5):
         collector = CollectorProcess(config)
@@ -116,9 +134,11 @@ async def test_every_acknowledged_hit_survives_kill_9_of_the_collector(
 
 
 async def test_hits_are_accepted_while_the_broker_is_away_and_sent_when_it_comes(
-    own_broker: Broker, tmp_path: Path
+    own_broker: OwnBroker, tmp_path: Path
 ) -> None:
-    config = config_of(tmp_path / "spool", kafka=own_broker.address)
+    config = config_of(
+        tmp_path / "spool", kafka=own_broker.address, kafka_idempotent=own_broker.takes_idempotent
+    )
     async with running(config) as (app, client):
         sent = await send(client, 0, 50)
         assert app.producer.unsent_bytes > 0
@@ -132,52 +152,80 @@ async def test_hits_are_accepted_while_the_broker_is_away_and_sent_when_it_comes
 
 
 async def test_a_broker_that_comes_back_empty_gets_everything_again(
-    own_broker: Broker, tmp_path: Path
+    forgetful_broker: Broker, tmp_path: Path
 ) -> None:
-    await own_broker.start()
-    config = config_of(tmp_path / "spool", kafka=own_broker.address)
+    await forgetful_broker.start()
+    config = config_of(tmp_path / "spool", kafka=forgetful_broker.address)
     async with running(config) as (app, client):
         sent = await send(client, 0, 40)
         await eventually(lambda: app.producer.unsent_bytes == 0)
-        own_broker.kill()
+        forgetful_broker.kill()
         sent |= await send(client, 100, 40)
-        await own_broker.start()
+        await forgetful_broker.start()
         sent |= await send(client, 200, 40)
 
         async def all_there() -> bool:
-            return await ids_in_kafka(own_broker.address) == sent
+            return await ids_in_kafka(forgetful_broker.address) == sent
 
         await eventually(all_there)
         assert app.metrics.value(Counted.broker_changes) == 1
         assert app.metrics.value(Counted.resent) >= 40
 
 
-async def test_a_broker_replaced_while_nobody_sends_is_noticed(
-    own_broker: Broker, tmp_path: Path, quick: None
+@pytest.mark.kafka
+async def test_a_broker_that_comes_back_with_its_log_gets_the_rest(
+    durable_broker: ApacheBroker, tmp_path: Path, quick: None
 ) -> None:
-    await own_broker.start()
-    async with running(config_of(tmp_path / "spool", kafka=own_broker.address)) as (app, client):
-        sent = await send(client, 0, 10)
-        await eventually(lambda: app.producer.unsent_bytes == 0)
-        own_broker.kill()
-        await own_broker.start()
+    """kill -9 of Apache Kafka: the same cluster is back, so nothing that it acknowledged is sent again."""
+    cluster = await durable_broker.start()
+    config = config_of(tmp_path / "spool", kafka=durable_broker.address, kafka_idempotent=True)
+    async with running(config) as (app, client):
+        sent = await send(client, 0, 40)
+        await eventually(lambda: app.producer.unsent_bytes == 0 and not spooled(config.spool_dir))
+        durable_broker.kill()
+        sent |= await send(client, 100, 40)
+        assert app.producer.unsent_bytes > 0
+        await client.close()  # before the collector closes what is idle
+        assert await durable_broker.start() == cluster
+        sent |= await send(client, 200, 40)
 
         async def all_there() -> bool:
-            return await ids_in_kafka(own_broker.address) == sent
+            return await ids_in_kafka(durable_broker.address) == sent
+
+        await eventually(all_there)
+        assert app.metrics.value(Counted.broker_changes) == 0
+        found = [hit.event_id for _, _, hit in await in_kafka(durable_broker.address)]
+        assert {event_id for event_id in found if found.count(event_id) > 1} == set()
+
+
+async def test_a_broker_replaced_while_nobody_sends_is_noticed(
+    forgetful_broker: Broker, tmp_path: Path, quick: None
+) -> None:
+    await forgetful_broker.start()
+    async with running(config_of(tmp_path / "spool", kafka=forgetful_broker.address)) as (app, client):
+        sent = await send(client, 0, 10)
+        await eventually(lambda: app.producer.unsent_bytes == 0)
+        forgetful_broker.kill()
+        await forgetful_broker.start()
+
+        async def all_there() -> bool:
+            return await ids_in_kafka(forgetful_broker.address) == sent
 
         await eventually(all_there)
 
 
 async def test_a_volatile_brokers_segments_wait_for_the_workers_fence(
-    own_broker: Broker, empty_valkey: str, tmp_path: Path, quick: None
+    forgetful_broker: Broker, empty_valkey: str, tmp_path: Path, quick: None
 ) -> None:
-    cluster = await own_broker.start()
-    config = config_of(tmp_path / "spool", kafka=own_broker.address, redis=empty_valkey)
+    cluster = await forgetful_broker.start()
+    config = config_of(tmp_path / "spool", kafka=forgetful_broker.address, redis=empty_valkey)
     with redis.Redis.from_url(empty_valkey) as store:
         async with running(config) as (app, client):
             await send(client, 0, 60)
             await eventually(lambda: app.producer.unsent_bytes == 0)
-            ends = {partition: offset + 1 for partition, offset, _ in await in_kafka(own_broker.address)}
+            ends = {
+                partition: offset + 1 for partition, offset, _ in await in_kafka(forgetful_broker.address)
+            }
             assert len(ends) == PARTITIONS
 
             async def stays(why: str) -> None:
@@ -202,10 +250,12 @@ async def test_a_volatile_brokers_segments_wait_for_the_workers_fence(
 
 
 async def test_a_durable_brokers_segments_go_when_they_are_acknowledged(
-    own_broker: Broker, tmp_path: Path, quick: None
+    own_broker: OwnBroker, tmp_path: Path, quick: None
 ) -> None:
     await own_broker.start("a-real-cluster")
-    config = config_of(tmp_path / "spool", kafka=own_broker.address)
+    config = config_of(
+        tmp_path / "spool", kafka=own_broker.address, kafka_idempotent=own_broker.takes_idempotent
+    )
     async with running(config) as (app, client):
         sent = await send(client, 0, 20)
         await eventually(lambda: not spooled(config.spool_dir))
@@ -214,9 +264,14 @@ async def test_a_durable_brokers_segments_go_when_they_are_acknowledged(
 
 
 async def test_a_full_spool_takes_hits_again_once_the_broker_is_back(
-    own_broker: Broker, tmp_path: Path, quick: None
+    own_broker: OwnBroker, tmp_path: Path, quick: None
 ) -> None:
-    config = config_of(tmp_path / "spool", kafka=own_broker.address, spool_max_bytes=4_000)
+    config = config_of(
+        tmp_path / "spool",
+        kafka=own_broker.address,
+        kafka_idempotent=own_broker.takes_idempotent,
+        spool_max_bytes=4_000,
+    )
     async with running(config) as (_, client):
 
         async def post(number: int) -> int:
@@ -239,17 +294,25 @@ async def test_a_full_spool_takes_hits_again_once_the_broker_is_back(
         await eventually(all_there)
 
 
-async def test_what_an_earlier_collector_left_is_sent(fresh_broker: str, tmp_path: Path) -> None:
+async def test_what_an_earlier_collector_left_is_sent(
+    fresh_broker: str, takes_idempotent: bool, tmp_path: Path
+) -> None:
     async with running(config_of(tmp_path / "spool", kafka=NOBODY)) as (_, client):
         sent = await send(client, 0, 30)
-    async with running(config_of(tmp_path / "spool", kafka=fresh_broker)) as (app, _):
+    async with running(
+        config_of(tmp_path / "spool", kafka=fresh_broker, kafka_idempotent=takes_idempotent)
+    ) as (app, _):
         await eventually(lambda: app.producer.unsent_bytes == 0)
         assert await ids_in_kafka(fresh_broker) == sent
         assert app.metrics.value(Counted.resent) == 30
 
 
-async def test_many_hits_travel_in_few_records(fresh_broker: str, tmp_path: Path) -> None:
-    async with running(config_of(tmp_path / "spool", kafka=fresh_broker)) as (app, client):
+async def test_many_hits_travel_in_few_records(
+    fresh_broker: str, takes_idempotent: bool, tmp_path: Path
+) -> None:
+    async with running(
+        config_of(tmp_path / "spool", kafka=fresh_broker, kafka_idempotent=takes_idempotent)
+    ) as (app, client):
         batch = [{"event_id": f"e{n}", "visitor_id": f"v{n % 50}"} for n in range(500)]
         for _ in range(4):
             assert (await client.post("/v1/batch", {"site": SITE, "batch": batch})).status == 200
@@ -260,7 +323,7 @@ async def test_many_hits_travel_in_few_records(fresh_broker: str, tmp_path: Path
         assert all(partition == partition_of(hit.visitor_id, PARTITIONS) for partition, _, hit in found)
 
 
-async def test_the_producer_never_creates_the_topic(own_broker: Broker, tmp_path: Path) -> None:
+async def test_the_producer_never_creates_the_topic(own_broker: OwnBroker, tmp_path: Path) -> None:
     """A broker would make it with its own number of partitions, and the workers would find the wrong ones."""
     await own_broker.start()
     connection = Connection(own_broker.address, "test.missing", PARTITIONS, False, on_lost=lambda: None)
@@ -273,28 +336,34 @@ async def test_the_producer_never_creates_the_topic(own_broker: Broker, tmp_path
     await admin.close()
 
 
-async def test_nothing_is_sent_to_a_broker_that_has_no_topic_yet(own_broker: Broker, tmp_path: Path) -> None:
+async def test_nothing_is_sent_to_a_broker_that_has_no_topic_yet(
+    forgetful_broker: Broker, tmp_path: Path
+) -> None:
     """Tansu would take it for a topic that it does not have, and serve nothing from that topic afterwards."""
-    await own_broker.start()
-    async with running(config_of(tmp_path / "spool", kafka=own_broker.address)) as (app, client):
+    await forgetful_broker.start()
+    async with running(config_of(tmp_path / "spool", kafka=forgetful_broker.address)) as (app, client):
         sent = await send(client, 0, 20)
         await eventually(lambda: app.producer.unsent_bytes == 0)
         for round_number in range(1, 4):
-            own_broker.kill()
-            await own_broker.start(with_topic=False)
+            forgetful_broker.kill()
+            await forgetful_broker.start(with_topic=False)
             sent |= await send(client, round_number * 100, 20)
             failures = app.metrics.value(Counted.failures)
             await eventually(lambda seen=failures: app.metrics.value(Counted.failures) >= seen + 2)
-            await kafka_admin.ensure_topics(own_broker.address, PARTITIONS, names=[HITS])
+            await kafka_admin.ensure_topics(forgetful_broker.address, PARTITIONS, names=[HITS])
 
             async def all_there(wanted: frozenset[str] = frozenset(sent)) -> bool:
-                return wanted == await ids_in_kafka(own_broker.address)
+                return wanted == await ids_in_kafka(forgetful_broker.address)
 
             await eventually(all_there)
 
 
-async def test_sigterm_flushes_and_leaves_with_zero(fresh_broker: str, tmp_path: Path) -> None:
-    config = config_of(tmp_path / "spool", kafka=fresh_broker, drain_seconds=10.0)
+async def test_sigterm_flushes_and_leaves_with_zero(
+    fresh_broker: str, takes_idempotent: bool, tmp_path: Path
+) -> None:
+    config = config_of(
+        tmp_path / "spool", kafka=fresh_broker, kafka_idempotent=takes_idempotent, drain_seconds=10.0
+    )
     collector = CollectorProcess(config)
     await collector.ready()
     client = Client(config.port)
@@ -304,15 +373,19 @@ async def test_sigterm_flushes_and_leaves_with_zero(fresh_broker: str, tmp_path:
     await client.close()
 
 
-async def test_sigterm_ends_soon_though_the_broker_hangs(own_broker: Broker, tmp_path: Path) -> None:
+async def test_sigterm_ends_soon_though_the_broker_hangs(own_broker: OwnBroker, tmp_path: Path) -> None:
     await own_broker.start()
-    config = config_of(tmp_path / "spool", kafka=own_broker.address, drain_seconds=0.5)
+    config = config_of(
+        tmp_path / "spool",
+        kafka=own_broker.address,
+        kafka_idempotent=own_broker.takes_idempotent,
+        drain_seconds=0.5,
+    )
     collector = CollectorProcess(config)
     await collector.ready()
     client = Client(config.port)
     await send(client, 0, 5)
-    assert own_broker._process is not None
-    os.kill(own_broker._process.pid, signal.SIGSTOP)
+    own_broker.pause()
     sent = await send(client, 100, 5)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -341,10 +414,12 @@ async def test_a_write_that_fails_half_way_is_cut_off_and_not_acknowledged(tmp_p
 
 
 async def test_a_damaged_block_costs_its_segment_and_nothing_after_it(
-    own_broker: Broker, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+    own_broker: OwnBroker, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 1_000)
-    config = config_of(tmp_path / "spool", kafka=own_broker.address)
+    config = config_of(
+        tmp_path / "spool", kafka=own_broker.address, kafka_idempotent=own_broker.takes_idempotent
+    )
     async with running(config) as (app, client):
         for number in range(30):
             await send(client, number, 1)
@@ -364,14 +439,19 @@ async def test_a_damaged_block_costs_its_segment_and_nothing_after_it(
 
 
 async def test_an_unforeseen_error_of_the_producer_stops_the_collector(
-    own_broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_broker: OwnBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def explode(frames: object) -> None:
         raise ZeroDivisionError("unforeseen")
 
     monkeypatch.setattr(producer_module, "build_envelopes", explode)
     await own_broker.start()
-    config = config_of(tmp_path / "spool", kafka=own_broker.address, drain_seconds=5.0)
+    config = config_of(
+        tmp_path / "spool",
+        kafka=own_broker.address,
+        kafka_idempotent=own_broker.takes_idempotent,
+        drain_seconds=5.0,
+    )
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - it comes out when the server ends
         async with running(config) as (_, client):
             sent = await send(client, 0, 1)

@@ -33,8 +33,9 @@ T0 = 1_760_000_000_000
 class House:
     """Addresses of the servers of one test."""
 
-    def __init__(self, kafka: str, redis: str, clickhouse: str, database: str) -> None:
+    def __init__(self, kafka: str, idempotent: bool, redis: str, clickhouse: str, database: str) -> None:
         self.kafka, self.redis, self.database = kafka, redis, database
+        self.idempotent = idempotent
         self.client: Client = connect(clickhouse, database)
         migrate(self.client, database)
 
@@ -42,7 +43,7 @@ class House:
         return Worker(
             WorkerConfig(
                 kafka=self.kafka,
-                kafka_idempotent=False,
+                kafka_idempotent=self.idempotent,
                 redis=self.redis,
                 partitions=PARTITIONS,
                 policy=AttributionPolicy(),
@@ -108,6 +109,7 @@ class House:
 @pytest.fixture
 def house(
     fresh_broker: str,
+    takes_idempotent: bool,
     empty_valkey: str,
     engine: str,
     fresh_database: str,
@@ -116,7 +118,7 @@ def house(
 ) -> Iterator[House]:
     """A house whose workers run in an empty folder and must leave it empty (Faust likes to keep tables there)."""
     monkeypatch.chdir(tmp_path)
-    yield House(fresh_broker, empty_valkey, engine, fresh_database)
+    yield House(fresh_broker, takes_idempotent, empty_valkey, engine, fresh_database)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -199,7 +201,11 @@ async def test_dead_letters_keep_their_bytes_and_can_be_replayed(house: House) -
         assert (rows[0][0], base64.b64decode(rows[0][1])) == ("malformed", b"{not json")
         assert rows[1][0] == "wrong_partition"
         writer = RowWriter(house.client, house.database)
-        options: dict[str, Any] = {"idempotent": False, "partitions": PARTITIONS, "database": house.database}
+        options: dict[str, Any] = {
+            "idempotent": house.idempotent,
+            "partitions": PARTITIONS,
+            "database": house.database,
+        }
         counted = await replay(house.client, writer, house.kafka, dry_run=True, **options)
         assert counted == {"malformed": 1, "wrong_partition": 1}
         await replay(house.client, writer, house.kafka, reason="wrong_partition", **options)
