@@ -9,10 +9,10 @@ from importlib import resources
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 
 from sinks.tables import WRITTEN
 from sinks.writer import RowWriter
+from streams.producer import Producer
 from streams.topics import CONVERSIONS, HITS, partition_of
 
 KEY_FIELD = {HITS: "visitor_id", CONVERSIONS: "conversion_id"}
@@ -38,9 +38,9 @@ async def replay(
     """
     sql = resources.files("streams").joinpath("sql", "open_dead_letters.sql").read_text()
     counts: Counter[str] = Counter()
-    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=idempotent)
+    producer = Producer(kafka, partitions, idempotent=idempotent, names=(HITS, CONVERSIONS))
     if not dry_run:
-        await producer.start()
+        await producer.open()
     try:
         rows = client.query(sql.replace("{database}", database), parameters={"reason": reason}).result_rows
         for start in range(0, len(rows), CHUNK):
@@ -57,12 +57,11 @@ async def replay(
                     "dead_letter_replays", WRITTEN["dead_letter_replays"], [(i, now) for i in ids], token
                 )
     finally:
-        if not dry_run:
-            await producer.stop()
+        await producer.close()
     return counts
 
 
-async def _send(producer: AIOKafkaProducer, topic: str, key: bytes, payload: bytes, partitions: int) -> None:
+async def _send(producer: Producer, topic: str, key: bytes, payload: bytes, partitions: int) -> None:
     """To the partition of its own key field if the payload can be read, else where its record key says."""
     try:
         fields = msgspec.json.decode(payload, type=dict[str, Any])
@@ -70,6 +69,4 @@ async def _send(producer: AIOKafkaProducer, topic: str, key: bytes, payload: byt
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         own_key = ""
     text = own_key if isinstance(own_key, str) and own_key else key.decode("utf-8", "replace")
-    await producer.send_and_wait(
-        topic, value=payload, key=text.encode(), partition=partition_of(text, partitions)
-    )
+    await producer.send(topic, text.encode(), payload, partition_of(text, partitions))

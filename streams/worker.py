@@ -13,14 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownError
 from faust.types import TP
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from attribution.errors import Transient
 from attribution.policy import AttributionPolicy
 from sinks.writer import RowWriter
 from streams import metrics
@@ -30,11 +27,13 @@ from streams.fence import FenceStore
 from streams.health import serve_health
 from streams.kafka_admin import cluster_id
 from streams.ownership import Ownership
+from streams.patience import patiently
+from streams.producer import Producer
 from streams.pump import Pump, Stage
 from streams.records import Record
 from streams.stitch import StitchStage
 from streams.stitch_batch import StitchRules
-from streams.topics import CONVERSIONS, HITS, VOLATILE_CLUSTER_PREFIX, partition_of
+from streams.topics import CONVERSIONS, CREDITS, DEAD_LETTERS, HITS, VOLATILE_CLUSTER_PREFIX, partition_of
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +72,8 @@ class Worker:
         )
         self._fences = FenceStore(self._redis)
         self._writer = config.writer_factory()
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: Producer
+        """Made by ``run``, as ``app``, once the broker is known."""
         self._broker = ""
         self._pumps: dict[TP, Pump] = {}
         self._ending: asyncio.Future[int] | None = None
@@ -89,14 +89,13 @@ class Worker:
         self._ending = asyncio.get_running_loop().create_future()
         self._broker = await cluster_id(self._config.kafka)
         self.app = self._create_app()
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._config.kafka,
-            acks="all",
-            enable_idempotence=self._config.kafka_idempotent,
-            linger_ms=5,
-            max_request_size=8 << 20,
+        self._producer = Producer(
+            self._config.kafka,
+            self._config.partitions,
+            idempotent=self._config.kafka_idempotent,
+            names=(CONVERSIONS, CREDITS, DEAD_LETTERS),
+            broker=self._broker,
         )
-        await self._producer.start()
         health = None
         if self._config.metrics_port:
             health = await serve_health("127.0.0.1", self._config.metrics_port, lambda: self._is_ready)
@@ -113,7 +112,7 @@ class Worker:
             await self.app.stop()
         if health is not None:
             await health.cleanup()
-        await self._producer.stop()
+        await self._producer.close()
         await self._redis.aclose()
         return 0
 
@@ -137,6 +136,7 @@ class Worker:
         """Join the group. The worker ends if that fails."""
         log.info("worker_joins", broker=self._broker)
         try:
+            await patiently(self._producer.open, "producer")
             await self.app.start()
         except Exception as error:
             log.error("app_not_started", error=repr(error), exc_info=error)
@@ -154,18 +154,8 @@ class Worker:
 
     async def _send(self, topic: str, key: bytes, value: bytes) -> None:
         """Returns when the broker has it. Raises ``Transient`` when the same call may work later."""
-        assert self._producer is not None  # noqa: S101 - set before any stage runs
         partition = partition_of(key.decode("utf-8", "replace"), self._config.partitions)
-        try:
-            await self._producer.send_and_wait(topic, value=value, key=key, partition=partition)
-        except (KafkaError, OSError, TimeoutError) as error:
-            # UnknownError: what the embedded broker says to one of two producers that meet at the same offset.
-            is_fatal = isinstance(error, KafkaError) and not (
-                error.retriable or isinstance(error, (UnknownError, KafkaTimeoutError))
-            )
-            if is_fatal:
-                raise
-            raise Transient(f"Kafka did not take a record of {topic}: {error!r}") from error
+        await self._producer.send(topic, key, value, partition)
 
     async def _seek_to_fence(self, assignment: set[TP]) -> dict[TP, int]:
         """Own the assigned partitions and say where each starts. What is owned already goes on as it was.
