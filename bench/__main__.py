@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import statistics
 import sys
 import time
@@ -23,11 +24,12 @@ from bench.collector import measure_collector, missing_tools
 from bench.freshness import measure_freshness
 from bench.headwater import BenchFailed, Installation
 from bench.machine import Cores, describe, pick_cores, stay_on, using_both
+from bench.rivals.section import Found, RivalSizes, measure_rivals, print_races
 from bench.stores import measure_memory, measure_query, used_memory
 from bench.traffic import Traffic, build_traffic, envelopes, singles
-from bench.worker import PARTITIONS, Run, run_plain_faust, run_worker
+from bench.worker import PARTITIONS, Run, run_worker
 
-PARTS = ("worker", "memory", "query", "collector", "freshness")
+PARTS = ("worker", "rivals", "memory", "query", "collector", "freshness")
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,17 @@ class Sizes:
     hits: int
     """Of the runs in envelopes."""
     few_hits: int
-    """Of the runs with one hit per record: plain Faust is slow."""
+    """Of the runs with one hit per record."""
     rounds: int
+    rivals: RivalSizes
     collector_seconds: int
     burst_hits: int
     freshness_seconds: float
     queries: int
 
 
-FULL = Sizes(240_000, 30_000, 3, 4, 30_000, 15.0, 200)
-QUICK = Sizes(8_000, 2_000, 1, 1, 1_000, 3.0, 20)
+FULL = Sizes(240_000, 30_000, 3, RivalSizes(), 4, 30_000, 15.0, 200)
+QUICK = Sizes(8_000, 2_000, 1, RivalSizes(1_000, 3_000, 500, 1_000), 1, 1_000, 3.0, 20)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Bench:
         self._cores = cores
         self._wanted = frozenset(wanted)
         self.figures: list[Figure] = []
+        self.rivals = Found()
         self.notes: list[str] = []
         if not cores.are_apart:
             self.notes.append(
@@ -80,40 +84,30 @@ class Bench:
             await self._worker()
         elif self._wanted & {"memory", "query"}:
             await self._envelopes(build_traffic(self._sizes.hits), is_last=True)
+        if "rivals" in self._wanted:
+            await self._rivals()
         if "collector" in self._wanted:
             await self._collector()
         if "freshness" in self._wanted:
             await self._freshness()
 
     async def _worker(self) -> None:
-        """Rounds of all three, one after the other, so that what else the machine does meets all of them."""
+        """Rounds of both, one after the other, so that what else the machine does meets all of them."""
         sizes, cores = self._sizes, self._cores
         traffic, few = build_traffic(sizes.hits), build_traffic(sizes.few_hits)
-        plain: list[Run] = []
         single: list[Run] = []
         full: list[Run] = []
         for number in range(1, sizes.rounds + 1):
-            self._say(f"round {number} of {sizes.rounds}: plain Faust, {len(few.hits):,} records")
-            plain.append(await run_plain_faust(few, cores))
-            self._say(f"worker, the same {len(few.hits):,} records")
+            self._say(f"round {number} of {sizes.rounds}: worker, {len(few.hits):,} records of one hit")
             async with Installation.open(PARTITIONS) as house:
                 records = singles(few.hits, PARTITIONS)
                 single.append(await run_worker(house, few, records, "worker, single records", cores))
             full.append(await self._envelopes(traffic, is_last=number == sizes.rounds))
         for name, runs in (("worker, envelopes", full), ("worker, one hit a record", single)):
-            self._add(
-                f"{name}: events/s",
-                _rate(runs),
-                f"plain Faust {_rate(plain)}",
-                _ratio([a.per_second / b.per_second for a, b in zip(runs, plain, strict=True)]),
-                "20 x" if runs is full else "",
-            )
+            self._add(f"{name}: events/s", f"{statistics.median(run.per_second for run in runs):,.0f}")
             self._add(
                 f"{name}: events per CPU second",
                 f"{statistics.median(run.per_cpu_second for run in runs):,.0f}",
-                f"plain Faust {statistics.median(run.per_cpu_second for run in plain):,.0f}",
-                _ratio([a.per_cpu_second / b.per_cpu_second for a, b in zip(runs, plain, strict=True)]),
-                "20 x" if runs is full else "",
             )
         cpu = statistics.median(run.cpu_s / run.events * 1e6 for run in full)
         self._add("worker, envelopes: CPU seconds per 1,000 events", f"{cpu / 1000:.4f}")
@@ -139,6 +133,10 @@ class Bench:
                 self._add("dashboard query p50", f"{latency.p50_ms:.1f} ms", what)
                 self._add("dashboard query p95", f"{latency.p95_ms:.1f} ms", what, "", "50 ms")
         return run
+
+    async def _rivals(self) -> None:
+        self.rivals = await measure_rivals(self._sizes.rivals, self._cores, self._say)
+        self.notes += self.rivals.notes
 
     async def _collector(self) -> None:
         reason = missing_tools()
@@ -179,23 +177,15 @@ class Bench:
         print(f"... {text}", file=sys.stderr, flush=True)
 
 
-def _rate(runs: Sequence[Run]) -> str:
-    return f"{statistics.median(run.per_second for run in runs):,.0f}"
-
-
-def _ratio(ratios: Sequence[float]) -> str:
-    spread = f" ({min(ratios):.1f} to {max(ratios):.1f})" if len(ratios) > 1 else ""
-    return f"{statistics.median(ratios):.1f} x{spread}"
-
-
 def print_table(console: Console, figures: Sequence[Figure], notes: Sequence[str]) -> None:
-    """The table, then the notes."""
+    """The table if there is one, then the notes."""
     table = Table(box=SIMPLE_HEAD)
     for column in ("figure", "Headwater", "beside", "ratio", "target"):
         table.add_column(column, justify="left" if column in ("figure", "beside") else "right")
     for figure in figures:
         table.add_row(figure.name, figure.ours, figure.beside, figure.ratio, figure.target)
-    console.print(table)
+    if figures:
+        console.print(table)
     for note in notes:
         console.print(note, highlight=False)
 
@@ -208,6 +198,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be given several times")
     options = parser.parse_args(argv)
+    # A topic's first records meet leaders that are still being chosen, and are sent again.
+    logging.getLogger("aiokafka.producer").setLevel(logging.ERROR)
     cores = pick_cores()
     stay_on(cores.others)
     began, before = time.monotonic(), describe()
@@ -218,6 +210,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"not measured: {error}", file=sys.stderr)
         return 1
     console = Console(width=150, soft_wrap=True)
+    if bench.rivals.ours:
+        print_races(console, bench.rivals)
     print_table(console, bench.figures, bench.notes)
     console.print(
         f"before: {before}\nafter:  {describe()}\n{time.monotonic() - began:.0f} s", highlight=False

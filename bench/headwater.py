@@ -18,7 +18,7 @@ import clickhouse_connect
 from pydantic import SecretStr
 from redis import Redis
 
-from bench.machine import start, stop
+from bench.machine import cpu_seconds_with_children, start, stop
 from bench.traffic import SITE, Traffic
 from runtime.embedded.probes import free_port, http_is_ok
 from runtime.embedded.servers import EmbeddedServers
@@ -56,13 +56,15 @@ async def until_ready(port: int, path: str, what: str) -> None:
 class Installation:
     """Servers with empty topics and tables. Use ``async with Installation.open(partitions)``."""
 
-    def __init__(self, servers: EmbeddedServers, folder: Path, partitions: int) -> None:
+    def __init__(
+        self, servers: EmbeddedServers, folder: Path, partitions: int, *, apache: bool = False
+    ) -> None:
         self.servers = servers
         self.folder = folder
         self.settings = Settings(
             data_dir=folder / "data",
             kafka=servers.kafka,
-            kafka_idempotent=False,
+            kafka_idempotent=apache,
             redis=servers.redis,
             clickhouse=servers.clickhouse,
             partitions=partitions,
@@ -74,11 +76,15 @@ class Installation:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, partitions: int) -> AsyncIterator[Installation]:
-        """Start the servers, create topics and tables; stop and forget everything at the end."""
+    async def open(cls, partitions: int, *, apache: bool = False) -> AsyncIterator[Installation]:
+        """Start the servers, create topics and tables; stop and forget everything at the end.
+
+        With ``apache`` the broker is Apache Kafka; raises ``Misconfigured`` where it cannot be had.
+        """
+        nodes = 1 if apache else 0
         with tempfile.TemporaryDirectory(prefix="hw-bench-") as folder, Place(Path(folder)) as place:
-            async with EmbeddedServers(place, partitions=partitions) as servers:
-                house = cls(servers, Path(folder), partitions)
+            async with EmbeddedServers(place, partitions=partitions, apache_nodes=nodes) as servers:
+                house = cls(servers, Path(folder), partitions, apache=apache)
                 await asyncio.to_thread(run_migrate, house.settings)
                 house._client = await asyncio.to_thread(
                     clickhouse_connect.get_client, dsn=servers.clickhouse, database=house.settings.database
@@ -116,7 +122,7 @@ class Installation:
         env = {
             "HEADWATER_DATA_DIR": str(settings.data_dir),
             "HEADWATER_KAFKA": settings.kafka,
-            "HEADWATER_KAFKA_IDEMPOTENT": "false",
+            "HEADWATER_KAFKA_IDEMPOTENT": str(settings.kafka_idempotent).lower(),
             "HEADWATER_REDIS": settings.redis,
             "HEADWATER_CLICKHOUSE": settings.clickhouse,
             "HEADWATER_PARTITIONS": str(settings.partitions),
@@ -134,17 +140,21 @@ class Installation:
         """The first row of a query on the installation's database."""
         return list(self._client.query(sql).result_rows[0])
 
-    async def seen(self, traffic: Traffic) -> Progress:
-        """Hits that are rows or counted drops; settled when every order stands credited."""
+    def servers_cpu(self) -> float:
+        """Processor seconds that broker, Valkey and engine have used so far."""
+        return sum(cpu_seconds_with_children(pid) for pid in self.servers.pids.values())
+
+    async def seen(self, hits: int, orders: int) -> Progress:
+        """Hits that are rows or counted drops; settled when all of these are and every order stands credited."""
         events = await asyncio.to_thread(
             self.ask, "SELECT (SELECT count() FROM hits) + (SELECT sum(count) FROM drops)"
         )
-        if events[0] < len(traffic.hits):
+        if events[0] < hits:
             return Progress(int(events[0]), False)
-        (orders,) = await asyncio.to_thread(self.ask, "SELECT sum(sign) FROM conversions")
+        (credited,) = await asyncio.to_thread(self.ask, "SELECT sum(sign) FROM conversions")
         partitions = range(self.settings.partitions)
         waiting = sum(self.redis.hlen(dirty_key(p)) + self.redis.hlen(outbox_key(p)) for p in partitions)
-        return Progress(int(events[0]), orders == traffic.orders and waiting == 0)
+        return Progress(int(events[0]), credited == orders and waiting == 0)
 
     def check(self, traffic: Traffic) -> None:
         """Compare everything that was kept with what was sent. Raises ``BenchFailed``."""

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bench.traffic import RecordOut
 
 _AT_ONCE = 2_000
-
-
-async def create_topics(bootstrap: str, partitions: int, names: Sequence[str]) -> None:
-    """Create ``names`` before anybody asks about them: the broker would choose its own number of partitions."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(name, partitions, 1) for name in names])
-    finally:
-        await admin.close()
+T = TypeVar("T")
 
 
 async def preload(bootstrap: str, topic: str, records: Sequence[RecordOut]) -> None:
@@ -41,32 +33,30 @@ async def preload(bootstrap: str, topic: str, records: Sequence[RecordOut]) -> N
         await producer.stop()
 
 
-class OutputCounter:
-    """Reads a topic and counts its records: what a pipeline has brought out so far.
+@asynccontextmanager
+async def newest_values(
+    bootstrap: str, topic: str, partitions: int, kind: type[T]
+) -> AsyncIterator[Mapping[bytes, T]]:
+    """Read a topic of JSON values from its beginning on; inside, the mapping holds each key's newest value so far."""
+    newest: dict[bytes, T] = {}
+    decode = msgspec.json.Decoder(kind).decode
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
 
-    The topic is really read: the embedded broker's "latest offset" is that of its last batch's first record.
-    """
-
-    def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
-        self._consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
-        self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
-        self._counting: asyncio.Task[None] | None = None
-        self.count = 0
-        """Records seen."""
-
-    async def __aenter__(self) -> Self:
-        await self._consumer.start()
-        self._consumer.assign(self._partitions)
-        await self._consumer.seek_to_beginning(*self._partitions)
-        self._counting = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._counting is not None:
-            self._counting.cancel()
-        await self._consumer.stop()
-
-    async def _run(self) -> None:
+    async def follow() -> None:
         while True:
-            found = await self._consumer.getmany(timeout_ms=200)
-            self.count += sum(len(records) for records in found.values())
+            found = await consumer.getmany(timeout_ms=200)
+            for records in found.values():
+                newest.update((record.key, decode(record.value)) for record in records)
+
+    await consumer.start()
+    try:
+        numbered = [TopicPartition(topic, number) for number in range(partitions)]
+        consumer.assign(numbered)
+        await consumer.seek_to_beginning(*numbered)
+        following = asyncio.create_task(follow())
+        try:
+            yield newest
+        finally:
+            following.cancel()
+    finally:
+        await consumer.stop()
