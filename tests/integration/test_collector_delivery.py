@@ -28,10 +28,11 @@ from collector_kit import (
     spooled,
 )
 
+from attribution.errors import Transient
 from attribution.hit import decode_envelope
 from collector import producer as producer_module
 from collector import spool as spool_module
-from collector.kafka import Connection
+from collector.kafka import Connection, Envelope
 from collector.metrics import Counted
 from runtime.embedded.apache_kafka_install import Installed
 from streams import kafka_admin
@@ -334,6 +335,26 @@ async def test_the_producer_never_creates_the_topic(own_broker: OwnBroker, tmp_p
     await admin.start()
     assert "test.missing" not in await admin.list_topics()
     await admin.close()
+
+
+async def test_a_connection_that_dies_with_records_under_way_can_be_closed(own_broker: OwnBroker) -> None:
+    """The client's sender task ends with whatever error it finds then; the next connection must come all the same."""
+    await own_broker.start()
+    connection = Connection(
+        own_broker.address, HITS, PARTITIONS, own_broker.takes_idempotent, on_lost=lambda: None
+    )
+    await connection.open()
+    await connection.send([Envelope(partition, 1, b"[]") for partition in range(PARTITIONS)])
+    own_broker.pause()
+    sending = asyncio.create_task(
+        connection.send([Envelope(partition, 1, b"[]") for partition in range(PARTITIONS)])
+    )
+    accumulator = connection._producer._message_accumulator
+    await eventually(lambda: accumulator._pending_batches)
+    own_broker.kill()
+    with pytest.raises(Transient):
+        await sending
+    await connection.close()
 
 
 async def test_nothing_is_sent_to_a_broker_that_has_no_topic_yet(
