@@ -16,6 +16,7 @@ from runtime.wiring import policy_of, words_of
 if TYPE_CHECKING:
     from api.config import ApiConfig
     from runtime.up import Up, UpOptions
+    from streams.audit import AuditConfig
 
 _GC_THRESHOLD = 500_000
 """Objects made and not freed before the worker looks for cycles among the young ones: some batches."""
@@ -77,6 +78,7 @@ def run_worker(settings: Settings) -> int:
 
     client = connect(settings.clickhouse, settings.database)
     check_windows(client, settings.database)
+    audit = audit_config(settings)
 
     async def work() -> int:
         worker = Worker(
@@ -91,6 +93,7 @@ def run_worker(settings: Settings) -> int:
                 batch_wait_ms=settings.batch_wait_ms,
                 metrics_port=settings.worker_metrics_port,
                 writer_factory=lambda: RowWriter(client, settings.database),
+                audit=audit,
             )
         )
         loop = asyncio.get_running_loop()
@@ -104,6 +107,22 @@ def run_worker(settings: Settings) -> int:
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 50, 100)
     return uvloop.run(work())
+
+
+def audit_config(settings: Settings) -> AuditConfig | None:
+    """The self-audit's configuration; None when it is off. Raises ``Transient``, ``Misconfigured``."""
+    from sinks.audit import LIMITS, AuditReader
+    from sinks.client import connect
+    from streams.audit import AuditConfig
+
+    if not settings.audit_seconds:
+        return None
+    client = connect(settings.clickhouse, settings.database)
+    for name, value in LIMITS.items():
+        client.set_client_setting(name, value)
+    longest_session = policy_of(settings).session_cap_ms // 1000
+    reader = AuditReader(client, settings.database, longest_session_seconds=longest_session)
+    return AuditConfig(settings.audit_seconds, reader)
 
 
 def run_api(settings: Settings) -> None:

@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     api_port: int = Field(8081, description="Port of the query API.")
     worker_metrics_port: int = Field(0, description="Port of the worker's /metrics and /readyz; 0 = none.")
 
+    audit_seconds: float = Field(
+        60.0, ge=0, description="Seconds between passes of the worker's self-audit; 0 = off."
+    )
+
     spool_max_bytes: int = Field(
         1 << 30, description="Spool size in bytes at which the collector answers 503."
     )

@@ -22,3 +22,22 @@ RECOVERY_MISMATCH = Counter(
     "headwater_worker_recovery_mismatch_total",
     "Recovered ranges whose rows in ClickHouse are not the expected ones.",
 )
+AUDIT_DIFFERENCE = Gauge(
+    "headwater_audit_difference",
+    "Differences that the self-audit found and confirmed; 0 is right.",
+    ["check"],
+)
+AUDIT_LAST_SUCCESS = Gauge(
+    "headwater_audit_last_success_timestamp_seconds", "When the self-audit last finished a pass; 0 = never."
+)
+AUDIT_COVERED_FROM = Gauge(
+    "headwater_audit_covered_from_timestamp_seconds",
+    "Everything that was there at this time has been compared since; 0 = not yet.",
+    ["axis"],
+)
+AUDIT_COMPARED = Gauge("headwater_audit_compared_slices", "Slices compared so far, by all workers.", ["axis"])
+AUDIT_PASS_SECONDS = Gauge("headwater_audit_pass_seconds", "How long the last pass of the self-audit took.")
+AUDIT_FAILURES = Counter(
+    "headwater_audit_failures_total",
+    "Parts of a pass that this worker could not compare, and passes that broke.",
+)

@@ -22,6 +22,7 @@ from attribution.policy import AttributionPolicy
 from sinks.writer import RowWriter
 from streams import metrics
 from streams.app import FencedApp, check_hooks, create_app
+from streams.audit import AuditConfig, start_audit
 from streams.credit import CreditStage
 from streams.fence import FenceStore
 from streams.health import serve_health
@@ -60,6 +61,8 @@ class WorkerConfig:
     metrics_port: int
     writer_factory: Callable[[], RowWriter]
     group: str = "headwater-worker"
+    audit: AuditConfig | None = None
+    """None = this worker takes no part in the self-audit."""
 
 
 class Worker:
@@ -100,10 +103,13 @@ class Worker:
         if self._config.metrics_port:
             health = await serve_health("127.0.0.1", self._config.metrics_port, lambda: self._is_ready)
         watch = asyncio.create_task(self._watch())
+        audit = start_audit(self._config.audit, self._redis, self._config.partitions)
         starting = asyncio.create_task(self._start_app())
         # Joining takes seconds, and for ever if the broker dies meanwhile: what `_watch` sees then must not wait.
         code = await self._ending
         watch.cancel()
+        if audit is not None:
+            audit.cancel()
         if code != 0:
             log.error("worker_dies", exit_code=code)
             os._exit(code)  # no clean-up may move an offset or wait for a stuck part

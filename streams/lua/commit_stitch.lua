@@ -32,7 +32,7 @@ end
 t = t or { broker = ARGV[2], first = first, next = first }
 t.skipped = (t.skipped or 0) + math.max(0, first - t.next) + next - first - counts.records
 t.repeated = (t.repeated or 0) + math.max(0, t.next - first)
-t.next = next
+t.next = math.max(t.next, next)
 for name, count in pairs(counts) do
   t[name] = (t[name] or 0) + count
 end
