@@ -79,6 +79,7 @@ class Link:
         self._kind_of = kind_of
         self._weather = Weather.fair
         self._only = ""
+        self._one_weather = asyncio.Lock()
         self._cleared = asyncio.Event()
         self._cleared.set()
         self._pairs: set[_Pair] = set()
@@ -110,16 +111,20 @@ class Link:
 
     @asynccontextmanager
     async def weather(self, weather: Weather, only: str = "") -> AsyncIterator[None]:
-        """Inside, connections whose kind begins with ``only`` have this weather; then those that lost bytes end."""
-        self._weather, self._only = weather, only
-        self._cleared.clear()
-        try:
-            yield
-        finally:
-            self._weather, self._only = Weather.fair, ""
-            self._cleared.set()
-            for pair in [pair for pair in self._pairs if pair.is_torn]:
-                self._reset(pair)
+        """Inside, connections whose kind begins with ``only`` have this weather; then those that lost bytes end.
+
+        A second weather waits for the end of the first.
+        """
+        async with self._one_weather:
+            self._weather, self._only = weather, only
+            self._cleared.clear()
+            try:
+                yield
+            finally:
+                self._weather, self._only = Weather.fair, ""
+                self._cleared.set()
+                for pair in [pair for pair in self._pairs if pair.is_torn]:
+                    self._reset(pair)
 
     def reset(self, only: str = "") -> int:
         """Reset every connection whose kind begins with ``only``; how many there were."""
@@ -175,7 +180,7 @@ class Link:
             server.write(data)
             await server.drain()
             self._tell()
-        with suppress(OSError):
+        with suppress(OSError, RuntimeError):  # uvloop: the transport has been closed
             server.write_eof()
 
     async def _answers(self, pair: _Pair, back: asyncio.StreamReader) -> None:
