@@ -7,7 +7,6 @@ the user's cache folder.
 from __future__ import annotations
 
 import fcntl
-import functools
 import hashlib
 import os
 import re
@@ -70,7 +69,7 @@ class Installed:
 
 
 def locked() -> list[Artifact]:
-    """The artifacts, sorted: their order is that of the class path."""
+    """The artifacts; their order is that of the class path."""
     text = resources.files("runtime.embedded").joinpath("apache_kafka.lock").read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [Artifact(*line.replace(":", " ").split()) for line in lines]
@@ -81,7 +80,6 @@ def kafka_version() -> str:
     return next(artifact.version for artifact in locked() if artifact.name == "kafka_2.13")
 
 
-@functools.cache
 def find_java() -> Java:
     """Java 17 or newer, from ``JAVA_HOME`` or the path. Raises ``Misconfigured``."""
     home = os.environ.get("JAVA_HOME")

@@ -55,9 +55,14 @@ async def headwater(data_dir: Path, *words: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.slow
-async def test_a_visit_and_a_purchase_are_reported_explained_and_survive_a_restart(tmp_path: Path) -> None:
-    """State survives although the broker keeps nothing; a later visit still finds its visitor."""
-    options = UpOptions(data_dir=tmp_path / "up", collector_port=0, api_port=0, workers=2)
+@pytest.mark.parametrize("kafka", ["embedded", pytest.param("apache", marks=pytest.mark.kafka)])
+async def test_a_visit_and_a_purchase_are_reported_explained_and_survive_a_restart(
+    kafka: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """State survives, also where the broker keeps nothing; a later visit still finds its visitor."""
+    if kafka == "apache":
+        request.getfixturevalue("apache_kafka_installed")
+    options = UpOptions(data_dir=tmp_path / "up", collector_port=0, api_port=0, workers=2, kafka=kafka)
     async with Up(options) as up:
         await pixel(up.run, visitor_id="ada", url=PAGE)
         await pixel(up.run, visitor_id="ada", event="purchase", value="120.50", currency="USD", order_id="A1")

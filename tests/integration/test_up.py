@@ -150,6 +150,64 @@ async def test_a_kafka_of_ones_own_replaces_the_broker(options: UpOptions, broke
         assert "HEADWATER_KAFKA_IDEMPOTENT" not in environment(up.run["collector"])
 
 
+@pytest.mark.kafka
+@pytest.mark.usefixtures("apache_kafka_installed")
+async def test_apache_kafka_comes_back_as_the_same_cluster(options: UpOptions) -> None:
+    """A durable broker: same id, same records, after kill -9 and after a stop; the place stays with it."""
+    apache = replace(options, kafka="apache")
+    async with Up(apache) as up:
+        kafka = up.run["kafka"]
+        given = environment(up.run["collector"])
+        assert (given["HEADWATER_KAFKA"], given["HEADWATER_KAFKA_IDEMPOTENT"]) == (kafka, "true")
+        assert given["HEADWATER_KAFKA_REPLICATION"] == "1"
+        cluster = await kafka_admin.cluster_id(kafka)
+        await kafka_admin.ensure_topics(kafka, 4)
+        pid = up.run["pids"]["broker"]
+        os.kill(pid, signal.SIGKILL)
+        await run_file_where(options.data_dir, broker=pid)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                assert await kafka_admin.cluster_id(kafka) == cluster
+                break
+            except Transient:
+                assert time.monotonic() < deadline
+    async with Up(apache) as up:
+        assert up.run["kafka"] == kafka
+        assert await kafka_admin.cluster_id(kafka) == cluster
+    with pytest.raises(Misconfigured, match="Use --kafka apache --brokers 1, or another --data-dir"):
+        Up(options)
+    with pytest.raises(Misconfigured, match="Use --kafka apache --brokers 1, or another --data-dir"):
+        Up(replace(apache, brokers=3))
+
+
+@pytest.mark.kafka
+@pytest.mark.usefixtures("apache_kafka_installed")
+async def test_three_nodes_keep_three_copies(options: UpOptions) -> None:
+    async with Up(replace(options, kafka="apache", brokers=3)) as up:
+        assert {"broker", "broker-2", "broker-3"} <= up.run["pids"].keys()
+        assert environment(up.run["collector"])["HEADWATER_KAFKA_REPLICATION"] == "3"
+        assert up.run["kafka"].count(",") == 2
+        for address in up.run["kafka"].split(","):
+            host, _, port = address.partition(":")
+            assert await kafka_admin.brokers_known_to(host, int(port)) == {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("kafka", "brokers", "said"),
+    [
+        ("apache", 2, "Apache Kafka with 2 nodes is not offered. Use --brokers 1 or 3."),
+        ("embedded", 3, "--brokers 3 needs Apache Kafka. Add --kafka apache."),
+        ("127.0.0.1:9092", 3, "--brokers 3 needs Apache Kafka. Add --kafka apache."),
+        ("kafka", 1, "--kafka kafka is no address. Use embedded, apache, or HOST:PORT."),
+    ],
+)
+def test_a_broker_that_is_not_offered(options: UpOptions, kafka: str, brokers: int, said: str) -> None:
+    with pytest.raises(Misconfigured) as refusal:
+        Up(replace(options, kafka=kafka, brokers=brokers))
+    assert str(refusal.value) == said
+
+
 @pytest.mark.parametrize("word", ["migrate", "collect", "work", "serve"])
 async def test_a_part_that_does_not_start_stops_everything(options: UpOptions, word: str) -> None:
     up = Up(replace(options, env={"STUB_FAILS": word}))
