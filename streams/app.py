@@ -124,12 +124,19 @@ def create_app(kafka: str, group: str, topics: tuple[str, ...], seek: Seek, deli
     )
     app.seek_to_fence = seek
     app.seeks_performed = 0
+    app.on_rebalance_complete.connect(_take_over_nothing)
     for name in topics:
         topic = app.topic(
             name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", acks=False
         )
         app.agent(topic, name=f"deliver_{name}")(_agent(name, deliver))
     return app
+
+
+async def _take_over_nothing(app: FencedApp, **_: object) -> None:
+    """Faust performs no seek when it was given no partitions, but a stand-by must know that it has all it gets."""
+    if not app.consumer.assignment():
+        await app.seek_to_fence(set())
 
 
 def _agent(topic: str, deliver: Deliver) -> Callable[[Any], Awaitable[None]]:
