@@ -9,7 +9,7 @@ collector's ``collector/kafka.py`` does the same for the spool.)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -76,7 +76,9 @@ class Producer:
         """
         line = await self._open_line()
         try:
-            sent = await line.client.send_and_wait(topic, value=value, key=key, partition=partition)
+            sent = await line.unless_lost(
+                line.client.send_and_wait(topic, value=value, key=key, partition=partition)
+            )
         except _NEVER:
             raise
         except (KafkaError, OSError, TimeoutError) as error:
@@ -147,17 +149,36 @@ class _Line:
             enable_idempotence=idempotent,
             max_request_size=MAX_REQUEST_BYTES,
         )
-        self.is_lost = False
+        self._lost = asyncio.get_running_loop().create_future()
         client = self.client.client
         # Asked about a topic by name, a broker may create it, with a number of partitions of its own. Asked about
         # all topics it creates none.
         client._metadata_update = partial(_update_all_topics, client)
         client._on_connection_closed = self._note_closed
 
+    @property
+    def is_lost(self) -> bool:
+        """Nothing can be sent any more."""
+        return self._lost.done()
+
+    async def unless_lost(self, sending: Coroutine[Any, Any, Any]) -> Any:
+        """The result of ``sending``. Raises ``KafkaConnectionError`` as soon as the line is lost.
+
+        A client that was closed leaves some of its callers waiting for ever, for metadata that nobody fetches any more.
+        """
+        task = asyncio.ensure_future(sending)
+        try:
+            await asyncio.wait({task, self._lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise KafkaConnectionError("the connection was lost")
+            return task.result()
+        finally:
+            task.cancel()
+
     def abandon(self) -> None:
         """Never send again; what is under way fails."""
         if not self.is_lost:
-            self.is_lost = True
+            self._lost.set_result(None)
             self.client.client._get_conn = _get_no_connection
             self.client._message_accumulator.fail_all(KafkaConnectionError("the connection was lost"))
 
@@ -179,6 +200,8 @@ class _Line:
             # Whatever a broken client says at its end (its sender task raises KeyError, too) must not stop us.
             self.abandon()
             await self.client.client.close()
+        finally:
+            self.abandon()
 
 
 async def _get_no_connection(*_: object, **__: object) -> None:

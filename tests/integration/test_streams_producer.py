@@ -34,10 +34,12 @@ class Scripted(AIOKafkaProducer):  # type: ignore[misc]
 
     said: list[Exception] = []
     made = 0
+    last: Scripted
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         Scripted.made += 1
+        Scripted.last = self
 
     async def send_and_wait(self, *args: Any, **options: Any) -> Any:
         if Scripted.said:
@@ -105,6 +107,34 @@ async def test_a_client_beyond_help_is_replaced(
     assert scripted.made == 2
     await producer.close()
     assert await first_record(fresh_broker) == b"value"
+
+
+async def test_a_record_that_waits_for_metadata_is_given_back_when_the_connection_is_lost(
+    own_broker: Broker, scripted: type[Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closed client of aiokafka leaves it waiting for ever: seen with a broker that had just come back and did not
+    know its topics yet."""
+    await own_broker.start(with_topic=False)
+    await ensure_topics(own_broker.address, PARTITIONS, names=[CREDITS])
+    producer = producer_of(own_broker.address)
+    await producer.send(CREDITS, b"key", b"value", 0)
+    client = scripted.last.client
+    never = asyncio.Event()
+
+    async def no_metadata(*_: object) -> bool:
+        return await never.wait()
+
+    monkeypatch.setattr(client, "_metadata_update", no_metadata)
+    monkeypatch.setattr(client.cluster, "partitions_for_topic", lambda topic: None)
+    sending = asyncio.create_task(producer.send(CREDITS, b"key", b"waits", 0))
+    async with asyncio.timeout(10):
+        while client._md_update_fut is None:
+            await asyncio.sleep(0.01)
+    own_broker.kill()
+    async with asyncio.timeout(10):
+        with pytest.raises(Transient):
+            await sending
+    await producer.close()
 
 
 async def test_nothing_is_sent_to_a_broker_that_has_no_topic_yet(own_broker: Broker) -> None:
