@@ -17,6 +17,7 @@ from pathlib import Path
 from attribution import enrich as rules
 from attribution.enrich import Enriched, enrich
 from attribution.hit import Hit
+from bench.chaos.tasks import tell_on_signal
 from bench.chaos.traffic import FLAW
 
 CLOCK_VARIABLE = "CHAOS_CLOCK"
@@ -54,6 +55,7 @@ if __name__ == "__main__":
     rules.enrich = _enrich  # before anybody imports it from there
     if clock := os.environ.get(CLOCK_VARIABLE):
         _follow(Path(clock))
+    tell_on_signal()
     from runtime.cli import main
 
     main()

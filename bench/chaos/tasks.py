@@ -1,0 +1,36 @@
+"""What every task of a process waits for, told in its log at SIGUSR1: for a system that does not recover."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from typing import Any
+
+_DEEPEST = 30
+
+
+def tell_on_signal() -> None:
+    """Install the handler."""
+    signal.signal(signal.SIGUSR1, lambda *_: _tell())
+
+
+def _tell() -> None:
+    # All tasks of all loops: Faust's consumer has a loop of its own.
+    for task in [found for found in gc.get_objects() if isinstance(found, asyncio.Task)]:
+        if not task.done():
+            print(f"task {task.get_name()}: {' < '.join(_awaited(task.get_coro()))}", file=sys.stderr)
+    sys.stderr.flush()
+
+
+def _awaited(coroutine: Any) -> list[str]:
+    """The chain of coroutines, outermost first."""
+    chain: list[str] = []
+    while coroutine is not None and len(chain) < _DEEPEST:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None:
+            file = frame.f_code.co_filename.rpartition("site-packages/")[2]
+            chain.append(f"{file}:{frame.f_lineno} {frame.f_code.co_name}")
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return chain
