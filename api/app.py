@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
@@ -19,9 +18,11 @@ from starlette.responses import Response
 from api.answers import encode
 from api.auth import ReadKeys
 from api.config import ApiConfig
+from api.description import JSON, DescribedApp, answer, problems, question, status_answer
 from api.metrics import ApiMetrics
-from api.problems import HEADERS, install_problems
-from api.requests import QueryRequest, parse_query
+from api.observer import Observer
+from api.problems import install_problems
+from api.requests import parse_query
 from api.service import QueryService
 from attribution.errors import Misconfigured, Rejected
 from sinks.engine_errors import explain_error
@@ -44,7 +45,6 @@ _PAGES = {
     "/page.js": ("page.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
-_JSON = "application/json"
 
 
 class _Backend:
@@ -98,7 +98,7 @@ def create_app(config: ApiConfig, client_factory: Callable[[], Client]) -> FastA
 
     keys = ReadKeys(config.read_keys)
     metrics = ApiMetrics()
-    app = FastAPI(
+    app = DescribedApp(
         title="Headwater query API",
         version="1",
         description="Which marketing brought this revenue? See docs/query.md.",
@@ -107,40 +107,34 @@ def create_app(config: ApiConfig, client_factory: Callable[[], Client]) -> FastA
         lifespan=lifespan,
     )
     install_problems(app)
-    _observe(app, metrics)
-    _add_questions(app, backend, keys)
+    app.add_middleware(Observer, metrics=metrics)
+    _add_questions(app, backend, keys, config.policy.models)
     _add_operations(app, backend, metrics)
     _add_page(app)
     return app
 
 
-def _observe(app: FastAPI, metrics: ApiMetrics) -> None:
-    @app.middleware("http")
-    async def _count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        started = time.perf_counter()
-        response = await call_next(request)
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        route = getattr(request.scope.get("route"), "path", "unknown")
-        metrics.observe(route, response.status_code, time.perf_counter() - started)
-        return response
-
-
-def _add_questions(app: FastAPI, backend: _Backend, keys: ReadKeys) -> None:
-    # Only for /openapi.json: ReadKeys decides.
+def _add_questions(app: FastAPI, backend: _Backend, keys: ReadKeys, models: Sequence[str]) -> None:
+    # Only for /openapi.json: ReadKeys decides, and the answers are made by hand.
     secured: dict[str, Any] = {
-        "dependencies": [Depends(HTTPBearer(scheme_name="read_key", auto_error=False))]
+        "dependencies": [Depends(HTTPBearer(scheme_name="read_key", auto_error=False))],
+        "response_class": Response,
     }
-    question = {"content": {_JSON: {"schema": QueryRequest.model_json_schema()}}, "required": True}
+    body = {"requestBody": {"content": {JSON: {"schema": question(models)}}, "required": True}}
+    explanation = {**answer("Explanation"), **problems(401, 404, 409, 422, 503)}
 
     @app.post(
-        "/v1/query", summary="Metrics by dimensions", openapi_extra={"requestBody": question}, **secured
+        "/v1/query",
+        summary="Metrics by dimensions",
+        openapi_extra=body,
+        responses={**answer("QueryAnswer"), **problems(400, 401, 413, 415, 422, 503)},
+        **secured,
     )
     async def query(request: Request) -> Response:
         keys.check(request.headers.get("authorization"))
         asked = parse_query(await _read_body(request))
-        answer = await run_in_threadpool(lambda: backend.service().query(asked))
-        return Response(encode(answer), media_type=_JSON)
+        found = await run_in_threadpool(lambda: backend.service().query(asked))
+        return Response(encode(found), media_type=JSON)
 
     async def explained(request: Request, reference: str) -> Response:
         keys.check(request.headers.get("authorization"))
@@ -148,23 +142,30 @@ def _add_questions(app: FastAPI, backend: _Backend, keys: ReadKeys) -> None:
             raise Rejected(
                 "invalid_request", f"Send an id of 1 to {MAX_REFERENCE} characters.", "conversion_id"
             )
-        answer = await run_in_threadpool(lambda: backend.service().explain(reference))
-        return Response(encode(answer), media_type=_JSON)
+        found = await run_in_threadpool(lambda: backend.service().explain(reference))
+        return Response(encode(found), media_type=JSON)
 
-    @app.get("/v1/conversions", summary="Explain a conversion by its order id", **secured)
+    @app.get(
+        "/v1/conversions", summary="Explain a conversion by its order id", responses=explanation, **secured
+    )
     async def explain_order(request: Request, order_id: str) -> Response:
         return await explained(request, order_id)
 
     # Order ids may hold slashes, hence "path".
-    @app.get("/v1/conversions/{conversion_id:path}", summary="Explain a conversion", **secured)
+    @app.get(
+        "/v1/conversions/{conversion_id:path}",
+        summary="Explain a conversion",
+        responses=explanation,
+        **secured,
+    )
     async def explain_conversion(request: Request, conversion_id: str) -> Response:
         return await explained(request, conversion_id)
 
 
 async def _read_body(request: Request) -> bytes:
-    kind = request.headers.get("content-type", _JSON).split(";")[0].strip().lower()
-    if kind != _JSON:
-        raise Rejected("unsupported_media_type", f"Send Content-Type: {_JSON}.", "Content-Type")
+    kind = request.headers.get("content-type", JSON).split(";")[0].strip().lower()
+    if kind != JSON:
+        raise Rejected("unsupported_media_type", f"Send Content-Type: {JSON}.", "Content-Type")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -174,19 +175,31 @@ async def _read_body(request: Request) -> bytes:
 
 
 def _add_operations(app: FastAPI, backend: _Backend, metrics: ApiMetrics) -> None:
-    @app.get("/healthz", summary="The process lives")
+    @app.get("/healthz", summary="The process lives", responses=status_answer("ok"), response_class=Response)
     async def healthz() -> Response:
-        return Response(b'{"status":"ok"}', media_type=_JSON)
+        return Response(b'{"status":"ok"}', media_type=JSON)
 
-    @app.get("/readyz", summary="Questions can be answered")
+    @app.get(
+        "/readyz",
+        summary="Questions can be answered",
+        responses={**status_answer("ready"), **problems(503)},
+        response_class=Response,
+    )
     async def readyz() -> Response:
         try:
             await run_in_threadpool(backend.check_ready)
         except Error as error:
             raise explain_error(error) from error
-        return Response(b'{"status":"ready"}', media_type=_JSON)
+        return Response(b'{"status":"ready"}', media_type=JSON)
 
-    @app.get("/metrics", summary="Prometheus text")
+    text = {"text/plain": {"schema": {"type": "string"}}}
+
+    @app.get(
+        "/metrics",
+        summary="Prometheus text",
+        responses={200: {"content": text}},
+        response_class=Response,
+    )
     async def scrape() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 

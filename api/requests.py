@@ -19,10 +19,11 @@ Filter = tuple[Name, Name, Annotated[list[Value], Field(min_length=1, max_length
 class QueryRequest(BaseModel):
     """One question. ``docs/query.md`` explains each field with examples."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
     metrics: Annotated[list[Name], Field(min_length=1, max_length=20)]
     dimensions: Annotated[list[Name], Field(max_length=8)] = []
+    """None: one row of totals."""
     filters: Annotated[list[Filter], Field(max_length=20)] = []
     """``[dimension, operator, values]``; all of them must hold."""
     date_range: tuple[Name | None, Name | None] | None = None
@@ -33,6 +34,7 @@ class QueryRequest(BaseModel):
     currency: Name | None = None
     """ISO 4217; ``None`` = the installation's."""
     order_by: Annotated[list[tuple[Name, Literal["asc", "desc"]]], Field(max_length=8)] = []
+    """Columns asked for; none: by time, else the first metric descending."""
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 100
     offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
     as_of: Name | None = None

@@ -7,6 +7,12 @@ function say(text, bad) {
   at("status").className = bad ? "bad" : "";
 }
 
+// An old table under a new question would answer it wrongly.
+function refuse(text) {
+  at("answer").hidden = true;
+  say(text, true);
+}
+
 function line(tag, cells) {
   const row = document.createElement("tr");
   for (const cell of cells) {
@@ -50,8 +56,8 @@ at("question").addEventListener("submit", async (event) => {
     });
     const answer = await response.json();
     if (response.ok) show(answer);
-    else say(answer.message, true);
+    else refuse(response.status === 401 ? "This read key is not known here. `headwater up` prints the one it made." : answer.message);
   } catch (error) {
-    say(`No answer: ${error.message}`, true);
+    refuse(`No answer: ${error.message}`);
   }
 });

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -206,6 +208,29 @@ def test_the_schema_lists_routes_body_and_key(http: TestClient) -> None:
     assert "date_range" in body["properties"]
     assert schema["components"]["securitySchemes"]["read_key"]["scheme"] == "bearer"
     assert schema["paths"]["/v1/query"]["post"]["security"] == [{"read_key": []}]
+
+
+def test_the_schema_tells_every_answer_error_and_name(http: TestClient) -> None:
+    """Problems have our shape (not FastAPI's), every reference leads somewhere, and what it lists can be asked."""
+    document = http.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    assert schemas["Problem"]["properties"].keys() == {"code", "message", "field"}
+    references = re.findall(r'"\$ref": ?"#/components/schemas/([^"]+)"', json.dumps(document))
+    assert set(references) == set(schemas)
+    told = {
+        path: set(next(iter(methods.values()))["responses"]) for path, methods in document["paths"].items()
+    }
+    assert told["/v1/query"] == {"200", "400", "401", "413", "415", "422", "503", "default"}
+    assert told["/v1/conversions/{conversion_id}"] == {"200", "401", "404", "409", "422", "503", "default"}
+    assert told["/readyz"] == {"200", "503", "default"}
+    scrape = document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+    assert scrape.keys() == {"text/plain"}
+    question = document["paths"]["/v1/query"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    names = question["properties"]
+    for model, dimension in product(names["model"]["enum"], names["dimensions"]["items"]["enum"]):
+        body = {"metrics": names["metrics"]["items"]["enum"], "dimensions": [dimension], "model": model}
+        assert http.post("/v1/query", json=body, headers=KEY).status_code == 200
+    assert schemas["Share"]["properties"]["weight"]["type"] == "number"  # as ``encode`` writes decimals
 
 
 def test_the_page_runs_nothing_but_its_own_script(http: TestClient) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from api.config import ApiConfig
 from api.server import run
+from attribution.errors import Misconfigured
 from sinks.client import connect
 from sinks.migrate import migrate
 
@@ -61,6 +62,9 @@ def test_answers_over_a_socket_and_stops_with_0_on_sigterm(served: tuple[BasePro
     with httpx.Client(headers={"Authorization": "Bearer key"}) as http:
         response = http.post(f"{url}/v1/query", json={"metrics": ["hits", "visitors", "revenue"]})
         assert response.json()["rows"] == [[0, 0, "0.00"]]
+        head = http.head(f"{url}/")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(http.get(f"{url}/").content))
     stop(process, signal.SIGTERM)
 
 
@@ -83,3 +87,15 @@ def test_a_body_without_end_is_cut_off_and_sigint_stops_too(served: tuple[BasePr
         assert sent < 99_999
     assert httpx.get(f"{url}/healthz").status_code == 200
     stop(process, signal.SIGINT)
+
+
+def test_a_taken_port_is_told_in_one_line() -> None:
+    """Granian itself would panic and hang."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        config = ApiConfig(
+            clickhouse="http://127.0.0.1:1", database="x", read_keys=("key",), port=other.getsockname()[1]
+        )
+        with pytest.raises(Misconfigured, match="HEADWATER_API_PORT"):
+            run(config)
