@@ -29,7 +29,7 @@ _CLICK_ID = re.compile(f"(?:^|&)(?:{'|'.join(CLICK_IDS)})=([A-Za-z0-9_-]{{1,{MAX
 """The first click id whose text needs neither decoding nor cleaning."""
 
 
-class Enriched(msgspec.Struct, frozen=True):
+class Enriched(msgspec.Struct, frozen=True, gc=False):
     """What is known of one hit after reading it."""
 
     path: str
@@ -47,8 +47,16 @@ class Enriched(msgspec.Struct, frozen=True):
 
 def enrich(hit: Hit) -> Enriched:
     """Judge one hit. Never raises, whatever its texts."""
-    location, query = split_url(hit.url)
-    referrer_location, _ = split_url(hit.referrer)
+    url, referrer = hit.url, hit.referrer
+    # As split_url does, without a call for the common address: this runs twice for every hit.
+    if "#" in url or len(url) > _MAX_CACHED:
+        location, query = split_url(url)
+    else:
+        location, _, query = url.partition("?")
+    if "#" in referrer or len(referrer) > _MAX_CACHED:
+        referrer_location, _ = split_url(referrer)
+    else:
+        referrer_location = referrer.partition("?")[0] if "?" in referrer else referrer
     page, origin = _parse_location(location), _parse_location(referrer_location)
     # The commonest hit, a step within the site, needs no look at the rules; acquire() would say None as well.
     is_inside = not query and origin.host == page.host and origin.scheme in ("https", "http", "")
@@ -58,7 +66,7 @@ def enrich(hit: Hit) -> Enriched:
         page.host,
         None if is_inside else _acquire(page.host, query, referrer_location),
         parse_user_agent(hit.user_agent),
-        hit.event not in OUT_OF_SESSION_EVENTS and bool(is_page_view or hit.url or hit.referrer),
+        is_page_view or (hit.event not in OUT_OF_SESSION_EVENTS and bool(url or referrer)),
         origin.host,
         is_page_view,
     )

@@ -10,7 +10,7 @@ import msgspec
 from attribution.errors import Rejected
 
 
-class Hit(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Hit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """One tracked request as received, before judgement. Instants are epoch milliseconds, UTC."""
 
     event_id: str

@@ -5,8 +5,6 @@ Used inside the MessagePack of timelines and statements. ``_WORDS`` is part of t
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from attribution.acquisition import Acquisition
 
 Packed = tuple[int | str, ...]
@@ -38,7 +36,8 @@ _WORDS = (
 _NUMBERS: dict[str, int] = {word: number for number, word in enumerate(_WORDS)}
 
 _TAGGED = 1
-_OPTIONAL = ("campaign", "term", "content", "ad_network", "click_id_param", "click_id", "referrer_host")
+# Bits 2, 4, ... 128 of the mask: campaign, term, content, ad_network, click_id_param, click_id, referrer_host follow.
+_EVERY_FIELD = 255
 
 
 def pack_word(word: str) -> int | str:
@@ -55,43 +54,59 @@ def unpack_word(packed: int | str) -> str:
     raise ValueError(f"no word has the number {packed}")
 
 
-@lru_cache(maxsize=8192)
 def pack_acquisition(acquisition: Acquisition) -> Packed:
-    """The stored form of ``acquisition``."""
+    """The stored form of ``acquisition``.
+
+    Written out, and not cached: with its click id nearly every paid arrival is one of a kind.
+    """
+    number_of = _NUMBERS.get
+    channel, source, medium = acquisition.channel, acquisition.source, acquisition.medium
     mask = _TAGGED if acquisition.is_tagged_or_paid else 0
-    fields = [acquisition.channel, acquisition.source, acquisition.medium]
-    bit = _TAGGED
-    for name in _OPTIONAL:
-        bit <<= 1
-        text: str = getattr(acquisition, name)
-        if text:
-            mask |= bit
-            fields.append(text)
-    return (mask, *map(pack_word, fields))
+    packed = [mask, number_of(channel, channel), number_of(source, source), number_of(medium, medium)]
+    if text := acquisition.campaign:
+        mask |= 2
+        packed.append(number_of(text, text))
+    if text := acquisition.term:
+        mask |= 4
+        packed.append(number_of(text, text))
+    if text := acquisition.content:
+        mask |= 8
+        packed.append(number_of(text, text))
+    if text := acquisition.ad_network:
+        mask |= 16
+        packed.append(number_of(text, text))
+    if text := acquisition.click_id_param:
+        mask |= 32
+        packed.append(number_of(text, text))
+    if text := acquisition.click_id:
+        mask |= 64
+        packed.append(number_of(text, text))
+    if text := acquisition.referrer_host:
+        mask |= 128
+        packed.append(number_of(text, text))
+    packed[0] = mask
+    return tuple(packed)
 
 
-@lru_cache(maxsize=8192)
 def unpack_acquisition(packed: Packed) -> Acquisition:
     """Inverse of ``pack_acquisition``. Raises ``ValueError`` when ``packed`` is no stored acquisition."""
-    if len(packed) < 4 or not isinstance(packed[0], int):
-        raise ValueError("too short for an acquisition")
-    mask = packed[0]
-    words = list(map(unpack_word, packed[1:]))
-    if mask >> (len(_OPTIONAL) + 1) or len(words) != 3 + (mask >> 1).bit_count():
+    mask = packed[0] if packed else -1
+    if not isinstance(mask, int) or not 0 <= mask <= _EVERY_FIELD:
+        raise ValueError("the mask of an acquisition is none")
+    words = [word if isinstance(word, str) else unpack_word(word) for word in packed[1:]]
+    if len(words) != 3 + (mask >> 1).bit_count():
         raise ValueError("the mask of an acquisition does not fit its fields")
     rest = iter(words[3:])
-    optional = [next(rest) if mask >> (1 + position) & 1 else "" for position in range(len(_OPTIONAL))]
-    campaign, term, content, ad_network, click_id_param, click_id, referrer_host = optional
     return Acquisition(
         words[0],
         words[1],
         words[2],
-        campaign,
-        term,
-        content,
-        ad_network,
-        click_id_param,
-        click_id,
-        referrer_host,
+        next(rest) if mask & 2 else "",
+        next(rest) if mask & 4 else "",
+        next(rest) if mask & 8 else "",
+        next(rest) if mask & 16 else "",
+        next(rest) if mask & 32 else "",
+        next(rest) if mask & 64 else "",
+        next(rest) if mask & 128 else "",
         mask & _TAGGED == _TAGGED,
     )

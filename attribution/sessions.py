@@ -34,14 +34,12 @@ class Cut:
     __slots__ = (
         "acquisition",
         "count",
+        "earlier",
         "ended_at",
         "first",
-        "hour_hits",
-        "hour_page_views",
-        "hours",
+        "hour",
         "landing",
-        "last_host",
-        "last_key",
+        "last",
         "page_views",
         "session",
         "started_at",
@@ -54,15 +52,13 @@ class Cut:
         self.landing = hit
         self.started_at = self.ended_at = at
         self.acquisition = acquisition
-        last = DIRECT if acquisition is None else acquisition
-        self.last_key = last.key
-        self.last_host = last.referrer_host
+        self.last = DIRECT if acquisition is None else acquisition
         self.touches = [hit]
         self.count = 1
         self.page_views = 1 if is_page_view else 0
-        self.hours = [at // HOUR_MS * 3600]
-        self.hour_hits = [1]
-        self.hour_page_views = [self.page_views]
+        self.hour = at // HOUR_MS
+        # Per hour that is over: (hour, hits, page views) up to its end. Most sessions have none.
+        self.earlier: list[tuple[int, int, int]] | None = None
         self.session: Session | None = None
 
     def extend(self, hit: PlacedHit) -> None:
@@ -70,25 +66,22 @@ class Cut:
         at, _, _, is_page_view, acquisition = hit
         self.session = None
         self.ended_at = at
+        hour = at // HOUR_MS
+        if hour != self.hour:
+            if self.earlier is None:
+                self.earlier = []
+            self.earlier.append((self.hour, self.count, self.page_views))
+            self.hour = hour
         self.count += 1
-        hour = at // HOUR_MS * 3600
-        if hour == self.hours[-1]:
-            self.hour_hits[-1] += 1
-        else:
-            self.hours.append(hour)
-            self.hour_hits.append(1)
-            self.hour_page_views.append(0)
         if is_page_view:
             self.page_views += 1
-            self.hour_page_views[-1] += 1
         if acquisition is not None and (self.acquisition is None or not self.is_repeated_by(acquisition)):
             if self.acquisition is None:
                 self.acquisition = acquisition
                 self.touches = [hit]
             elif acquisition.is_tagged_or_paid:
                 self.touches.append(hit)
-            self.last_key = acquisition.key
-            self.last_host = acquisition.referrer_host
+            self.last = acquisition
 
     def is_repeated_by(self, acquisition: Acquisition) -> bool:
         """True if ``acquisition`` says again what the session's last one said.
@@ -96,16 +89,23 @@ class Cut:
         That is the same key, or no more than the same referring host: after a tagged landing, a reload or the
         next page often carries the referrer without the tags.
         """
-        if acquisition.key == self.last_key:
+        last = self.last
+        if acquisition is last or acquisition.key == last.key:
             return True
         host = acquisition.referrer_host
-        return not acquisition.is_tagged_or_paid and host != "" and host == self.last_host
+        return not acquisition.is_tagged_or_paid and host != "" and host == last.referrer_host
 
     def freeze(self, site: str, visitor_id: str, visitor: str) -> Session:
         """The session as it stands. ``visitor`` is the ``visitor_hash``."""
         session = self.session
         if session is None:
             acquisition = self.acquisition or DIRECT
+            if self.earlier is None:
+                hours: tuple[int, ...] = (self.hour * 3600,)
+                hour_hits: tuple[int, ...] = (self.count,)
+                hour_page_views: tuple[int, ...] = (self.page_views,)
+            else:
+                hours, hour_hits, hour_page_views = self._by_hour(self.earlier)
             session = self.session = Session(
                 hit_id(visitor, self.landing[1]),
                 visitor_id,
@@ -117,11 +117,23 @@ class Cut:
                 acquisition.referrer_host,
                 self.count,
                 self.page_views,
-                tuple(self.hours),
-                tuple(self.hour_hits),
-                tuple(self.hour_page_views),
+                hours,
+                hour_hits,
+                hour_page_views,
             )
         return session
+
+    def _by_hour(
+        self, earlier: list[tuple[int, int, int]]
+    ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Hours as epoch seconds, and the hits and page views in each."""
+        ends = [*earlier, (self.hour, self.count, self.page_views)]
+        begins = [(0, 0, 0), *earlier]
+        return (
+            tuple([hour * 3600 for hour, _, _ in ends]),
+            tuple([end[1] - begin[1] for begin, end in zip(begins, ends, strict=True)]),
+            tuple([end[2] - begin[2] for begin, end in zip(begins, ends, strict=True)]),
+        )
 
 
 def touchpoint(hit: PlacedHit, site: str, visitor_id: str, visitor: str) -> Touchpoint:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from operator import attrgetter
 from struct import pack, unpack
 from typing import NamedTuple
@@ -58,7 +58,7 @@ class TimelineConversion(NamedTuple):
     type: str
 
 
-class Change(msgspec.Struct):
+class Change(msgspec.Struct, gc=False):
     """What a batch of marks did to one timeline."""
 
     reasons: list[DropReason | None]
@@ -98,6 +98,55 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Stored).decode
 
 
+class _Columns:
+    """The stored form of a timeline's first hits, to which later hits are added.
+
+    Most hits are later than all before; then only they need to be worked out.
+    """
+
+    __slots__ = ("_arrivals", "_last", "_paths", "_stored")
+
+    def __init__(self, stored: _Stored, arrivals: Sequence[Acquisition | None]) -> None:
+        """``arrivals`` are the acquisitions of ``stored`` behind a ``None``."""
+        self._stored = stored
+        self._paths = {path: index for index, path in enumerate(stored.paths)}
+        self._arrivals = {acquisition: index for index, acquisition in enumerate(arrivals)}
+        self._last = stored.began_at + sum(stored.pauses)
+
+    def append(self, hits: list[PlacedHit]) -> _Stored:
+        """The stored form of ``hits``, which begin with those that are in it already."""
+        stored = self._stored
+        known = len(stored.pages)
+        if known == len(hits):
+            return stored
+        paths, arrivals, last = self._paths, self._arrivals, self._last
+        if not known:
+            stored.began_at = last = hits[0][0]
+        hashes = [stored.hashes]
+        for at, hash_, path, is_page_view, acquisition in hits[known:]:
+            stored.pauses.append(at - last)
+            last = at
+            hashes.append(hash_.to_bytes(8, "big"))
+            page = paths.get(path)
+            if page is None:
+                page = paths[path] = len(paths)
+                stored.paths.append(path)
+            stored.pages.append(page * 2 + is_page_view)
+            if acquisition is None:
+                stored.arrivals.append(0)
+                continue
+            arrival = arrivals.get(acquisition)
+            if arrival is None:
+                arrival = arrivals[acquisition] = len(arrivals)
+                stored.acquisitions.append(pack_acquisition(acquisition))
+            stored.arrivals.append(arrival)
+        if not known:
+            del stored.pauses[0]
+        stored.hashes = b"".join(hashes)
+        self._last = last
+        return stored
+
+
 class Timeline:
     """All hits of one visitor of one site. Not safe for use by several threads."""
 
@@ -109,6 +158,7 @@ class Timeline:
         "_rules",
         "_seen",
         "_visitor",
+        "_written",
         "site",
         "visitor_id",
     )
@@ -123,6 +173,7 @@ class Timeline:
         self._conversions: list[TimelineConversion] = []
         self._rules = DEFAULT_RULES
         self._cuts: list[Cut] | None = []
+        self._written: _Columns | None = None
 
     @classmethod
     def empty(cls, site: str, visitor_id: str) -> Timeline:
@@ -165,31 +216,23 @@ class Timeline:
         ]
         timeline._rules = stored.rules or DEFAULT_RULES
         timeline._cuts = None
+        timeline._written = _Columns(stored, arrivals)
         return timeline
 
     def to_bytes(self) -> bytes:
         """The stored form: equal for equal sets of hits, however they arrived."""
-        hits = self._hits
-        paths: dict[str, int] = {}
-        arrivals: dict[Acquisition | None, int] = {None: 0}
-        columns = list(zip(*hits, strict=True)) if hits else [(), (), (), (), ()]
-        times: tuple[int, ...] = columns[0]
-        stored = _Stored(
-            _FORMAT,
-            None if self._rules == DEFAULT_RULES else self._rules,
-            times[0] if times else 0,
-            [after - before for before, after in pairwise(times)],
-            pack(f">{len(hits)}Q", *columns[1]),
-            [paths.setdefault(hit[2], len(paths)) * 2 + hit[3] for hit in hits],
-            [arrivals.setdefault(hit[4], len(arrivals)) for hit in hits],
-            list(paths),
-            [pack_acquisition(acquisition) for acquisition in arrivals if acquisition is not None],
-            pack(f">{len(self._outside)}Q", *sorted(self._outside)),
-            [
-                (conversion.converted_at, bytes.fromhex(conversion.conversion_id), pack_word(conversion.type))
-                for conversion in self._conversions
-            ],
-        )
+        written = self._written
+        if written is None:
+            rules = None if self._rules == DEFAULT_RULES else self._rules
+            written = self._written = _Columns(
+                _Stored(_FORMAT, rules, 0, [], b"", [], [], [], [], b"", []), [None]
+            )
+        stored = written.append(self._hits)
+        stored.outside = pack(f">{len(self._outside)}Q", *sorted(self._outside)) if self._outside else b""
+        stored.conversions = [
+            (conversion.converted_at, bytes.fromhex(conversion.conversion_id), pack_word(conversion.type))
+            for conversion in self._conversions
+        ]
         return _encode(stored)
 
     @property
@@ -277,6 +320,7 @@ class Timeline:
             placed.sort()
         if rules != self._rules:
             self._rules = rules
+            self._written = None
             for hit in placed:
                 insort(hits, hit)
             self._cuts = []
@@ -294,8 +338,9 @@ class Timeline:
         hits.extend(placed)
         site, visitor_id, visitor = self.site, self.visitor_id, self._visitor_hash()
         first_new = len(cuts)
-        if cuts:
-            last = cuts[-1]
+        last = cuts[-1] if cuts else None
+        # Only a session that may go on has to be known as it was.
+        if last is not None and placed[0][0] - last.ended_at <= self._rules[0]:
             session = last.freeze(site, visitor_id, visitor)
             touches = last.touches.copy()
             extend_cuts(hits, start, cuts, self._rules)
@@ -315,6 +360,7 @@ class Timeline:
     def _insert(self, placed: list[PlacedHit], cuts: list[Cut], change: Change) -> None:
         """Some hit is late: cut anew from the session it falls behind until a border stays where it was."""
         hits = self._hits
+        self._written = None
         lowest = bisect_left(hits, placed[0])
         for hit in placed:
             insort(hits, hit)

@@ -45,8 +45,8 @@ class Progress:
 
 
 async def until_ready(port: int, path: str, what: str) -> None:
-    """Wait until ``GET path`` answers 200. Raises ``BenchFailed`` after half a minute."""
-    deadline = time.monotonic() + 30
+    """Wait until ``GET path`` answers 200. Raises ``BenchFailed`` after a minute and a half."""
+    deadline = time.monotonic() + 90
     while not await http_is_ok(port, path):
         if time.monotonic() > deadline:
             raise BenchFailed(f"{what} does not answer {path} on port {port}")

@@ -30,6 +30,8 @@ it did not come directly, it did not come at all."""
 PPB_DIGITS = 9
 
 _way_of: Callable[[Acquisition], tuple[str, ...]] = attrgetter(*ACQUISITION)
+# The rows of hits, sessions and touchpoints name each attribute: that takes two thirds of the time of getters whose
+# tuples are joined, and these are made for every hit.
 
 
 def hit_row(hit: Hit, enriched: Enriched, broker: str, partition: int, offset: int) -> Row:
@@ -51,7 +53,13 @@ def hit_row(hit: Hit, enriched: Enriched, broker: str, partition: int, offset: i
         hit.referrer,
         enriched.referrer_host,
         hit.title,
-        *_way_of(way),
+        way.channel,
+        way.source,
+        way.medium,
+        way.campaign,
+        way.term,
+        way.content,
+        way.ad_network,
         way.click_id_param,
         way.click_id,
         hit.user_id,
@@ -67,7 +75,7 @@ def hit_row(hit: Hit, enriched: Enriched, broker: str, partition: int, offset: i
         agent.os,
         hit.user_agent,
         hit.ip,
-        bytes(hit.props).decode(),
+        str(hit.props, "utf-8"),
         broker,
         partition,
         offset,
@@ -84,13 +92,20 @@ _encode = msgspec.json.Encoder().encode
 
 def session_row(session: Session, sign: int, broker: str, partition: int, offset: int) -> Row:
     """A signed row of ``sessions``; ``offset`` is the batch's first."""
+    way = session.acquisition
     return (
         session.site,
         session.session_id,
         session.visitor_id,
         session.started_at,
         session.ended_at,
-        *_way_of(session.acquisition),
+        way.channel,
+        way.source,
+        way.medium,
+        way.campaign,
+        way.term,
+        way.content,
+        way.ad_network,
         session.landing_page,
         session.referrer_host,
         session.hits,
@@ -107,12 +122,19 @@ def session_row(session: Session, sign: int, broker: str, partition: int, offset
 
 def touchpoint_row(touchpoint: Touchpoint, sign: int, broker: str, partition: int, offset: int) -> Row:
     """A signed row of ``touchpoints``; ``offset`` is the batch's first."""
+    way = touchpoint.acquisition
     return (
         touchpoint.site,
         touchpoint.touchpoint_id,
         touchpoint.visitor_id,
         touchpoint.touched_at,
-        *_way_of(touchpoint.acquisition),
+        way.channel,
+        way.source,
+        way.medium,
+        way.campaign,
+        way.term,
+        way.content,
+        way.ad_network,
         touchpoint.landing_page,
         sign,
         broker,
