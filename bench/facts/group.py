@@ -16,6 +16,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.kafka_admin import ensure_topics
 
@@ -103,8 +104,11 @@ class Group:
         return found.offset if found is not None and found.offset >= 0 else None
 
     async def members(self) -> int:
-        """How many members the broker counts."""
-        (answer,) = await self._admin.describe_consumer_groups([self.name])
+        """How many members the broker counts; 0 while it has no coordinator for the group."""
+        try:
+            (answer,) = await self._admin.describe_consumer_groups([self.name])
+        except GroupCoordinatorNotAvailableError:
+            return 0
         return len(answer.groups[0][5])
 
 
