@@ -94,6 +94,7 @@ def print_explanation(settings: Settings, conversion: str, format_: str) -> bool
 
 def print_findings(settings: Settings) -> bool:
     """Print what is wrong with the installation; True when nothing is."""
+    from runtime.audit_report import audit_report
     from sinks.checks import count_dead_letters, run_checks
     from sinks.client import connect
     from sinks.windows import check_windows
@@ -109,6 +110,10 @@ def print_findings(settings: Settings) -> bool:
 
     say(*_kafka(settings))
     say(*asyncio.run(_fences(settings)))
+    for line in asyncio.run(audit_report(settings)):
+        say(line.is_well, line.name, line.detail)
+        for example in line.examples:
+            out.print(Text(f"        {example}"), soft_wrap=True)
     try:
         client = connect(settings.clickhouse, settings.database)
         check_windows(client, settings.database)

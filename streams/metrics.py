@@ -17,6 +17,7 @@ PARTITIONS = Gauge("headwater_worker_partitions", "Partitions this worker owns."
 STUCK = Gauge(
     "headwater_worker_stuck_seconds", "Longest time that waiting records of one partition made no progress."
 )
+LAG = Gauge("headwater_worker_lag_seconds", "Age of the oldest record that waits to be processed.")
 RECOVERED = Counter("headwater_worker_recovered_ranges_total", "Pending ranges of an earlier owner finished.")
 RECOVERY_MISMATCH = Counter(
     "headwater_worker_recovery_mismatch_total",

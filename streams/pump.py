@@ -80,6 +80,11 @@ class Pump:
         """Seconds since the last progress while records wait; 0 when none wait."""
         return time.monotonic() - self.last_progress if self._buffer else 0.0
 
+    @property
+    def lag_seconds(self) -> float:
+        """Age of the oldest record that waits, by the log's own time; 0 when none waits."""
+        return max(0.0, time.time() - self._buffer[0].timestamp / 1000) if self._buffer else 0.0
+
     def start(self) -> asyncio.Task[None]:
         """Run until ``close``; the task ends with the stage's exception if one is raised."""
         self._task = asyncio.create_task(self._run(), name=f"pump-{self.topic}-{self.partition}")

@@ -248,6 +248,7 @@ class Worker:
             await asyncio.sleep(1.0)
             stuck = max((pump.is_stuck_since for pump in self._pumps.values()), default=0.0)
             metrics.STUCK.set(stuck)
+            metrics.LAG.set(max((pump.lag_seconds for pump in self._pumps.values()), default=0.0))
             if self.app.crashed:
                 log.error("app_crashed", reason=repr(self.app.crash_reason))
                 self._end(EXIT_FAILED)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -72,7 +73,7 @@ class AuditBeside:
             try:
                 run = json.loads((self.data_dir / RUN_FILE).read_text())
                 settings = Settings(clickhouse=run["clickhouse"], audit_seconds=_PAUSE_S)
-                config = await in_thread(lambda: audit_config(settings))
+                config = await in_thread(partial(audit_config, settings))
             except (HeadwaterError, OSError, ValueError):
                 await asyncio.sleep(_PAUSE_S)
                 continue
