@@ -41,6 +41,13 @@ class Format(StrEnum):
     csv = "csv"
 
 
+class ExplanationFormat(StrEnum):
+    """How an explanation is written."""
+
+    table = "table"
+    json = "json"
+
+
 class Basis(StrEnum):
     """Which instant dates a credit."""
 
@@ -58,8 +65,14 @@ class ImportKind(StrEnum):
 @app.command()
 def up(
     data_dir: DataDir = None,
-    collector_port: Annotated[int | None, typer.Option(help="Port of the collector (default 8080).")] = None,
-    api_port: Annotated[int | None, typer.Option(help="Port of the query API (default 8081).")] = None,
+    collector_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Port of the collector (default 8080; 0 = any free one)."),
+    ] = None,
+    api_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Port of the query API (default 8081; 0 = any free one)."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     kafka: Annotated[
         str,
@@ -171,7 +184,9 @@ def report(
 @app.command()
 def explain(
     conversion: Annotated[str, typer.Argument(help="A conversion id, or an order id.")],
-    format_: Annotated[Format, typer.Option("--format", help="table or json.")] = Format.table,
+    format_: Annotated[
+        ExplanationFormat, typer.Option("--format", help="How to print.")
+    ] = ExplanationFormat.table,
     data_dir: DataDir = None,
 ) -> None:
     """Every touchpoint considered for one conversion, the credit under each model, every correction since."""
@@ -241,7 +256,8 @@ def _configure_logs() -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    for name in ("urllib3", "clickhouse_connect"):  # what they warn of we raise, log and count ourselves
+    # What they warn of we raise, log and count ourselves. clickhouse_connect sets the level of "urllib3" again.
+    for name in ("urllib3.connectionpool", "clickhouse_connect"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
@@ -255,7 +271,10 @@ def main() -> None:
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        _fail(f"HEADWATER_{name}: {first['msg']}. Change or unset this variable.", 2)
+        _fail(
+            f"HEADWATER_{name}: {first['msg'].removeprefix('Value error, ')}. Change or unset this variable.",
+            2,
+        )
     except Rejected as error:
         _fail(f"{error.field + ': ' if error.field else ''}{error.message}", 2)
     except Transient as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,19 @@ from attribution.errors import Misconfigured
 from runtime.settings import Settings
 
 RUN_FILE = "run.json"
+SHARED = (
+    *("kafka_idempotent", "kafka_replication", "partitions", "database", "currency"),
+    *("session_gap_minutes", "session_switch", "conversion_lookbacks"),
+)
+"""Settings that ``up`` writes into ``run.json`` under ``settings``: a command in another terminal must judge by the
+rules that the worker credits by, not by those of its own environment."""
 
 
 def running(data_dir: Path) -> dict[str, Any] | None:
-    """What ``up`` says of itself while it runs (contract: collector, api, clickhouse, ... ), or None."""
+    """What ``up`` says of itself while it runs (contract: collector, api, clickhouse, ... ), or None.
+
+    An ``up`` that was killed leaves its file behind: that is None as well.
+    """
     try:
         run = json.loads((data_dir / RUN_FILE).read_text())
     except FileNotFoundError:
@@ -26,11 +36,11 @@ def running(data_dir: Path) -> dict[str, Any] | None:
         raise Misconfigured(
             f"{data_dir / RUN_FILE} is no JSON object.", "Stop `headwater up` and start it again."
         )
-    return run
+    return run if _is_alive(run.get("pids", {}).get("up")) else None
 
 
 def settings_of(data_dir: Path | None) -> Settings:
-    """The settings, with the addresses of a running ``up`` in place of what the environment leaves open.
+    """The settings, with addresses and rules of a running ``up`` in place of what the environment leaves open.
 
     Raises ``Misconfigured`` when nothing runs there and the environment names no ClickHouse either.
     """
@@ -43,11 +53,20 @@ def settings_of(data_dir: Path | None) -> Settings:
             "Start it with `headwater up`, name its folder with --data-dir, or set HEADWATER_CLICKHOUSE and the like.",
         )
     if run is not None:
-        for field in ("clickhouse", "redis", "kafka"):
-            if field not in settings.model_fields_set:
-                update[field] = run[field]
-        if "kafka_idempotent" not in settings.model_fields_set:
-            update["kafka_idempotent"] = False
-        if "sites" not in settings.model_fields_set:
-            update["sites"] = run["site_key"]
-    return settings.model_copy(update=update)
+        told = {name: run[name] for name in ("clickhouse", "redis", "kafka")}
+        told |= {name: value for name, value in run["settings"].items() if name in SHARED}
+        told["sites"] = run["site_key"]
+        update |= {name: value for name, value in told.items() if name not in settings.model_fields_set}
+    return Settings(**update)
+
+
+def _is_alive(pid: object) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True

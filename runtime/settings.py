@@ -3,11 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from attribution.policy import SessionSwitch
+from attribution.errors import Rejected
+from attribution.money import currency_of
+from attribution.policy import DAY_MS, SessionSwitch
+
+MAX_PORT = 65_535
+_MIN_SPOOL = 1 << 20
+
+
+def lookbacks_of(text: str) -> dict[str, int]:
+    """``purchase=90,lead=30`` as milliseconds by event. Raises ``ValueError`` that says what to write."""
+    lookbacks: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, days = part.partition("=")
+        if not name or not days.isdigit() or int(days) < 1:
+            raise ValueError(f"{part!r} is no event=days pair such as purchase=90")
+        lookbacks[name.strip()] = int(days) * DAY_MS
+    if not lookbacks:
+        raise ValueError("Name at least one event=days pair such as purchase=90")
+    return lookbacks
+
+
+def _checked_lookbacks(text: str) -> str:
+    lookbacks_of(text)
+    return text
+
+
+def _checked_currency(code: str) -> str:
+    try:
+        return currency_of(code).code
+    except Rejected as error:
+        raise ValueError(error.message.rstrip(".")) from error
+
+
+def _checked_kafka(text: str) -> str:
+    for address in text.split(","):
+        host, _, port = address.strip().rpartition(":")
+        if not host or not port.isdigit() or int(port) > MAX_PORT:
+            raise ValueError(f"{address!r} is no host:port")
+    return text
+
+
+def _checked_redis(url: str) -> str:
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("Write redis://[user:password@]host:port/number, rediss:// or unix://")
+    return url
 
 
 class Settings(BaseSettings):
@@ -16,13 +61,17 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADWATER_", extra="ignore", frozen=True)
 
     data_dir: Path = Field(Path(".headwater"), description="Folder for state, spool and keys.")
-    kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
+    kafka: Annotated[str, AfterValidator(_checked_kafka)] = Field(
+        "127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port]."
+    )
     kafka_idempotent: bool = Field(True, description="Idempotent producer; false for brokers that refuse it.")
     kafka_replication: int = Field(
         1, ge=1, description="Replication factor of topics that `migrate` creates."
     )
     partitions: int = Field(4, ge=1, le=1024, description="Partitions of each topic; fixed once chosen.")
-    redis: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey URL.")
+    redis: Annotated[str, AfterValidator(_checked_redis)] = Field(
+        "redis://127.0.0.1:6379/0", description="Redis or Valkey URL."
+    )
     clickhouse: str = Field(
         "http://127.0.0.1:8123", description="ClickHouse HTTP URL, user:password@ allowed."
     )
@@ -30,22 +79,28 @@ class Settings(BaseSettings):
 
     sites: str = Field("", description="Public write keys of the websites, comma separated.")
     read_keys: SecretStr = Field(SecretStr(""), description="Secret keys of the query API, comma separated.")
-    currency: str = Field("USD", description="ISO 4217 currency that reports use when none is asked for.")
+    currency: Annotated[str, AfterValidator(_checked_currency)] = Field(
+        "USD", description="ISO 4217 currency that reports use when none is asked for."
+    )
 
     collector_host: str = Field("127.0.0.1", description="Address the collector listens on.")
-    collector_port: int = Field(8080, description="Port of the collector.")
+    collector_port: int = Field(8080, ge=0, le=MAX_PORT, description="Port of the collector.")
     api_host: str = Field("127.0.0.1", description="Address the query API listens on.")
-    api_port: int = Field(8081, description="Port of the query API.")
-    worker_metrics_port: int = Field(0, description="Port of the worker's /metrics and /readyz; 0 = none.")
+    api_port: int = Field(8081, ge=0, le=MAX_PORT, description="Port of the query API.")
+    worker_metrics_port: int = Field(
+        0, ge=0, le=MAX_PORT, description="Port of the worker's /metrics and /readyz; 0 = none."
+    )
 
     audit_seconds: float = Field(
         60.0, ge=0, description="Seconds between passes of the worker's self-audit; 0 = off."
     )
 
     spool_max_bytes: int = Field(
-        1 << 30, description="Spool size in bytes at which the collector answers 503."
+        1 << 30, ge=_MIN_SPOOL, description="Spool size in bytes at which the collector answers 503."
     )
-    rate_per_second: int = Field(2000, description="Requests per second and client network before 429.")
+    rate_per_second: int = Field(
+        2000, ge=0, description="Requests per second and client network before 429; 0 = no limit."
+    )
     trusted_proxies: str = Field(
         "", description="Networks whose X-Forwarded-For is believed, comma separated."
     )
@@ -53,12 +108,12 @@ class Settings(BaseSettings):
         True, description="Mark the visitor cookie Secure; false only for plain-HTTP tests."
     )
 
-    batch_max_hits: int = Field(20_000, description="Most hits of one partition in one worker batch.")
-    batch_wait_ms: int = Field(150, description="Milliseconds a worker waits to fill a batch.")
-    session_gap_minutes: int = Field(30, description="Minutes of silence that end a session.")
+    batch_max_hits: int = Field(20_000, ge=1, description="Most hits of one partition in one worker batch.")
+    batch_wait_ms: int = Field(150, ge=0, description="Milliseconds a worker waits to fill a batch.")
+    session_gap_minutes: int = Field(30, ge=1, description="Minutes of silence that end a session.")
     session_switch: SessionSwitch = Field(
         SessionSwitch.tagged_or_paid, description="What else starts a session."
     )
-    conversion_lookbacks: str = Field(
+    conversion_lookbacks: Annotated[str, AfterValidator(_checked_lookbacks)] = Field(
         "purchase=90,lead=30,sign_up=30", description="Conversion events and their lookback in days."
     )

@@ -18,6 +18,7 @@ from attribution.errors import Misconfigured
 from runtime.embedded.apache_kafka import NODE_COUNTS
 from runtime.embedded.probes import http_is_ok, is_port_free
 from runtime.embedded.servers import BROKER, ENGINE, VALKEY, EmbeddedServers
+from runtime.installation import SHARED
 from runtime.place import Place
 from runtime.settings import Settings
 from runtime.supervisor import Process, ProcessFailed, Supervisor, together
@@ -94,6 +95,7 @@ class Up:
             "kafka": self._kafka,
             "site_key": self._site_key,
             "read_key": self._read_key,
+            "settings": self._shared_settings(),
             "pids": {"up": os.getpid(), **self._supervisor.pids},
         }
 
@@ -131,6 +133,12 @@ class Up:
     def _announce(self) -> None:
         if self._is_ready:
             self._place.announce(self.run)
+
+    def _shared_settings(self) -> dict[str, Any]:
+        """What the children run with, for the commands of other terminals."""
+        given = {**self._environment(), **self._options.env}
+        own = self._settings.model_dump(mode="json")
+        return {name: given.get(f"HEADWATER_{name.upper()}", own[name]) for name in SHARED}
 
     def _check_partitions(self) -> None:
         partitions = self._settings.partitions

@@ -18,6 +18,7 @@ from urllib.request import urlopen
 import pytest
 
 from attribution.errors import Misconfigured, Transient
+from runtime.installation import settings_of
 from runtime.supervisor import ProcessFailed
 from runtime.up import Up, UpOptions, run_up
 from streams import kafka_admin
@@ -60,8 +61,9 @@ async def test_the_run_file_tells_all_that_the_contract_names(options: UpOptions
         run = json.loads((options.data_dir / "run.json").read_text())
         assert run == up.run
         assert run.keys() == {
-            "collector", "api", "clickhouse", "redis", "kafka", "site_key", "read_key", "pids"
+            "collector", "api", "clickhouse", "redis", "kafka", "site_key", "read_key", "settings", "pids"
         }  # fmt: skip
+        assert settings_of(options.data_dir).kafka_idempotent is False
         names = {"up", "broker", "valkey", "engine", "collector", "worker", "worker-2", "api"}
         assert run["pids"].keys() == names
         assert all(is_alive(pid) for pid in run["pids"].values())
