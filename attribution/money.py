@@ -16,6 +16,9 @@ MAX_MAJOR_UNITS = 10**12
 """Largest absolute amount, in major units. With four decimals it still fits ``Decimal(18, 4)``."""
 
 _MAX_TEXT = 100
+_DIGITS_OF_A_DOUBLE = 15
+_NOISE = ("00000", "99999")
+"""How the digits beyond the minor unit begin when they are the rounding error of a double."""
 _DECIMAL = re.compile(r"([+-]?)(?=[0-9.])([0-9]*)(?:\.([0-9]*))?", re.ASCII)
 
 
@@ -46,7 +49,8 @@ def parse_amount(text: str, currency: str, *, field: str = "value", allow_negati
 
     Raises ``Rejected`` with reason ``unknown_currency``, ``bad_money``, ``negative_money`` or
     ``money_out_of_range`` (more than 10^12 major units). Zeros beyond the currency's decimals are fine, other
-    digits there are refused rather than rounded: rounding would be inventing money.
+    digits there are refused rather than rounded: rounding would be inventing money. Only the noise of binary
+    floating point is taken for what it is: JavaScript says 0.1 + 0.2 = 0.30000000000000004, which is 0.30.
     """
     unit = currency_of(currency)
     stripped = text.strip()
@@ -58,13 +62,16 @@ def parse_amount(text: str, currency: str, *, field: str = "value", allow_negati
             field,
         )
     sign, whole, fraction = match[1], match[2], match[3] or ""
-    if fraction[unit.exponent :].strip("0"):
+    beyond = fraction[unit.exponent :]
+    if beyond.strip("0") and not (_is_computed(whole, fraction) and beyond.startswith(_NOISE)):
         raise Rejected(
             "bad_money",
             f"{unit.code} has {unit.exponent} decimals; send no more than that (zeros at the end are fine).",
             field,
         )
     minor = int((whole or "0") + fraction[: unit.exponent].ljust(unit.exponent, "0"))
+    if beyond.startswith("9"):
+        minor += 1
     if minor > MAX_MAJOR_UNITS * 10**unit.exponent:
         raise Rejected(
             "money_out_of_range", f"Amounts above {MAX_MAJOR_UNITS} {unit.code} are not believed.", field
@@ -74,6 +81,11 @@ def parse_amount(text: str, currency: str, *, field: str = "value", allow_negati
     if not allow_negative:
         raise Rejected("negative_money", "Send an amount of zero or more; a refund is its own event.", field)
     return -minor
+
+
+def _is_computed(whole: str, fraction: str) -> bool:
+    """So many digits are written by a computer that added doubles, never by a person."""
+    return len((whole + fraction).lstrip("0")) >= _DIGITS_OF_A_DOUBLE
 
 
 def format_amount(minor: int, currency: str) -> str:

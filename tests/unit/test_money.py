@@ -44,6 +44,29 @@ def test_everything_else_is_bad_money(text: str) -> None:
     assert (caught.value.reason, caught.value.field) == ("bad_money", "price")
 
 
+@pytest.mark.parametrize(
+    ("text", "currency", "minor"),
+    [
+        ("0.30000000000000004", "USD", 30),  # 0.1 + 0.2
+        ("59.970000000000006", "USD", 5997),
+        ("29.849999999999998", "USD", 2985),  # 3 * 9.95
+        ("434.99999999999994", "JPY", 435),
+        ("0.99999999999999989", "USD", 100),
+        ("1234567.3000000001", "EUR", 123456730),
+        ("3.3000000000000003", "KWD", 3300),
+    ],
+)
+def test_the_noise_of_floating_point_is_not_money(text: str, currency: str, minor: int) -> None:
+    """A shop's script adds prices as doubles; its purchases must not be lost for that."""
+    assert parse_amount(text, currency) == minor
+
+
+@pytest.mark.parametrize("text", ["1.005", "1.0000001", "12345678901.130001", "0.30000400000000004"])
+def test_other_digits_are_no_noise(text: str) -> None:
+    with pytest.raises(Rejected, match="decimals"):
+        parse_amount(text, "USD")
+
+
 @pytest.mark.parametrize(("text", "currency"), [("1.005", "USD"), ("0.5", "JPY"), ("1.2345", "KWD")])
 def test_too_many_decimals_are_refused_not_rounded(text: str, currency: str) -> None:
     with pytest.raises(Rejected, match="decimals") as caught:
