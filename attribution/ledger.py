@@ -14,7 +14,7 @@ from attribution.acquisition import Acquisition
 from attribution.conversions import ConversionFact
 from attribution.errors import HeadwaterError
 from attribution.models import WHOLE, Weights, model_named
-from attribution.money import share
+from attribution.money import share_each
 from attribution.packing import Packed, pack_acquisition, pack_word, unpack_acquisition, unpack_word
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy
@@ -61,7 +61,7 @@ class Share(msgspec.Struct, frozen=True, gc=False):
     amount_minor: int
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One signed row of the ledger."""
 
     model: str
@@ -73,7 +73,7 @@ class Entry(msgspec.Struct, frozen=True):
     """Change of the conversion's value, carried by one entry of a change and model only; else 0."""
 
 
-class Statement(msgspec.Struct, frozen=True):
+class Statement(msgspec.Struct, frozen=True, gc=False):
     """What stands credited for one conversion."""
 
     terms: Terms
@@ -195,7 +195,7 @@ def _shares(value: int, touchpoint_ids: list[str], weights: Weights) -> dict[str
         weights[0].denominator == 1 and WHOLE in weights
     ):  # half of the models give all to one; no need to divide
         return {touchpoint_ids[weights.index(WHOLE)]: Share(WEIGHT_ONE, value)}
-    parts = zip(touchpoint_ids, share(WEIGHT_ONE, weights), share(value, weights), strict=True)
+    parts = zip(touchpoint_ids, *share_each((WEIGHT_ONE, value), weights), strict=True)
     return {identity: Share(weight, amount) for identity, weight, amount in parts if weight or amount}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 from math import isqrt
 from typing import Protocol
 
@@ -67,6 +68,19 @@ def _only(index: int, count: int) -> Weights:
     return (NOTHING,) * index + (WHOLE,) + (NOTHING,) * (count - index - 1)
 
 
+@lru_cache(maxsize=256)
+def _evenly(count: int) -> Weights:
+    return (Fraction(1, count),) * count
+
+
+@lru_cache(maxsize=256)
+def _by_position(count: int) -> Weights:
+    if count <= 2:
+        return _evenly(count)
+    end = Fraction(2, 5)
+    return (end, *(Fraction(1, 5 * (count - 2)),) * (count - 2), end)
+
+
 @model
 def first_touch(path: Path, policy: AttributionPolicy, /) -> Weights:
     """Everything to the first touchpoint."""
@@ -93,20 +107,13 @@ def last_non_direct_touch(path: Path, policy: AttributionPolicy, /) -> Weights:
 @model
 def linear(path: Path, policy: AttributionPolicy, /) -> Weights:
     """The same to each."""
-    count = len(path.touchpoints)
-    return (Fraction(1, count),) * count
+    return _evenly(len(path.touchpoints))
 
 
 @model
 def position_based(path: Path, policy: AttributionPolicy, /) -> Weights:
     """40 % to the first, 40 % to the last, 20 % shared by those between; two: half each; one: all."""
-    count = len(path.touchpoints)
-    if count == 1:
-        return (WHOLE,)
-    if count == 2:
-        return (Fraction(1, 2), Fraction(1, 2))
-    end = Fraction(2, 5)
-    return (end, *(Fraction(1, 5 * (count - 2)),) * (count - 2), end)
+    return _by_position(len(path.touchpoints))
 
 
 @model

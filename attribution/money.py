@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from math import lcm
 
 import msgspec
@@ -83,6 +84,7 @@ def parse_amount(text: str, currency: str, *, field: str = "value", allow_negati
     return -minor
 
 
+@lru_cache(maxsize=8192)
 def _is_computed(whole: str, fraction: str) -> bool:
     """So many digits are written by a computer that added doubles, never by a person."""
     return len((whole + fraction).lstrip("0")) >= _DIGITS_OF_A_DOUBLE
@@ -105,14 +107,30 @@ def share(total: int, weights: Sequence[Fraction]) -> list[int]:
     Weights are zero or more and sum to 1 (else ``ValueError``); if all are zero, nobody gets anything.
     Source of the rule: definitions C5 (d).
     """
-    if len(weights) == 1 and weights[0] == 1:
-        return [total]
-    denominator = lcm(*(weight.denominator for weight in weights))
+    return share_each((total,), weights)[0]
+
+
+def share_each(totals: Sequence[int], weights: Sequence[Fraction]) -> list[list[int]]:
+    """``share`` of each of ``totals`` by the same ``weights``, which are worked out once. Raises ``ValueError``."""
+    count = len(weights)
+    if count and weights[0].numerator == 1 and weights[0].denominator == count == weights.count(weights[0]):
+        return [_share_evenly(total, count) for total in totals]
+    denominator = lcm(*[weight.denominator for weight in weights])
     numerators = [weight.numerator * (denominator // weight.denominator) for weight in weights]
     if not any(numerators):
-        return [0] * len(numerators)
+        return [[0] * count for _ in totals]
     if sum(numerators) != denominator or min(numerators) < 0:
         raise ValueError("weights must be zero or more and sum to 1")
+    return [_share_in_proportion(total, numerators, denominator) for total in totals]
+
+
+def _share_evenly(total: int, count: int) -> list[int]:
+    whole, left = divmod(abs(total), count)
+    shares = [whole + 1] * left + [whole] * (count - left)
+    return shares if total >= 0 else [-amount for amount in shares]
+
+
+def _share_in_proportion(total: int, numerators: Sequence[int], denominator: int) -> list[int]:
     size = abs(total)
     shares, remainders = [], []
     for numerator in numerators:
@@ -121,6 +139,6 @@ def share(total: int, weights: Sequence[Fraction]) -> list[int]:
         remainders.append(rest)
     left = size - sum(shares)
     if left:
-        for index in sorted(range(len(shares)), key=lambda i: -remainders[i])[:left]:
+        for index in sorted(range(len(shares)), key=remainders.__getitem__, reverse=True)[:left]:
             shares[index] += 1
     return shares if total >= 0 else [-amount for amount in shares]

@@ -5,6 +5,8 @@ Used inside the MessagePack of timelines and statements. ``_WORDS`` is part of t
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from attribution.acquisition import Acquisition
 
 Packed = tuple[int | str, ...]
@@ -37,6 +39,7 @@ _NUMBERS: dict[str, int] = {word: number for number, word in enumerate(_WORDS)}
 
 _TAGGED = 1
 # Bits 2, 4, ... 128 of the mask: campaign, term, content, ad_network, click_id_param, click_id, referrer_host follow.
+_CLICK_ID = 64
 _EVERY_FIELD = 255
 
 
@@ -55,10 +58,20 @@ def unpack_word(packed: int | str) -> str:
 
 
 def pack_acquisition(acquisition: Acquisition) -> Packed:
-    """The stored form of ``acquisition``.
+    """The stored form of ``acquisition``."""
+    # With its click id nearly every paid arrival is one of a kind: a cache would never find it again.
+    return _pack(acquisition) if acquisition.click_id else _cached_pack(acquisition)
 
-    Written out, and not cached: with its click id nearly every paid arrival is one of a kind.
-    """
+
+def unpack_acquisition(packed: Packed) -> Acquisition:
+    """Inverse of ``pack_acquisition``. Raises ``ValueError`` when ``packed`` is no stored acquisition."""
+    mask = packed[0] if packed else -1
+    if not isinstance(mask, int) or not 0 <= mask <= _EVERY_FIELD:
+        raise ValueError("the mask of an acquisition is none")
+    return _unpack(packed, mask) if mask & _CLICK_ID else _cached_unpack(packed, mask)
+
+
+def _pack(acquisition: Acquisition) -> Packed:
     number_of = _NUMBERS.get
     channel, source, medium = acquisition.channel, acquisition.source, acquisition.medium
     mask = _TAGGED if acquisition.is_tagged_or_paid else 0
@@ -79,7 +92,7 @@ def pack_acquisition(acquisition: Acquisition) -> Packed:
         mask |= 32
         packed.append(number_of(text, text))
     if text := acquisition.click_id:
-        mask |= 64
+        mask |= _CLICK_ID
         packed.append(number_of(text, text))
     if text := acquisition.referrer_host:
         mask |= 128
@@ -88,11 +101,7 @@ def pack_acquisition(acquisition: Acquisition) -> Packed:
     return tuple(packed)
 
 
-def unpack_acquisition(packed: Packed) -> Acquisition:
-    """Inverse of ``pack_acquisition``. Raises ``ValueError`` when ``packed`` is no stored acquisition."""
-    mask = packed[0] if packed else -1
-    if not isinstance(mask, int) or not 0 <= mask <= _EVERY_FIELD:
-        raise ValueError("the mask of an acquisition is none")
+def _unpack(packed: Packed, mask: int) -> Acquisition:
     words = [word if isinstance(word, str) else unpack_word(word) for word in packed[1:]]
     if len(words) != 3 + (mask >> 1).bit_count():
         raise ValueError("the mask of an acquisition does not fit its fields")
@@ -106,7 +115,11 @@ def unpack_acquisition(packed: Packed) -> Acquisition:
         next(rest) if mask & 8 else "",
         next(rest) if mask & 16 else "",
         next(rest) if mask & 32 else "",
-        next(rest) if mask & 64 else "",
+        next(rest) if mask & _CLICK_ID else "",
         next(rest) if mask & 128 else "",
         mask & _TAGGED == _TAGGED,
     )
+
+
+_cached_pack = lru_cache(maxsize=8192)(_pack)
+_cached_unpack = lru_cache(maxsize=8192)(_unpack)

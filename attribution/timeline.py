@@ -104,14 +104,15 @@ class _Columns:
     Most hits are later than all before; then only they need to be worked out.
     """
 
-    __slots__ = ("_arrivals", "_last", "_paths", "_stored")
+    __slots__ = ("_acquisitions", "_arrivals", "_last", "_paths", "_stored")
 
-    def __init__(self, stored: _Stored, arrivals: Sequence[Acquisition | None]) -> None:
-        """``arrivals`` are the acquisitions of ``stored`` behind a ``None``."""
+    def __init__(self, stored: _Stored, acquisitions: Sequence[Acquisition | None]) -> None:
+        """``acquisitions`` are those of ``stored`` behind a ``None``."""
         self._stored = stored
-        self._paths = {path: index for index, path in enumerate(stored.paths)}
-        self._arrivals = {acquisition: index for index, acquisition in enumerate(arrivals)}
-        self._last = stored.began_at + sum(stored.pauses)
+        self._acquisitions = acquisitions
+        self._paths: dict[str, int] = {}
+        self._arrivals: dict[Acquisition | None, int] = {}
+        self._last = 0
 
     def append(self, hits: list[PlacedHit]) -> _Stored:
         """The stored form of ``hits``, which begin with those that are in it already."""
@@ -119,6 +120,10 @@ class _Columns:
         known = len(stored.pages)
         if known == len(hits):
             return stored
+        if not self._arrivals:  # only now: many timelines are read and never written
+            self._paths = {path: index for index, path in enumerate(stored.paths)}
+            self._arrivals = {acquisition: index for index, acquisition in enumerate(self._acquisitions)}
+            self._last = stored.began_at + sum(stored.pauses)
         paths, arrivals, last = self._paths, self._arrivals, self._last
         if not known:
             stored.began_at = last = hits[0][0]

@@ -6,6 +6,7 @@ Instants stay epoch milliseconds and hours epoch seconds: ClickHouse reads both 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -187,6 +188,7 @@ def credit_row(
     )
 
 
+@lru_cache(maxsize=8192)
 def format_ppb(billionths: int) -> str:
     """A weight as decimal text with nine digits: 250000000 is ``0.250000000``."""
     sign = "-" if billionths < 0 else ""
