@@ -43,7 +43,8 @@ _FIRST_DAY, _LAST_DAY = dt.date(1970, 1, 1), dt.date(2105, 12, 31)
 _END_OF_TIME = 2**32 - 1
 """Largest instant of ClickHouse's DateTime, in 2106."""
 _TIME = "hour >= toDateTime({from:UInt32}, 'UTC') AND hour < toDateTime({to:UInt32}, 'UTC')"
-_TIMES = ("hour", "day", "week", "month")
+TIMES = ("hour", "day", "week", "month")
+"""Dimensions of time: answers that have one are in its order unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +273,7 @@ def _order(request: QueryRequest, metrics: Sequence[Metric], dimensions: Sequenc
             choice = f"Order by what is asked for: {', '.join(columns)}."
             raise Rejected("bad_order", choice, f"order_by.{number}.0")
     if not asked:
-        asked = [(name, "asc") for name in keys if name in _TIMES] or [(metrics[0].name, "desc")]
+        asked = [(name, "asc") for name in keys if name in TIMES] or [(metrics[0].name, "desc")]
     # The keys last, so that pages neither overlap nor miss a row.
     terms = [f"{columns[name]} {'DESC' if way == 'desc' else 'ASC'} NULLS LAST" for name, way in asked]
     return ", ".join([*terms, *(keys.values() or ["d0"])])

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -14,12 +15,17 @@ from runtime.settings import Settings
 from runtime.wiring import policy_of, words_of
 
 if TYPE_CHECKING:
+    from api.answers import QueryAnswer
+    from api.requests import QueryRequest
     from api.service import QueryService
 
 WIDE = 160
 """Columns of a table that goes to a file or a pipe: nothing is cut off."""
 REPORT_METRICS = ("hits", "visitors", "sessions", "conversions", "revenue", "cr", "aov")
-MAX_REPORT_ROWS = 1_000
+_ROWS_AT_ONCE = 10_000
+_OPTIONS = {"dimensions": "--by", "model": "--model", "currency": "--currency"}
+_OPTIONS |= {"date_range": "--from, --to", "date_range.0": "--from", "date_range.1": "--to"}
+"""What the fields of a question are called on the command line."""
 
 
 def console() -> Console:
@@ -49,29 +55,49 @@ def print_report(
     """Print what each value of the dimensions ``by`` brought. Raises ``Rejected`` naming the wrong word."""
     from pydantic import ValidationError
 
+    from api.plan import TIMES
     from api.report import to_csv, to_json, to_table
     from api.requests import QueryRequest, rejected_of
 
+    dimensions = list(words_of(by))
+    is_over_time = any(name in TIMES for name in dimensions)
     try:
         request = QueryRequest(
             metrics=list(REPORT_METRICS),
-            dimensions=list(words_of(by)),
+            dimensions=dimensions,
             date_range=date_range,
             model=model,
             basis="touch" if basis == "touch" else "conversion",
             currency=currency,
-            order_by=[("revenue", "desc"), ("sessions", "desc")],
-            limit=MAX_REPORT_ROWS,
+            order_by=[] if is_over_time else [("revenue", "desc"), ("sessions", "desc")],
+            limit=_ROWS_AT_ONCE,
         )
+        answer = _whole_answer(query_service(settings), request)
     except ValidationError as error:
-        raise rejected_of(error) from error
-    answer = query_service(settings).query(request)
+        raise _of_an_option(rejected_of(error)) from error
+    except Rejected as error:
+        raise _of_an_option(error) from error
     if format_ == "json":
         print(to_json(answer))
     elif format_ == "csv":
         print(to_csv(answer), end="")
     else:
         console().print(to_table(answer))
+
+
+def _whole_answer(service: QueryService, request: QueryRequest) -> QueryAnswer:
+    """All pages: a report whose end is missing would not add up."""
+    answer = page = service.query(request)
+    while page.meta.next_offset is not None:
+        page = service.query(request.model_copy(update={"offset": page.meta.next_offset}))
+        answer.rows.extend(page.rows)
+    return msgspec.structs.replace(answer, meta=msgspec.structs.replace(answer.meta, next_offset=None))
+
+
+def _of_an_option(error: Rejected) -> Rejected:
+    """The same, named after the option that was wrong: ``dimensions.0`` is ``--by``."""
+    field = _OPTIONS.get(error.field) or _OPTIONS.get(error.field.partition(".")[0], error.field)
+    return Rejected(error.reason, error.message, field)
 
 
 def print_explanation(settings: Settings, conversion: str, format_: str) -> bool:
@@ -83,7 +109,7 @@ def print_explanation(settings: Settings, conversion: str, format_: str) -> bool
     except Rejected as error:
         if error.reason != "not_found":
             raise
-        Console(stderr=True).print(Text(error.message))
+        print(error.message, file=sys.stderr)
         return False
     if format_ == "json":
         print(to_json(explanation))

@@ -1,0 +1,83 @@
+"""`headwater report` and `explain` on a real store: whole, in order, errors in the words of the command line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from sinks_rows import row
+
+from attribution.errors import Rejected
+from runtime import answers
+from runtime.settings import Settings
+from sinks.tables import CREDITS_COLUMNS
+from sinks.writer import RowWriter
+
+HOUR_MS = 3_600_000
+BEGIN_MS = 1_790_000_000_000 - 1_790_000_000_000 % HOUR_MS
+REPORT: dict[str, Any] = {
+    "by": "hour",
+    "model": "linear",
+    "date_range": None,
+    "basis": "conversion",
+    "currency": "USD",
+    "format_": "csv",
+}
+
+
+@pytest.fixture(scope="module")
+def settings(engine: str, migrated: tuple[Client, str]) -> Settings:
+    client, database = migrated
+    sold = [
+        row(
+            "credits",
+            model="linear",
+            conversion_id=f"c{hour}",
+            amount=f"{hour}.00",
+            conversion_value=f"{hour}.00",
+            currency="USD",
+            touched_at=BEGIN_MS + hour * HOUR_MS,
+            converted_at=BEGIN_MS + hour * HOUR_MS,
+        )
+        for hour in range(30)
+    ]
+    RowWriter(client, database).insert("credits", CREDITS_COLUMNS, sold, "sold")
+    return Settings(clickhouse=engine, database=database)
+
+
+def test_a_report_over_time_is_whole_and_in_the_order_of_time(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the answer has more rows than one page."""
+    monkeypatch.setattr(answers, "_ROWS_AT_ONCE", 7)
+    answers.print_report(settings, **REPORT)
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["revenue"] for row in rows] == [f"{hour}.00" for hour in range(30)]
+    assert [row["hour"] for row in rows] == sorted(row["hour"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "option"),
+    [
+        ({"by": "nothing"}, "--by"),
+        ({"model": "nothing"}, "--model"),
+        ({"currency": "EURO"}, "--currency"),
+        ({"date_range": ("2026-13-01", None)}, "--from"),
+        ({"date_range": (None, "tomorrow")}, "--to"),
+        ({"date_range": ("2026-02-02", "2026-02-01")}, "--from, --to"),
+        ({"by": "channel," * 9 + "day"}, "--by"),
+    ],
+)
+def test_what_is_wrong_is_named_as_it_was_written(settings: Settings, wrong: Any, option: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        answers.print_report(settings, **{**REPORT, **wrong})
+    assert caught.value.field == option
+
+
+def test_an_unknown_conversion_is_one_line(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert answers.print_explanation(settings, "nothing", "table") is False
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no conversion" in line
