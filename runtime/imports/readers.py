@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -168,18 +169,24 @@ def _read_jsonl(lines: LineReader) -> Iterator[Outcome]:
 def _read_parquet(path: Path) -> Iterator[Outcome]:
     try:
         parquet: Any = import_module("pyarrow.parquet")
+        arrow_error: type[Exception] = import_module("pyarrow").ArrowException
     except ModuleNotFoundError as error:
         raise Misconfigured(
-            "Parquet needs the package pyarrow.", "pip install pyarrow, or export CSV."
+            "Parquet needs the package pyarrow.",
+            f"Install it ({sys.executable} -m pip install pyarrow), or export CSV.",
         ) from error
     ids = LineIds("parquet")
     number = 0
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
-            for row in batch.to_pylist():
-                number += 1
-                present = {name: value for name, value in row.items() if value is not None}
-                yield _hit(number, json.dumps(present, default=str, sort_keys=True), present, ids)
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    present = {name: value for name, value in row.items() if value is not None}
+                    yield _hit(number, json.dumps(present, default=str, sort_keys=True), present, ids)
+    except (arrow_error, OSError) as error:
+        hint = f"Rows 1 to {number} have been read; repeat with a whole file, nothing counts twice."
+        raise Misconfigured(f"{path} is no Parquet file, or is damaged: {error}.", hint) from error
 
 
 def _hit(number: int, raw: str, row: dict[str, Any], ids: LineIds) -> Outcome:

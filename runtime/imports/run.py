@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from attribution.errors import Misconfigured
 from runtime.collector_client import MAX_BATCH, MAX_BATCH_BYTES, Intake, carry_all, open_intake
-from runtime.imports.access_log import guess_base_url, read_access_log
+from runtime.imports.access_log import guess_base_url, read_access_log, urlsplit_or_none
 from runtime.imports.lines import Dropped, LineReader, Outcome, Parsed, Refused
 from runtime.imports.readers import read_hits
 from sinks.client import connect
@@ -66,6 +66,7 @@ async def import_files(
     be used, ``Transient`` when the collector stays away.
     """
     readers = [LineReader(path) for path in files]
+    _check(kind, readers, base_url)
     site = str(run["site_key"])
     result = ImportResult()
     started_at = time.monotonic()
@@ -85,6 +86,17 @@ async def import_files(
     result.seconds = time.monotonic() - started_at
     _report(result, console)
     return result
+
+
+def _check(kind: str, readers: Sequence[LineReader], base_url: str | None) -> None:
+    """Find what is wrong with a file or option before anything is sent: half an import helps nobody."""
+    if base_url is not None and not (urlsplit_or_none(base_url) or ("", "", ""))[1]:
+        raise Misconfigured(
+            f"{base_url} is no address of a website.", "Write --base-url https://www.example.com"
+        )
+    if kind == "hits":
+        for reader in readers:
+            next(read_hits(reader), None)  # reads the header or knows the format
 
 
 def _outcomes(

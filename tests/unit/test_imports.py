@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from attribution.errors import Misconfigured
 from runtime.imports.access_log import guess_base_url, read_access_log, visitor_of
 from runtime.imports.lines import MAX_LINE_BYTES, Dropped, LineIds, LineReader, Outcome, Parsed, Refused
 from runtime.imports.readers import parse_instant, read_hits
+from runtime.imports.run import import_files
 
 SHARED_LOG = Path(__file__).parents[2] / ".." / "shared" / "data" / "access_log" / "combined.log.gz"
 GOOD_LINE = (
@@ -444,3 +446,28 @@ def test_any_bytes_are_judged_line_by_line(
     if noise[:2] != b"\x1f\x8b":
         outcomes = list(read_hits(reader))
         assert isinstance(outcomes[0], Parsed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad_file", "base_url", "message"),
+    [
+        ("hits", ("b.csv", "visitor_id,when\nv,1\n"), None, "unknown column 'when'"),
+        ("hits", ("b.txt", "x"), None, "Cannot tell the format"),
+        ("hits", ("b.parquet", "no Parquet"), None, "[Pp]arquet"),
+        ("log", ("b.log", GOOD_LINE), "foo", "foo is no address of a website"),
+        ("log", ("b.log", GOOD_LINE), "https://", "https:// is no address of a website"),
+    ],
+)
+async def test_what_is_wrong_with_any_file_is_told_before_anything_is_sent(
+    tmp_path: Path, kind: str, bad_file: tuple[str, str], base_url: str | None, message: str
+) -> None:
+    """Nothing listens at the addresses: an attempt to send would fail otherwise."""
+    good = _file(
+        tmp_path, "a.csv" if kind == "hits" else "a.log", "visitor_id,occurred_at\nv,2026-10-01\n"
+    ).path
+    bad = _file(tmp_path, *bad_file).path
+    nowhere = {"collector": "http://127.0.0.1:1", "clickhouse": "http://127.0.0.1:1", "site_key": "s"}
+    with pytest.raises(Misconfigured, match=message):
+        await import_files(
+            kind, [good, bad], nowhere, data_dir=tmp_path, console=Console(quiet=True), base_url=base_url
+        )
