@@ -68,7 +68,9 @@ class Settings(BaseSettings):
     kafka_replication: int = Field(
         1, ge=1, description="Replication factor of topics that `migrate` creates."
     )
-    partitions: int = Field(4, ge=1, le=1024, description="Partitions of each topic; fixed once chosen.")
+    partitions: int = Field(
+        4, ge=1, le=1024, description="Partitions of each topic; fixed once chosen. `up` alone begins with 2."
+    )
     redis: Annotated[str, AfterValidator(_checked_redis)] = Field(
         "redis://127.0.0.1:6379/0", description="Redis or Valkey URL."
     )

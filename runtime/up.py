@@ -26,6 +26,8 @@ from runtime.supervisor import Process, ProcessFailed, Supervisor, together
 EMBEDDED, APACHE = "embedded", "apache"
 _START_WITHIN_S = 60.0
 _COLLECTOR_STOPS, _OTHERS_STOP = 0, 1
+_PARTITIONS = 2
+"""Of a new place, or as many as workers: every partition costs the engine a few inserts per batch, however small."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,7 @@ class Up:
         self._options = options
         self._place = Place(options.data_dir)
         try:
-            self._settings = Settings()
-            self._check_partitions()
+            self._settings = self._settle_partitions(Settings())
             self._check_brokers()
             self._supervisor = Supervisor(self._place.logs, on_change=self._announce)
             is_ours = options.kafka in (EMBEDDED, APACHE)
@@ -140,14 +141,16 @@ class Up:
         own = self._settings.model_dump(mode="json")
         return {name: given.get(f"HEADWATER_{name.upper()}", own[name]) for name in SHARED}
 
-    def _check_partitions(self) -> None:
-        partitions = self._settings.partitions
-        settled = self._place.settle("partitions", partitions)
-        if settled != partitions:
+    def _settle_partitions(self, settings: Settings) -> Settings:
+        """With the partitions that this place began with; a new place that is told nothing gets few of them."""
+        told = settings.partitions if "partitions" in settings.model_fields_set else None
+        settled = self._place.settle("partitions", told or max(_PARTITIONS, self._options.workers))
+        if told not in (None, settled):
             raise Misconfigured(
-                f"{self._place.data_dir} was begun with {settled} partitions, not {partitions}.",
-                f"Set HEADWATER_PARTITIONS={settled}, or use another --data-dir.",
+                f"{self._place.data_dir} was begun with {settled} partitions, not {told}.",
+                f"Set HEADWATER_PARTITIONS={settled} or nothing, or use another --data-dir.",
             )
+        return settings.model_copy(update={"partitions": settled})
 
     def _check_brokers(self) -> None:
         """A place stays with the broker that it began with: what it acknowledged may be in that broker only."""
@@ -225,6 +228,7 @@ class Up:
             "HEADWATER_KAFKA": self._kafka,
             "HEADWATER_REDIS": self._servers.redis,
             "HEADWATER_CLICKHOUSE": self._servers.clickhouse,
+            "HEADWATER_PARTITIONS": str(settings.partitions),
             "HEADWATER_SITES": sites,
             "HEADWATER_READ_KEYS": read_keys,
             "HEADWATER_COLLECTOR_HOST": "127.0.0.1",

@@ -3,7 +3,7 @@
 Every statement gets a connection of its own, which takes a quarter of a millisecond. Connections of one
 process share the folder and run at the same time (a slow SELECT does not hold up an INSERT), and what a
 statement sets (``SET``, ``USE``, temporary tables, read-only mode) ends with it, as on a server without
-sessions.
+sessions. Settings of an INSERT are part of its statement: a ``SET`` before it would be a statement more.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from attribution.errors import Misconfigured
 from runtime.embedded.engine_repair import forget_lost_blocks
 from runtime.embedded.engine_sql import Statement
+from runtime.embedded.engine_tuning import STATEMENT, open_config
 
 _EXTENSION = "_chdb.abi3.so"
 _RTLD_DEEPBIND = 0x00008
@@ -74,7 +75,8 @@ class Engine:
         self._module = _load_extension()
         # Our signal handlers decide how this process stops.
         self._module.set_signal_handlers_enabled(False)
-        self._path = str(folder.resolve())
+        self._config = open_config()
+        self._place = f"{folder.resolve()}?config-file=/proc/self/fd/{self._config}"
         self._opening = threading.Lock()
         self._anchor = self._connect()  # the engine lives while a connection does
         row = self.run(Statement("SELECT", b"SELECT version(), timezone()", b"", "", None), "TabSeparated")
@@ -97,21 +99,23 @@ class Engine:
         try:
             if database:
                 _query(connection, f"USE {_identifier(database)}".encode(), "Null")
-            _query(connection, _set_statement({**LIKE_A_SERVER, **(settings or {}), **ALWAYS}), "Null")
-            if statement.data is None:
-                return _query(connection, statement.head, output_format, parameters)
-            return _insert(connection, statement, parameters)
+            given = _assignments({**LIKE_A_SERVER, **STATEMENT, **(settings or {}), **ALWAYS})
+            if statement.data is not None:
+                return _insert(connection, statement, given, parameters)
+            _query(connection, b"SET " + given, "Null")
+            return _query(connection, statement.head, output_format, parameters)
         finally:
             connection.close()
 
     def close(self) -> None:
         """Close the folder. No statement may be running."""
         self._anchor.close()
+        os.close(self._config)
 
     def _connect(self) -> Any:
         with self._opening:
             try:
-                return self._module.connect(self._path)
+                return self._module.connect(self._place)
             except RuntimeError as error:
                 raise _parse_error(str(error)) from error
 
@@ -132,7 +136,9 @@ def purge_dropped(folder: Path) -> None:
             dropped.unlink()
 
 
-def _insert(connection: Any, statement: Statement, parameters: Mapping[str, str] | None) -> Answer:
+def _insert(
+    connection: Any, statement: Statement, settings: bytes, parameters: Mapping[str, str] | None
+) -> Answer:
     """Binary data reaches the engine as a file in memory: its SQL text would not survive every byte."""
     descriptor = os.memfd_create("headwater-insert", os.MFD_CLOEXEC)
     try:
@@ -140,7 +146,8 @@ def _insert(connection: Any, statement: Statement, parameters: Mapping[str, str]
             written = 0
             while written < len(rest):
                 written += os.write(descriptor, rest[written:])
-        return _query(connection, statement.insert_from(f"/proc/self/fd/{descriptor}"), "Null", parameters)
+        sql = statement.insert_from(f"/proc/self/fd/{descriptor}", settings)
+        return _query(connection, sql, "Null", parameters)
     finally:
         os.close(descriptor)
 
@@ -159,12 +166,13 @@ def _query(
     return Answer(result.bytes(), result.rows_read(), result.storage_rows_read(), result.elapsed())
 
 
-def _set_statement(settings: Mapping[str, str]) -> bytes:
+def _assignments(settings: Mapping[str, str]) -> bytes:
+    """``name = 'value', ...``, as after ``SET`` and ``SETTINGS``."""
     for name in settings:
         if not _SETTING_NAME.match(name):
             raise EngineError(115, "UNKNOWN_SETTING", f"Unknown setting '{name}'")
     pairs = (f"{name} = {_string(value)}" for name, value in settings.items())
-    return ("SET " + ", ".join(pairs)).encode()
+    return ", ".join(pairs).encode()
 
 
 def _string(value: str) -> str:

@@ -52,10 +52,14 @@ class Statement(NamedTuple):
     data: bytes | None
     """Data of an INSERT; None when the statement carries none."""
 
-    def insert_from(self, path: str) -> bytes:
-        """The INSERT with its data in the file ``path``."""
-        source = b" FROM INFILE '" + path.encode() + b"' "
-        return self.head + source + self.settings + b" FORMAT " + self.format.encode()
+    def insert_from(self, path: str, settings: bytes) -> bytes:
+        """The INSERT with its data in the file ``path`` and with ``settings`` (``name = value, ...``).
+
+        What it says of settings itself comes last and wins.
+        """
+        source = b" FROM INFILE '" + path.encode() + b"' SETTINGS " + settings
+        own = self.settings[len(b"SETTINGS") :]
+        return self.head + source + (b"," + own if own else b"") + b" FORMAT " + self.format.encode()
 
 
 class _Token(NamedTuple):

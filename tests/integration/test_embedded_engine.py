@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
@@ -24,6 +25,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from clickhouse_connect.driver.external import ExternalData
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from runtime.embedded.engine_tuning import MERGE_TREE, STATEMENT
 
 EXACTLY_ONCE = {"async_insert": 0, "deduplicate_blocks_in_dependent_materialized_views": 1}
 WINDOW = "SETTINGS non_replicated_deduplication_window = 100"
@@ -142,6 +145,50 @@ def test_settings_hold_for_one_statement(engine: str) -> None:
     assert http(engine, b"SELECT getSetting('max_threads')", max_threads="1").read() == b"1\n"
     http(engine, b"SET max_threads = 1")
     assert http(engine, b"SELECT getSetting('max_threads')").read() != b"1\n"
+
+
+def test_an_inserts_settings_come_from_the_request_and_its_own_ones_win(client: Client) -> None:
+    refuse_nulls = {"input_format_null_as_default": 0}
+    with pytest.raises(DatabaseError, match="Cannot parse"):
+        client.raw_insert("t", ["a", "s"], b"[1,null]", fmt="JSONCompactEachRow", settings=refuse_nulls)
+    client.command(
+        "INSERT INTO t (a, s) SETTINGS input_format_null_as_default = 1 FORMAT JSONCompactEachRow [2,null]",
+        settings=refuse_nulls,
+    )
+    assert client.query("SELECT a, s FROM t").result_rows == [(2, "")]
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"), [("nosuch", "115"), ("a b", "115"), ("x = 1, y", "115"), ("readonly", "164")]
+)
+def test_an_insert_with_a_bad_setting_stores_nothing(
+    client: Client, engine: str, setting: str, code: str
+) -> None:
+    sql = f"INSERT INTO {client.database}.t FORMAT JSONCompactEachRow"
+    answer = http(engine, b'[1,"x"]', query=sql, **{setting: "1"})
+    assert answer.headers["X-ClickHouse-Exception-Code"] == code
+    assert counts(client) == (0, 0)
+
+
+def test_the_engine_opens_with_its_own_defaults(client: Client, engine: str) -> None:
+    """A configuration that it cannot read is passed over in silence, and merges would not be synced."""
+    names = {"names": list(MERGE_TREE)}
+    sql = "SELECT name, value FROM system.merge_tree_settings WHERE name IN {names:Array(String)}"
+    assert dict(client.query(sql, parameters=names).result_rows) == MERGE_TREE
+    sql = "SELECT name, value FROM system.settings WHERE name IN {names:Array(String)}"
+    assert dict(client.query(sql, parameters={"names": list(STATEMENT)}).result_rows) == STATEMENT
+
+
+def test_a_part_of_a_small_insert_has_few_files(client: Client) -> None:
+    """Each is created, synced and deleted again: most of what a small insert costs."""
+    client.command("ALTER TABLE t ADD INDEX i s TYPE minmax")
+    client.insert("t", [[1, "x"], [2, ""]], column_names=["a", "s"], settings=EXACTLY_ONCE)
+    sql = "SELECT path FROM system.parts WHERE database = {d:String} AND table = 't' AND active"
+    ((path,),) = client.query(sql, parameters={"d": client.database}).result_rows
+    assert {file.name for file in Path(path).iterdir()} == {
+        *("checksums.txt", "columns.txt", "count.txt", "data.bin", "data.cmrk3"),
+        *("default_compression_codec.txt", "metadata_version.txt", "primary.cidx"),
+    }
 
 
 def test_arrow_comes_back(client: Client) -> None:

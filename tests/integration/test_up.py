@@ -19,6 +19,7 @@ import pytest
 
 from attribution.errors import Misconfigured, Transient
 from runtime.installation import settings_of
+from runtime.place import Place
 from runtime.supervisor import ProcessFailed
 from runtime.up import Up, UpOptions, run_up
 from streams import kafka_admin
@@ -108,7 +109,7 @@ async def test_a_killed_broker_comes_back_as_another_cluster_with_its_topics(opt
                 break
             except Transient:
                 assert time.monotonic() < deadline
-        await kafka_admin.ensure_topics(up.run["kafka"], 4)
+        await kafka_admin.ensure_topics(up.run["kafka"], 2)
 
 
 async def test_one_up_per_folder(options: UpOptions) -> None:
@@ -138,11 +139,26 @@ def test_a_usual_port_that_is_taken_is_replaced_with_a_notice(
 
 
 async def test_partitions_are_fixed_once_chosen(options: UpOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with Up(options):
-        pass
+    async with Up(options) as up:
+        assert environment(up.run["collector"])["HEADWATER_PARTITIONS"] == "2"
     monkeypatch.setenv("HEADWATER_PARTITIONS", "8")
-    with pytest.raises(Misconfigured, match="HEADWATER_PARTITIONS=4"):
+    with pytest.raises(Misconfigured, match="HEADWATER_PARTITIONS=2"):
         Up(options)
+
+
+@pytest.mark.parametrize(
+    ("begun_with", "workers", "partitions"), [(0, 1, "2"), (0, 3, "3"), (4, 1, "4"), (4, 3, "4")]
+)
+async def test_a_place_keeps_the_partitions_that_it_began_with(
+    options: UpOptions, begun_with: int, workers: int, partitions: str
+) -> None:
+    """Places of earlier versions have four, which nobody set. A new one gets two, or as many as workers."""
+    if begun_with:
+        with Place(options.data_dir) as place:
+            place.settle("partitions", begun_with)
+    async with Up(replace(options, workers=workers)) as up:
+        assert environment(up.run["collector"])["HEADWATER_PARTITIONS"] == partitions
+        assert environment(up.run["api"])["HEADWATER_PARTITIONS"] == partitions
 
 
 async def test_a_kafka_of_ones_own_replaces_the_broker(options: UpOptions, broker: str) -> None:
@@ -163,7 +179,7 @@ async def test_apache_kafka_comes_back_as_the_same_cluster(options: UpOptions) -
         assert (given["HEADWATER_KAFKA"], given["HEADWATER_KAFKA_IDEMPOTENT"]) == (kafka, "true")
         assert given["HEADWATER_KAFKA_REPLICATION"] == "1"
         cluster = await kafka_admin.cluster_id(kafka)
-        await kafka_admin.ensure_topics(kafka, 4)
+        await kafka_admin.ensure_topics(kafka, 2)
         pid = up.run["pids"]["broker"]
         os.kill(pid, signal.SIGKILL)
         await run_file_where(options.data_dir, broker=pid)

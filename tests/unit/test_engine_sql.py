@@ -18,8 +18,15 @@ def test_insert_is_cut_before_its_settings_and_its_data_kept_to_the_byte() -> No
     assert statement.head == b"INSERT INTO d.t (a, `b c`) "
     assert statement.settings == b"SETTINGS x='FORMAT' "
     assert (statement.format, statement.data) == ("Native", b"\x00\n\xff;")
-    assert statement.insert_from("/f").split() == (
-        b"INSERT INTO d.t (a, `b c`) FROM INFILE '/f' SETTINGS x='FORMAT' FORMAT Native".split()
+    assert statement.insert_from("/f", b"y = '1', x = '2'").split() == (
+        b"INSERT INTO d.t (a, `b c`) FROM INFILE '/f' SETTINGS y = '1', x = '2', x='FORMAT' FORMAT Native".split()
+    )
+
+
+def test_an_insert_that_says_nothing_of_settings_gets_those_of_the_request() -> None:
+    statement = split_request(b"", b"INSERT INTO t FORMAT CSV\n1")
+    assert statement.insert_from("/f", b"y = '1'").split() == (
+        b"INSERT INTO t FROM INFILE '/f' SETTINGS y = '1' FORMAT CSV".split()
     )
 
 
