@@ -85,6 +85,7 @@ class Cluster:
             self._add_link(f"{name}>valkey", self._redis_port)
             self._add_link(f"{name}>engine", self._engine_port)
         self.disks: dict[str, SpoolDisk] = {}
+        self._metrics_ports: dict[str, int] = {}
         self._stack = AsyncExitStack()
 
     def _add_link(self, name: str, target: int) -> None:
@@ -190,7 +191,7 @@ class Cluster:
 
     def worker(self, name: str, database: str = DATABASE) -> Process:
         """A worker that the system has, or (by any other name) one more that goes its own ways."""
-        port = self.place.port(name)
+        port = self._metrics_ports[name] = self.place.port(name)
         env = {"HEADWATER_WORKER_METRICS_PORT": str(port), "HEADWATER_DATABASE": database}
         if f"{name}>valkey" in self.links:
             env["HEADWATER_REDIS"] = self._redis_url(self.links[f"{name}>valkey"].port)
@@ -202,7 +203,7 @@ class Cluster:
 
     def metrics_port(self, worker: str) -> int:
         """Where a worker tells what it counts."""
-        return self.place.port(worker)
+        return self._metrics_ports[worker]
 
     def _collector(self, name: str) -> Process:
         port = self.place.port(name)
