@@ -47,17 +47,6 @@ def client_of(ip: str) -> Client:
     return Client(network, kept, address.is_private)
 
 
-def peer_ip(peer: str) -> str:
-    """Address of ``address:port`` or ``[address]:port``."""
-    return peer.rpartition(":")[0].strip("[]")
-
-
-@lru_cache(maxsize=65_536)
-def client_of_peer(peer: str) -> Client:
-    """The client at the other end of a connection, ``address:port``."""
-    return client_of(peer_ip(peer))
-
-
 class Proxies:
     """Networks whose ``X-Forwarded-For`` is believed. Raises ``Misconfigured`` for anything else than networks."""
 

@@ -1,10 +1,10 @@
-"""The collector as an RSGI application: routes, limits before work, and answers only after the hit is durable."""
+"""The collector's routes: limits before work, and answers only after the hit is durable. Knows no sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import structlog
 
 from attribution.errors import Rejected, Transient
 from attribution.hit import Hit, encode_hit
-from collector.addresses import Client, Proxies, client_of, client_of_peer, peer_ip
+from collector.addresses import Client, Proxies, client_of
 from collector.bodies import check_declared, read_body
 from collector.config import CollectorConfig
 from collector.fields import MAX_LENGTH, Heard, too_long
@@ -24,29 +24,29 @@ from collector.metrics import CollectorMetrics, Counted, Gauged
 from collector.pixel import hit_of_query
 from collector.producer import Producer
 from collector.reasons import Refusal, status_of
+from collector.requests import Request
 from collector.responses import (
-    GIF,
-    GIF_HEADERS,
     JSON_HEADERS,
     PREFLIGHT_HEADERS,
     SUCCESS,
     TEXT_HEADERS,
     Headers,
-    HttpProtocol,
-    HttpScope,
+    Response,
     error_of,
     json_bytes,
+    pixel_response,
 )
 from collector.segment import BATCH, KINDS
 from collector.spool import Spool
 from streams.topics import partition_of
 
-RETRY_SECONDS = {Refusal.rate_limited: "1", Refusal.not_durable: "5"}
+PIXEL = "/p.gif"
+RETRY_SECONDS = {Refusal.rate_limited: "1", Refusal.not_durable: "5", Refusal.too_many_connections: "5"}
 _CACHED_PARTITIONS = 65_536
 _NOT_DURABLE = Rejected(Refusal.not_durable, "The event could not be stored; send it again later.")
 _INTERNAL = Rejected(Refusal.internal, "This is our fault; send it again later.")
 
-Handler = Callable[[HttpScope, HttpProtocol], Awaitable[None]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 log = structlog.get_logger("collector")
 
@@ -64,7 +64,7 @@ class CollectorApp:
         self._cookie = VisitorCookie(config.cookie_secure)
         self._partition = lru_cache(_CACHED_PARTITIONS)(partial(partition_of, partitions=config.partitions))
         self._routes: dict[str, tuple[str, Handler]] = {
-            "/p.gif": ("GET", self.__rsgi__),
+            PIXEL: ("GET", self._pixel),
             "/healthz": ("GET", self._healthz),
             "/readyz": ("GET", self._readyz),
             "/metrics": ("GET", self._metrics_text),
@@ -86,29 +86,20 @@ class CollectorApp:
         await self.spool.close()
         log.info("collector_stopped", drained=drained, spool_bytes=self.spool.stored_bytes)
 
-    async def __rsgi__(self, scope: HttpScope, proto: HttpProtocol) -> None:
-        if scope.path != "/p.gif" or scope.method != "GET":
-            await self._route(scope, proto)
-            return
-        answer, commit = self.take_pixel(scope)
-        if commit is not None:
-            try:
-                await commit
-                self.metrics.accepted["p.gif"] += 1
-            except Transient:
-                answer = self.lose_pixel()
-        proto.response_bytes(200, answer, GIF)
+    def take_pixel(
+        self, query: str, headers: Mapping[str, str], ip: str
+    ) -> tuple[Headers | None, asyncio.Future[None] | None]:
+        """What the GIF's headers say besides the usual, and what to wait for before it is sent. Never raises.
 
-    def take_pixel(self, scope: HttpScope) -> tuple[Headers, asyncio.Future[None] | None]:
-        """Headers of the answer, and what to wait for before giving it if the request was a hit. Never raises."""
-        answer = GIF_HEADERS
+        Nothing to wait for: the request was no hit. Whoever has waited calls ``keep_pixels`` or ``lose_pixel``.
+        """
+        answer = None
         config = self.config
         try:
-            headers = scope.headers
-            heard = self._heard(scope, headers, headers.get("user-agent", ""))
-            hit = hit_of_query(scope.query_string, headers, heard, config.sites, config.default_currency)
+            heard = self._heard(headers, ip, headers.get("user-agent", ""))
+            hit = hit_of_query(query, headers, heard, config.sites, config.default_currency)
             if not hit.visitor_id:
-                answer = answer + self._introduce([hit])
+                answer = self._introduce([hit])
             return answer, self.spool.append(self._partition(hit.visitor_id), encode_hit(hit))
         except Rejected as error:
             return self._drop_pixel(error.reason), None
@@ -118,41 +109,66 @@ class CollectorApp:
             log.exception("request_failed", endpoint="p.gif")
             return self._drop_pixel(Refusal.internal), None
 
+    def keep_pixels(self, count: int) -> None:
+        """So many hits that ``take_pixel`` took are durable."""
+        self.metrics.accepted["p.gif"] += count
+
     def lose_pixel(self) -> Headers:
-        """Headers of the answer to a hit that could not be made durable after all."""
+        """What to say of a hit that could not be made durable after all."""
         return self._drop_pixel(Refusal.not_durable)
 
     def _drop_pixel(self, reason: str) -> Headers:
         """Count it. The page gets its GIF all the same; only who looks at the headers learns why."""
         self._count_refusal("p.gif", reason)
-        return [*GIF_HEADERS, ("x-headwater-dropped", str(reason))]
+        return [("x-headwater-dropped", str(reason))]
 
-    async def _route(self, scope: HttpScope, proto: HttpProtocol) -> None:
-        method, path = scope.method, scope.path
+    def refuse(self, method: str, path: str, error: Rejected) -> Response:
+        """The answer to a request that is not carried out; counted. A page that asks for the pixel gets its GIF."""
+        if path == PIXEL and method == "GET":
+            return pixel_response(self._drop_pixel(error.reason))
+        endpoint = path.rpartition("/")[2] if path in self._routes else "other"
+        self._count_refusal(endpoint, error.reason)
+        headers = JSON_HEADERS
+        if error.reason in RETRY_SECONDS:
+            headers = [*headers, ("retry-after", RETRY_SECONDS[Refusal(error.reason)])]
+        if error.reason == Refusal.method_not_allowed:
+            headers = [*headers, ("allow", f"{self._routes[path][0]}, OPTIONS")]
+        return Response(status_of(error.reason), headers, json_bytes(error_of(error)))
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to any request. Never raises."""
+        method, path = request.method, request.path
         if method == "OPTIONS":
-            proto.response_empty(204, PREFLIGHT_HEADERS)
-            return
-        endpoint = "other"
+            return Response(204, PREFLIGHT_HEADERS)
         try:
             allowed, handler = self._routes.get(path, ("", None))
             if handler is None:
                 raise Rejected(Refusal.not_found, "There is nothing here.")
-            endpoint = path.rpartition("/")[2]
             if method != allowed:
                 raise Rejected(Refusal.method_not_allowed, f"Use {allowed}.")
-            await handler(scope, proto)
+            return await handler(request)
         except Rejected as error:
-            self._refuse(proto, endpoint, error)
+            return self.refuse(method, path, error)
         except Transient:
-            self._refuse(proto, endpoint, _NOT_DURABLE)
+            return self.refuse(method, path, _NOT_DURABLE)
         except Exception:
-            log.exception("request_failed", endpoint=endpoint)
-            self._refuse(proto, endpoint, _INTERNAL)
+            log.exception("request_failed", endpoint=path if path in self._routes else "other")
+            return self.refuse(method, path, _INTERNAL)
 
-    async def _post(self, kind: str, scope: HttpScope, proto: HttpProtocol) -> None:
-        headers = scope.headers
+    async def _pixel(self, request: Request) -> Response:
+        headers, commit = self.take_pixel(request.query, request.headers, request.ip)
+        if commit is not None:
+            try:
+                await commit
+                self.keep_pixels(1)
+            except Transient:
+                headers = self.lose_pixel()
+        return pixel_response(headers)
+
+    async def _post(self, kind: str, request: Request) -> Response:
+        headers = request.headers
         agent = headers.get("user-agent", "")
-        heard = self._heard(scope, headers, agent)
+        heard = self._heard(headers, request.ip, agent)
         if not agent.startswith("Mozilla/"):
             # A server's library: its agent and address say nothing about the visitor (and would look like a bot).
             heard = msgspec.structs.replace(heard, user_agent="", ip="")
@@ -162,7 +178,7 @@ class CollectorApp:
             headers.get("content-length", ""),
         )
         site = user_of_basic(headers.get("authorization", ""))
-        body = await read_body(proto, is_gzip)
+        body = await read_body(request.body, is_gzip) if request.body is not None else b""
         taken = take_body(kind, body, site, heard, self.config.sites, self.config.default_currency)
         hits, refusals = taken.hits, taken.refusals
         if kind != BATCH and refusals:
@@ -172,18 +188,17 @@ class CollectorApp:
             await self.spool.append_all((self._partition(hit.visitor_id), encode_hit(hit)) for hit in hits)
             self.metrics.accepted[kind] += len(hits)
         if kind != BATCH:
-            proto.response_bytes(200, answer, SUCCESS)
-            return
+            return Response(200, answer, SUCCESS)
         for refusal in refusals:
             self._count_refusal(kind, refusal.reason)
         status, body = _batch_answer(taken)
-        proto.response_bytes(status, answer, body)
+        return Response(status, answer, body)
 
-    def _heard(self, scope: HttpScope, headers: Any, user_agent: str) -> Heard:
+    def _heard(self, headers: Mapping[str, str], ip: str, user_agent: str) -> Heard:
         """What the request's headers say. Raises ``Rejected('rate_limited')``."""
         if len(user_agent) > MAX_LENGTH["user_agent"]:
             raise too_long("user_agent")
-        client = self._client(scope, headers)
+        client = self._client(headers, ip)
         if not self._rate_limit.admits(client.network, time.monotonic()):
             raise Rejected(Refusal.rate_limited, "Too many requests from your network; slow down.")
         get = headers.get
@@ -196,12 +211,11 @@ class CollectorApp:
             self._cookie.read(get("cookie")),
         )
 
-    def _client(self, scope: HttpScope, headers: Any) -> Client:
+    def _client(self, headers: Mapping[str, str], ip: str) -> Client:
         if not self._proxies:
-            return client_of_peer(scope.client)
-        # All lines of it: a client may send one of its own, and a proxy add another.
-        forwarded = ",".join(headers.get_all("x-forwarded-for"))
-        return client_of(self._proxies.resolve(peer_ip(scope.client), forwarded))
+            return client_of(ip)
+        # All lines of it, joined: a client may send one of its own, and a proxy add another.
+        return client_of(self._proxies.resolve(ip, headers.get("x-forwarded-for", "")))
 
     def _introduce(self, hits: list[Hit]) -> Headers:
         """Give hits without a visitor one new visitor; the cookie that keeps it, unless that is not wanted."""
@@ -218,19 +232,10 @@ class CollectorApp:
     def _count_refusal(self, endpoint: str, reason: str) -> None:
         self.metrics.count(Counted.rejected, endpoint, str(reason))
 
-    def _refuse(self, proto: HttpProtocol, endpoint: str, error: Rejected) -> None:
-        self._count_refusal(endpoint, error.reason)
-        answer = JSON_HEADERS
-        if error.reason in RETRY_SECONDS:
-            answer = [*answer, ("retry-after", RETRY_SECONDS[Refusal(error.reason)])]
-        if error.reason == Refusal.method_not_allowed:
-            answer = [*answer, ("allow", f"{error.message.removeprefix('Use ').rstrip('.')}, OPTIONS")]
-        proto.response_bytes(status_of(error.reason), answer, json_bytes(error_of(error)))
+    async def _healthz(self, request: Request) -> Response:
+        return Response(200, JSON_HEADERS, b'{"healthy":true}')
 
-    async def _healthz(self, scope: HttpScope, proto: HttpProtocol) -> None:
-        proto.response_bytes(200, JSON_HEADERS, b'{"healthy":true}')
-
-    async def _readyz(self, scope: HttpScope, proto: HttpProtocol) -> None:
+    async def _readyz(self, request: Request) -> Response:
         """Ready while hits can be made durable; a broker that is away is what the spool is for."""
         self.spool.probe()
         reason = (
@@ -240,14 +245,15 @@ class CollectorApp:
             if self.spool.is_full
             else ""
         )
-        body = json_bytes({"ready": not reason, "reason": reason})
-        proto.response_bytes(503 if reason else 200, JSON_HEADERS, body)
+        return Response(
+            503 if reason else 200, JSON_HEADERS, json_bytes({"ready": not reason, "reason": reason})
+        )
 
-    async def _metrics_text(self, scope: HttpScope, proto: HttpProtocol) -> None:
+    async def _metrics_text(self, request: Request) -> Response:
         """For loopback and private networks only (OWASP ASVS 13.4.5)."""
-        if not self._client(scope, scope.headers).is_private:
+        if not self._client(request.headers, request.ip).is_private:
             raise Rejected(Refusal.not_found, "There is nothing here.")
-        proto.response_bytes(200, TEXT_HEADERS, self.metrics.text())
+        return Response(200, TEXT_HEADERS, self.metrics.text())
 
 
 def _batch_answer(taken: Taken) -> tuple[int, bytes]:

@@ -7,6 +7,8 @@ shows it must escape it for its place.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -45,6 +47,8 @@ NO_PROPS = Hit(event_id="", site="", visitor_id="", occurred_at=0, received_at=0
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_CACHED_LENGTH = 512
+_CACHED_ADDRESSES = 8192
 _ORDINARY = ("https://", "http://", "/")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 
@@ -88,68 +92,84 @@ def check_site(site: str, sites: frozenset[str]) -> None:
 
 
 def build_hit(fields: dict[str, str], heard: Heard, default_currency: str, props: Raw = NO_PROPS) -> Hit:
-    """A ``Hit`` of ``fields`` (names of ``MAX_LENGTH``, cleaned). Raises ``Rejected`` naming the field.
+    """A ``Hit`` of ``fields`` (names of ``MAX_LENGTH``, cleaned), which it takes over. Raises ``Rejected``.
 
     The caller has checked the site.
     """
+    # Filled like a form and handed over whole: naming every field to the constructor costs twice as much.
+    values: dict[str, Any] = fields
     get = fields.get
-    url, referrer = get("url", ""), get("referrer", "")
-    if url:
-        if not url.startswith(_ORDINARY):
-            _check_url(url)
-        url = redact_personal_ids(url)
-    if referrer:
-        # Trackers send "null", "$direct" and the like: that says nothing, and must not cost the hit (or its money).
-        is_address = referrer.startswith(_ORDINARY) or _SCHEME.match(referrer) is not None
-        referrer = redact_personal_ids(referrer) if is_address else ""
-    occurred_at, clock_skew_ms, time_flag = heard.received_at, 0, "received"
+    if url := get("url"):
+        fields["url"] = _kept_url_cached(url) if len(url) <= _CACHED_LENGTH else _kept_url(url)
+    if referrer := get("referrer"):
+        cached = len(referrer) <= _CACHED_LENGTH
+        fields["referrer"] = _kept_referrer_cached(referrer) if cached else _kept_referrer(referrer)
+    values["received_at"] = heard.received_at
     if "occurred_at" in fields or "sent_at" in fields:
-        occurred_at, clock_skew_ms, time_flag = place_in_time(
-            heard.received_at, get("occurred_at", ""), get("sent_at", "")
+        values["occurred_at"], values["clock_skew_ms"], values["time_flag"] = place_in_time(
+            heard.received_at, fields.pop("occurred_at", ""), fields.pop("sent_at", "")
         )
-    currency = get("currency", "")
-    value = get("value") or None
-    if value is not None:
-        currency = currency_of(currency or default_currency).code
-        value = format_amount(parse_amount(value, currency), currency)
-    elif currency:
-        currency = currency_of(currency).code
-    email_sha256 = get("email_sha256", "")
-    if email_sha256:
-        email_sha256 = email_sha256.lower()
-        if not _SHA256.fullmatch(email_sha256):
-            raise Rejected(
-                Refusal.bad_email_hash,
-                "Send the SHA-256 of the trimmed, lower-case address in hex.",
-                "email_sha256",
-            )
-    return Hit(
-        event_id=get("event_id") or new_event_id(heard.received_at),
-        site=fields["site"],
-        visitor_id=get("visitor_id") or heard.visitor_id,
-        occurred_at=occurred_at,
-        received_at=heard.received_at,
-        event=get("event") or "page_view",
-        clock_skew_ms=clock_skew_ms,
-        time_flag=time_flag,
-        url=url,
-        referrer=referrer,
-        title=get("title", ""),
-        user_id=get("user_id", ""),
-        email_sha256=email_sha256,
-        value=value,
-        currency=currency,
-        order_id=get("order_id", ""),
-        consent=get("consent", ""),
-        gpc=heard.gpc,
-        dnt=heard.dnt,
-        user_agent=get("user_agent") or heard.user_agent,
-        ip=get("ip") or heard.ip,
-        props=props,
-    )
+    else:
+        values["occurred_at"] = heard.received_at
+        values["time_flag"] = "received"
+    if "value" in fields or "currency" in fields:
+        _check_money(values, default_currency)
+    if email_sha256 := get("email_sha256"):
+        fields["email_sha256"] = _checked_hash(email_sha256)
+    if not get("event_id"):
+        fields["event_id"] = new_event_id(heard.received_at)
+    if not get("visitor_id"):
+        fields["visitor_id"] = heard.visitor_id
+    if not get("event", "page_view"):
+        del fields["event"]
+    if not get("user_agent"):
+        fields["user_agent"] = heard.user_agent
+    if not get("ip"):
+        fields["ip"] = heard.ip
+    if heard.gpc:
+        values["gpc"] = True
+    if heard.dnt:
+        values["dnt"] = True
+    if props is not NO_PROPS:
+        values["props"] = props
+    return Hit(**values)
 
 
-def _check_url(text: str) -> None:
-    """Only ``scheme://…`` and paths: keeps ``javascript:`` and markup out of what people will click on."""
-    if not _SCHEME.match(text):
+def _kept_url(text: str) -> str:
+    """What is kept of a page's address. Only ``scheme://…`` and paths may be one: keeps ``javascript:`` and markup
+    out of what people will click on."""
+    if not text.startswith(_ORDINARY) and not _SCHEME.match(text):
         raise Rejected(Refusal.bad_url, "Send an absolute URL, or a path that begins with a slash.", "url")
+    return redact_personal_ids(text)
+
+
+def _kept_referrer(text: str) -> str:
+    """Trackers send "null", "$direct" and the like: that says nothing, and must not cost the hit (or its money)."""
+    is_address = text.startswith(_ORDINARY) or _SCHEME.match(text) is not None
+    return redact_personal_ids(text) if is_address else ""
+
+
+_kept_url_cached = lru_cache(_CACHED_ADDRESSES)(_kept_url)
+_kept_referrer_cached = lru_cache(_CACHED_ADDRESSES)(_kept_referrer)
+"""Addresses come again and again. Short ones only: at most some megabytes."""
+
+
+def _check_money(values: dict[str, Any], default_currency: str) -> None:
+    """Value and currency in their normal form. Raises ``Rejected``."""
+    value, currency = values.pop("value", ""), values.get("currency", "")
+    if value:
+        currency = values["currency"] = currency_of(currency or default_currency).code
+        values["value"] = format_amount(parse_amount(value, currency), currency)
+    elif currency:
+        values["currency"] = currency_of(currency).code
+
+
+def _checked_hash(text: str) -> str:
+    lower = text.lower()
+    if not _SHA256.fullmatch(lower):
+        raise Rejected(
+            Refusal.bad_email_hash,
+            "Send the SHA-256 of the trimmed, lower-case address in hex.",
+            "email_sha256",
+        )
+    return lower

@@ -7,8 +7,14 @@ from typing import Any
 from attribution.errors import Rejected
 from collector.reasons import Refusal
 
+MAX_TARGET = 65_535
+"""Of the request line; 414 beyond it."""
 MAX_HEADER_BYTES = 128 * 1024
-"""Request line and headers together; the HTTP server answers 431 beyond it (and 414 for an URL over 64 KB)."""
+"""Request line and headers together, a piece of the stream more or less; 431 beyond it."""
+MAX_HEADERS = 100
+"""Header lines, those after a chunked body included; 431 beyond it."""
+MAX_PIPELINED = 32
+"""Requests of one connection that may wait for their answers, a piece of the stream more or less."""
 MAX_QUERY = 60_000
 """Characters of the pixel's query string."""
 MAX_BODY = 1_000_000
@@ -20,8 +26,18 @@ MAX_BATCH = 500
 MAX_EVENT = 64 * 1024
 MAX_DEPTH = 16
 MAX_KEYS = 256
+MAX_CONNECTIONS = 16_384
+"""Or as many as the process may have open files; 503 beyond it."""
+HEAD_SECONDS = 10.0
+"""Time for a client to send request line and headers."""
 BODY_SECONDS = 10.0
 """Time for a client to send its body."""
+IDLE_SECONDS = 60.0
+"""How long a connection is kept without a request."""
+LINGER_SECONDS = 2.0
+"""How long a refused client may go on sending before it must have read why."""
+WRITE_SECONDS = 30.0
+"""How long a client may let its answers lie before the connection is cut."""
 _MAX_NETWORKS = 100_000
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -16,7 +16,7 @@ from collector.reasons import Refusal
 
 _LIMITS = {name: limit for name, limit in MAX_LENGTH.items() if name not in ("user_agent", "ip")}
 _CACHED_LENGTH = 512
-_CACHED_VALUES = 8192
+_CACHED_PAIRS = 8192
 _COMMON_ESCAPES = (
     ("%3A", ":"),
     ("%2F", "/"),
@@ -31,10 +31,6 @@ _COMMON_ESCAPES = (
 
 def decode_value(text: str) -> str:
     """Undo form encoding and take control characters out. Bytes that are not UTF-8 become U+FFFD."""
-    return _decode_cached(text) if len(text) <= _CACHED_LENGTH else _decode(text)
-
-
-def _decode(text: str) -> str:
     # Each "%" of encoded text begins an escape, so replacing whole escapes one kind after the other cannot meet in
     # the middle of another. If anything is left, "%25" above all, the text goes the general, ten times slower way.
     quick = text.replace("+", " ")
@@ -43,7 +39,12 @@ def _decode(text: str) -> str:
     return clean(unquote_plus(text) if "%" in quick else quick)
 
 
-_decode_cached = lru_cache(_CACHED_VALUES)(_decode)
+def _decode_pair(pair: str) -> tuple[str, str]:
+    name, _, value = pair.partition("=")
+    return (decode_value(name) if "%" in name else name), decode_value(value)
+
+
+_decode_pair_cached = lru_cache(_CACHED_PAIRS)(_decode_pair)
 """Page addresses and referrers come again and again. Short texts only: at most some megabytes."""
 
 
@@ -60,28 +61,26 @@ def parse_query(query: str) -> tuple[dict[str, str], msgspec.Raw]:
     props: dict[str, str] = {}
     limit_of = _LIMITS.get
     for pair in query.split("&"):
-        name, _, value = pair.partition("=")
+        if "%" in pair or "+" in pair:
+            is_short = len(pair) <= _CACHED_LENGTH
+            name, value = _decode_pair_cached(pair) if is_short else _decode_pair(pair)
+        else:
+            name, _, value = pair.partition("=")
         limit = limit_of(name)
-        if limit is None:
-            if "%" in name:
-                name = decode_value(name)
-                limit = limit_of(name)
-            if limit is None and not name.startswith("props."):
-                continue
-        if "%" in value or "+" in value:
-            value = decode_value(value)
         if limit is not None:
             if len(value) > limit:
                 raise too_long(name)
             fields[name] = value
-        elif len(name) > len("props."):
+        elif name.startswith("props.") and len(name) > len("props."):
             props[name[6:]] = value
             if len(props) > MAX_KEYS:
                 raise Rejected(Refusal.too_many_keys, f"Send at most {MAX_KEYS} properties.", "props")
     return fields, msgspec.Raw(msgspec.json.encode(props)) if props else NO_PROPS
 
 
-def hit_of_query(query: str, headers: Any, heard: Heard, sites: frozenset[str], default_currency: str) -> Hit:
+def hit_of_query(
+    query: str, headers: Mapping[str, str], heard: Heard, sites: frozenset[str], default_currency: str
+) -> Hit:
     """The hit of a pixel request. Without ``url`` the page is the ``Referer`` header. Raises ``Rejected``."""
     fields, props = parse_query(query)
     check_site(fields.get("site", ""), sites)

@@ -26,8 +26,9 @@ from collector.spool import Spool
 from streams.topics import HITS, VOLATILE_CLUSTER_PREFIX
 
 ROUND_BYTES = 1 << 20
-LINGER_SECONDS = 0.025
-"""Shortest time from one round to the next under load, so that envelopes fill."""
+LINGER_SECONDS = 0.1
+"""Shortest time from one round to the next under load, so that envelopes fill: a round costs a millisecond of work
+whatever is in it. Who is behind does not wait."""
 BUSY_HITS = 32
 """A round of fewer hits is followed at once by the next."""
 RELEASE_SECONDS = 1.0
@@ -201,10 +202,10 @@ class Producer:
         if segment is None:
             await self._spool.grown()
             return
-        began, logs, start = loop.time(), self._logs, self._byte
+        began, logs, start, durable = loop.time(), self._logs, self._byte, segment.durable
         try:
             frames, end = await loop.run_in_executor(
-                None, read_frames, segment.path, start, segment.durable, ROUND_BYTES
+                None, read_frames, segment.path, start, durable, ROUND_BYTES
             )
         except Damaged as error:
             self._skip_damage(segment, error)
@@ -222,7 +223,7 @@ class Producer:
         self._metrics.count(Counted.acked, by=hits)
         self._note_offsets(segment, done)
         self._byte = end
-        if hits >= BUSY_HITS:
+        if hits >= BUSY_HITS and end == durable:
             await asyncio.sleep(max(0.0, began + LINGER_SECONDS - loop.time()))
 
     def _skip_damage(self, segment: Segment, error: Damaged) -> None:

@@ -8,6 +8,15 @@ from enum import StrEnum
 class Refusal(StrEnum):
     """Reasons of the collector. Money has its own, named by ``attribution.money``."""
 
+    bad_http = "bad_http"
+    """No HTTP/1.1 or HTTP/1.0 request, or one that two servers could read differently."""
+    url_too_long = "url_too_long"
+    headers_too_large = "headers_too_large"
+    slow_request = "slow_request"
+    """The request line and the headers did not arrive in time."""
+    incomplete = "incomplete"
+    """The client went away in the middle of its request."""
+    too_many_connections = "too_many_connections"
     malformed = "malformed"
     """Not JSON, or not the JSON object that the endpoint wants."""
     not_utf8 = "not_utf8"
@@ -39,6 +48,8 @@ class Refusal(StrEnum):
 
 
 _STATUS: dict[str, int] = {
+    Refusal.bad_http: 400,
+    Refusal.incomplete: 400,
     Refusal.malformed: 400,
     Refusal.not_utf8: 400,
     Refusal.wrong_type: 400,
@@ -49,15 +60,19 @@ _STATUS: dict[str, int] = {
     Refusal.unknown_site: 401,
     Refusal.not_found: 404,
     Refusal.method_not_allowed: 405,
+    Refusal.slow_request: 408,
     Refusal.slow_body: 408,
     Refusal.body_too_large: 413,
     Refusal.gzip_bomb: 413,
     Refusal.event_too_large: 413,
     Refusal.batch_too_large: 413,
+    Refusal.url_too_long: 414,
     Refusal.unsupported_media_type: 415,
     Refusal.rate_limited: 429,
+    Refusal.headers_too_large: 431,
     Refusal.internal: 500,
     Refusal.not_durable: 503,
+    Refusal.too_many_connections: 503,
 }
 
 

@@ -1,8 +1,12 @@
-"""Answers: the pixel, errors as JSON, and the headers that go with them."""
+"""Answers: the pixel, errors as JSON, the headers that go with them, and their bytes on the wire."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,28 +34,52 @@ PREFLIGHT_HEADERS: Headers = [
     ("access-control-max-age", "86400"),
 ]
 SUCCESS = b'{"success":true}'
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _encode = msgspec.json.Encoder().encode
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_NO_BODY = 204
 
 
-class HttpProtocol(Protocol):
-    """What the collector uses of Granian's RSGI protocol object."""
+class Response(NamedTuple):
+    """One answer, before it is bytes. Header names are lower case."""
 
-    def __aiter__(self) -> Any: ...
-    def response_empty(self, status: int, headers: Headers) -> None: ...
-    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None: ...
+    status: int
+    headers: Headers
+    body: bytes = b""
 
 
-class HttpScope(Protocol):
-    """What the collector uses of Granian's RSGI scope."""
+def pixel_response(more: Headers | None = None) -> Response:
+    """The GIF, whatever became of the hit; ``more`` headers may say what did."""
+    return Response(200, GIF_HEADERS + more if more else GIF_HEADERS, GIF)
 
-    method: str
-    path: str
-    query_string: str
-    client: str
 
-    @property
-    def headers(self) -> Any: ...
+class Answers:
+    """Answers as bytes, dated. ``tick`` once a second: a date is no older than that."""
+
+    def __init__(self) -> None:
+        self.tick()
+
+    def tick(self) -> None:
+        """Take the time of day anew."""
+        self._date = formatdate(time.time(), usegmt=True)
+        self.gif = self.encode(pixel_response())
+        """The pixel's answer when there is nothing else to say and the connection stays: made once a second."""
+
+    def encode(self, response: Response, *, is_last: bool = False, without_body: bool = False) -> bytes:
+        """``is_last``: the connection is closed afterwards. ``without_body``: the request was a HEAD."""
+        status, headers, body = response
+        lines = [_STATUS_LINES[status], *_lines(headers)]
+        if status != _NO_BODY:
+            lines.append(f"content-length: {len(body)}\r\n")
+        # HTTP/1.0 clients must be told that a connection stays, all others that it does not.
+        lines.append(f"date: {self._date}\r\nconnection: {'close' if is_last else 'keep-alive'}\r\n\r\n")
+        head = "".join(lines).encode("latin-1")
+        return head if without_body else head + body
+
+
+def _lines(headers: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"{name}: {value}\r\n" for name, value in headers]
 
 
 def error_of(error: Rejected) -> dict[str, str]:

@@ -150,7 +150,9 @@ class SegmentWriter:
         """Create the file. Raises ``OSError``; nothing is left behind then."""
         self.path = path
         self.durable = 0
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._file = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_DSYNC | os.O_CLOEXEC, 0o600
+        )
         try:
             self.write(MAGIC)
             _sync_directory(path.parent)
@@ -165,7 +167,6 @@ class SegmentWriter:
             view = memoryview(data)
             while view:
                 view = view[os.write(self._file, view) :]
-            os.fdatasync(self._file)
         except OSError:
             os.ftruncate(self._file, self.durable)
             raise

@@ -30,7 +30,7 @@ from collector.segments import (
     segment_path,
 )
 
-COMMIT_SECONDS = 0.001
+COMMIT_SECONDS = 0.002
 """Shortest time from one fsync to the next: under load a group is what came within it, at idle nobody waits."""
 SEGMENT_BYTES = 8 << 20
 SEGMENT_SECONDS = 30.0

@@ -123,10 +123,10 @@ class Client:
 
 
 @asynccontextmanager
-async def running(config: CollectorConfig, fast: bool = True) -> AsyncIterator[tuple[CollectorApp, Client]]:
+async def running(config: CollectorConfig) -> AsyncIterator[tuple[CollectorApp, Client]]:
     """An app behind a real server, and a client of it."""
     app, stopped = create_app(config), asyncio.Event()
-    serving = asyncio.create_task(serve(app, stopped, fast=fast))
+    serving = asyncio.create_task(serve(app, stopped))
     client = Client(config.port)
     try:
         await eventually(lambda: serving.done() or is_open(config.port))

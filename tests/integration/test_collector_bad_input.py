@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from collector_kit import SITE, Client, config_of, running, spooled
+from collector_kit import SITE, Client, config_of, eventually, running, spooled
 
 from collector.app import CollectorApp
 from collector.fields import MAX_LENGTH
@@ -31,6 +31,10 @@ async def collector(tmp_path: Path) -> AsyncIterator[tuple[CollectorApp, Client]
         assert (await client.get("/healthz")).status == 200
         assert len(spooled(tmp_path)) == before + 1
         assert not [key for key in app.metrics._counts if "internal" in key[1]]
+
+
+def refused(app: CollectorApp) -> dict[tuple[str, ...], float]:
+    return {key[1]: count for key, count in app.metrics._counts.items() if key[0] is Counted.rejected}
 
 
 def deep(depth: int) -> bytes:
@@ -159,8 +163,7 @@ async def test_a_script_in_any_pixel_field_is_refused_or_kept_as_text(
     answer = await client.get(f"/p.gif?site=shop&{field}={quote(SCRIPT)}")
     assert answer.body == GIF
     hits = spooled(tmp_path)
-    refused = sum(count for key, count in app.metrics._counts.items() if key[0] is Counted.rejected)
-    assert len(hits) + refused == 1
+    assert len(hits) + sum(refused(app).values()) == 1
     if hits:
         assert getattr(hits[0], field) == ("" if field == "referrer" else SCRIPT)  # no address: left out
 
@@ -182,43 +185,96 @@ async def test_a_script_in_any_json_field_is_refused_or_kept_as_text(
 
 
 @pytest.mark.parametrize(
-    ("request_bytes", "statuses"),
+    ("request_bytes", "status", "endpoint", "reason"),
     [
         pytest.param(
-            b"GET /p.gif?url=" + b"a" * 1_000_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", {414, 431}, id="1 MB URL"
+            b"GET /p.gif?url=" + b"a" * 1_000_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+            200,
+            "p.gif",
+            "url_too_long",
+            id="1 MB URL",
         ),
         pytest.param(
-            b"GET /p.gif HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 300_000 + b"\r\n\r\n", {431}, id="300 KB header"
+            b"POST /v1/track?" + b"a" * 1_000_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+            414,
+            "track",
+            "url_too_long",
+            id="1 MB URL of a POST",
         ),
         pytest.param(
-            b"GET /p.gif HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 5_000 + b"\r\n", {431}, id="5,000 headers"
+            b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+            414,
+            "other",
+            "url_too_long",
+            id="1 MB path",
         ),
-        pytest.param(b"\x16\x03\x01 nonsense\r\n\r\n", {400}, id="TLS to a plain port"),
-        pytest.param(b"GET /p.gif?a=\x00 HTTP/1.1\r\n\r\n", {400}, id="control byte in the request line"),
+        pytest.param(
+            b"GET /p.gif HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 300_000 + b"\r\n\r\n",
+            200,
+            "p.gif",
+            "headers_too_large",
+            id="300 KB header",
+        ),
+        pytest.param(
+            b"POST /v1/batch HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 1_000_000 + b"\r\n\r\n",
+            431,
+            "batch",
+            "headers_too_large",
+            id="1 MB header of a POST",
+        ),
+        pytest.param(
+            b"GET /p.gif HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 101 + b"\r\n",
+            200,
+            "p.gif",
+            "headers_too_large",
+            id="101 headers",
+        ),
+        pytest.param(
+            b"POST /v1/page HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 10_000 + b"\r\n",
+            431,
+            "page",
+            "headers_too_large",
+            id="10,000 headers of a POST",
+        ),
+        pytest.param(b"\x16\x03\x01 nonsense\r\n\r\n", 400, "other", "bad_http", id="TLS to a plain port"),
+        pytest.param(bytes(range(256)) * 40, 400, "other", "bad_http", id="garbage"),
+        pytest.param(
+            b"GET /p.gif?a=\x00 HTTP/1.1\r\n\r\n",
+            400,
+            "other",
+            "bad_http",
+            id="control byte in the request line",
+        ),
         pytest.param(
             b"POST /v1/track HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n{}",
-            {400},
+            400,
+            "other",
+            "bad_http",
             id="two lengths",
         ),
         pytest.param(
             b"POST /v1/track HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2000000\r\n\r\n",
-            {413},
+            413,
+            "track",
+            "body_too_large",
             id="declared 2 MB",
         ),
     ],
 )
-async def test_what_is_no_sane_http_is_refused(
-    collector: tuple[CollectorApp, Client], request_bytes: bytes, statuses: set[int]
+async def test_what_is_no_sane_http_is_refused_and_counted(
+    collector: tuple[CollectorApp, Client], request_bytes: bytes, status: int, endpoint: str, reason: str
 ) -> None:
     app, _ = collector
     other = Client(app.config.port)
-    try:
-        answer = await other.send(request_bytes)
-        assert answer.status in statuses
-    except ConnectionResetError:
-        pass  # the server closed before everything was sent: refused as well
-    finally:
-        await other.close()
+    answer = await other.send(request_bytes)
+    assert answer.status == status
+    assert answer.header("connection") == "close"
+    if endpoint == "p.gif":
+        assert (answer.body, answer.header("x-headwater-dropped")) == (GIF, reason)
+    else:
+        assert answer.json["code"] == reason
+    assert refused(app) == {(endpoint, reason): 1}
+    await other.close()
 
 
 @pytest.mark.parametrize("name", ["user-agent", "cookie", "referer", "x-forwarded-for", "authorization"])
@@ -243,6 +299,7 @@ async def test_a_client_that_goes_away_in_the_middle_of_its_body_harms_nobody(
     )
     await writer.drain()
     writer.close()
+    await eventually(lambda: refused(app) == {("track", "incomplete"): 1})
     assert spooled(tmp_path) == []
 
 

@@ -12,20 +12,13 @@ from collector_kit import SITE, Client, config_of, eventually, free_port, runnin
 
 from attribution.errors import Misconfigured
 from collector.app import create_app
-from collector.fastlane import is_possible
 from collector.metrics import Counted
 from collector.responses import GIF
 from collector.server import serve
 
 
-def test_the_fast_lane_is_open_with_the_locked_granian() -> None:
-    """When this fails after an upgrade: read granian/server/embed.py again, then change TESTED_GRANIAN."""
-    assert is_possible()
-
-
-@pytest.mark.parametrize("fast", [True, False])
-async def test_the_pixel_answers_a_gif_after_the_hit_is_on_disk(tmp_path: Path, fast: bool) -> None:
-    async with running(config_of(tmp_path), fast) as (app, client):
+async def test_the_pixel_answers_a_gif_after_the_hit_is_on_disk(tmp_path: Path) -> None:
+    async with running(config_of(tmp_path)) as (app, client):
         query = urlencode({"site": SITE, "event_id": "e1", "url": "https://a.example/?utm_source=x"})
         answer = await client.get(f"/p.gif?{query}", user_agent="Mozilla/5.0 X")
         (hit,) = spooled(tmp_path)
@@ -163,11 +156,8 @@ async def test_too_many_requests_from_one_network_wait(tmp_path: Path) -> None:
         assert app.metrics.value(Counted.rejected, "track", "rate_limited") == 1
 
 
-@pytest.mark.parametrize("fast", [True, False])
-async def test_a_full_spool_answers_503_and_the_pixel_counts_what_it_cannot_keep(
-    tmp_path: Path, fast: bool
-) -> None:
-    async with running(config_of(tmp_path, spool_max_bytes=1000), fast) as (app, client):
+async def test_a_full_spool_answers_503_and_the_pixel_counts_what_it_cannot_keep(tmp_path: Path) -> None:
+    async with running(config_of(tmp_path, spool_max_bytes=1000)) as (app, client):
         answers = [await client.post("/v1/track", {"site": SITE, "event_id": str(n)}) for n in range(20)]
         statuses = [answer.status for answer in answers]
         kept = statuses.index(503)
@@ -183,11 +173,8 @@ async def test_a_full_spool_answers_503_and_the_pixel_counts_what_it_cannot_keep
         assert (await client.get("/healthz")).status == 200
 
 
-@pytest.mark.parametrize("fast", [True, False])
-async def test_ready_means_that_hits_can_be_stored_and_not_that_the_broker_is_there(
-    tmp_path: Path, fast: bool
-) -> None:
-    async with running(config_of(tmp_path / "spool"), fast) as (_, client):
+async def test_ready_means_that_hits_can_be_stored_and_not_that_the_broker_is_there(tmp_path: Path) -> None:
+    async with running(config_of(tmp_path / "spool")) as (_, client):
         assert (await client.get("/readyz")).json == {"ready": True, "reason": ""}
         (tmp_path / "spool" / "lock").unlink()
         (tmp_path / "spool").rmdir()

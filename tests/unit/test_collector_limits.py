@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from attribution.errors import Misconfigured, Rejected
-from collector.addresses import NOBODY, Proxies, client_of, client_of_peer
+from collector.addresses import NOBODY, Proxies, client_of
 from collector.identifiers import VisitorCookie, new_event_id
 from collector.limits import MAX_DEPTH, MAX_KEYS, RateLimit, check_shape
 
@@ -68,8 +68,8 @@ def test_an_address_is_counted_by_its_network_and_kept_truncated(ip: str, networ
 def test_what_is_no_address_is_nobody() -> None:
     for text in ("", "unknown", "1.2.3", "<script>", "1.2.3.4, 5.6.7.8"):
         assert client_of(text) == NOBODY
-    assert client_of_peer("[2001:db8::1]:443").network == "2001:db8::"
-    assert client_of_peer("127.0.0.1:5").is_private
+    assert client_of("[2001:db8::1]").network == "2001:db8::"
+    assert client_of("127.0.0.1").is_private
 
 
 def test_forwarded_addresses_are_believed_only_from_trusted_proxies() -> None:
