@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from clickhouse_connect.driver.client import Client
@@ -174,9 +175,16 @@ def _tell_cell(row: Sequence[Any]) -> Finding:
     pairs = list(zip(_CELL, figures[::2], figures[1::2], strict=True))
     return Finding(
         " / ".join(str(part) for part in key),
-        ", ".join(f"{name} {kept:f} for {recounted:f}" for name, kept, recounted in pairs),
-        ", ".join(f"{name} {kept - recounted:+f}" for name, kept, recounted in pairs if kept != recounted),
+        ", ".join(f"{name} {_plain(kept)} for {_plain(recounted)}" for name, kept, recounted in pairs),
+        ", ".join(
+            f"{name} {_plain(kept - recounted)}" for name, kept, recounted in pairs if kept != recounted
+        ),
     )
+
+
+def _plain(figure: int | Decimal) -> str:
+    """Without exponent: a decimal zero would be 0E-9."""
+    return f"{figure:f}" if isinstance(figure, Decimal) else str(figure)
 
 
 def check_signs(client: Client, database: str, *, limit: int = 100) -> list[Check]:

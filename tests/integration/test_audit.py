@@ -172,6 +172,9 @@ async def test_an_alarm_stays_until_its_cause_is_gone(house: House) -> None:
     await change_traffic_cell(house)
     assert await house.passes(4) == {"roll_up_traffic": 1}
     assert house.state.alarms == 1
+    (finding,) = house.state.findings
+    assert finding.difference.gap == "hits 1"
+    assert "hits 1 for 0, page views 0 for 0" in finding.difference.detail
     house.sql(
         "INSERT INTO {db}.channel_metrics (site, hour, channel, hits)"
         " SELECT 's', min(hour), 'Email', -1 FROM {db}.channel_metrics WHERE model = ''"
