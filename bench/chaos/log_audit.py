@@ -66,12 +66,11 @@ async def audit_log(client: Client, database: str, kafka: str, partitions: int) 
                 bad[topic, partition, offset, part] += 1
 
     await _read_all(kafka, (HITS, CONVERSIONS, DEAD_LETTERS), partitions, note)
-    audit.parts, audit.dead = sum(parts.values()), sum(bad.values())
-    await asyncio.to_thread(_compare, client, database, parts, bad, letters, audit)
+    await asyncio.to_thread(compare_with_log, client, database, parts, bad, letters, audit)
     return audit
 
 
-def _compare(
+def compare_with_log(
     client: Client,
     database: str,
     parts: Counter[int],
@@ -79,13 +78,16 @@ def _compare(
     letters: set[str],
     audit: LogAudit,
 ) -> None:
+    """Note in ``audit`` what differs from the log: ``parts`` by partition, ``bad`` ones by topic, partition, offset and
+    bytes, and the ids of the published ``letters``.
+    """
     hits: dict[int, int] = dict(
         _rows(client, f"SELECT src_partition, count() FROM {database}.hits GROUP BY src_partition")
     )
     drops: dict[int, int] = dict(
         _rows(client, f"SELECT src_partition, sum(count) FROM {database}.drops GROUP BY src_partition")
     )
-    audit.dropped = sum(drops.values())
+    audit.parts, audit.dead, audit.dropped = sum(parts.values()), sum(bad.values()), sum(drops.values())
     found: Counter[tuple[str, int, int, bytes]] = Counter()
     dead: Counter[int] = Counter()
     for letter_id, topic, partition, offset, reason, payload in _rows(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -16,6 +18,8 @@ from attribution.policy import AttributionPolicy
 from bench.chaos.books import BooksReader
 from bench.chaos.faults import PARTS, Way, plan_blows
 from bench.chaos.journal import Journal, Ledger
+from bench.chaos.log_audit import LogAudit, compare_with_log
+from bench.chaos.replay import compare_databases
 from bench.chaos.traffic import Event, Traffic
 from bench.chaos.verdict import Verdict, judge
 from bench.kills import KillsOptions, run_kills, tell
@@ -192,6 +196,74 @@ async def test_the_judge_finds_every_kind_of_fault(stored: tuple[Client, str, Le
     assert len(verdict.faults) > 5
     client.command(f"TRUNCATE TABLE {database}.channel_metrics")
     assert "roll_up" in {check.name for check in judged().checks if not check.passed}
+
+
+def test_a_replay_is_compared_in_every_table(stored: tuple[Client, str, Ledger]) -> None:
+    """Equal at first; then one fault after the other in the second database."""
+    client, first, _ = stored
+    second = f"{first}_again"
+    migrate(client, second)
+    try:
+        for table in ("hits", "sessions", "touchpoints", "drops", "dead_letters", "conversions", "credits"):
+            client.command(f"INSERT INTO {second}.{table} SELECT * FROM {first}.{table}")
+        replayed = compare_databases(client, first, second)
+        assert replayed.faults == []
+        assert min(replayed.compared[name] for name in ("hits", "sessions", "credits", "channel_metrics")) > 5
+        assert replayed.same_last_entry == 1.0
+
+        def differs(change: str) -> set[str]:
+            client.command(change)
+            found = compare_databases(client, first, second)
+            return {table for table, said in found.differences.items() if said}
+
+        assert differs(f"INSERT INTO {second}.hits SELECT * FROM {second}.hits LIMIT 1") >= {"hits"}
+        for table, flipped in (
+            ("sessions", "* REPLACE (-1 AS sign)"),
+            ("touchpoints", "*"),
+            ("conversions", "*"),
+        ):
+            assert table in differs(
+                f"INSERT INTO {second}.{table} SELECT {flipped} FROM {second}.{table} LIMIT 1"
+            )
+        assert "drops" in differs(f"INSERT INTO {second}.drops SELECT * FROM {second}.drops LIMIT 1")
+        assert "credits" in differs(f"INSERT INTO {second}.credits SELECT * FROM {second}.credits LIMIT 1")
+        assert "channel_metrics" in differs(f"TRUNCATE TABLE {second}.channel_metrics")
+        late = "* REPLACE (recorded_at + toIntervalSecond(7) AS recorded_at)"
+        client.command(f"INSERT INTO {second}.credits SELECT {late} FROM {second}.credits LIMIT 1")
+        assert compare_databases(client, first, second).never_received["credits"] == 1
+    finally:
+        client.command(f"DROP DATABASE {second}", use_database=False)
+
+
+def test_every_input_of_the_log_must_be_in_one_place(stored: tuple[Client, str, Ledger]) -> None:
+    """Each of the 300 hits is a row, a copy that was dropped or a robot; nothing is a dead letter."""
+    client, database, _ = stored
+
+    def wrong(parts: int, bad: int = 0) -> list[str]:
+        audit = LogAudit()
+        letters = Counter({(HITS, 0, 17, b"chaos-poison-1"): bad})
+        compare_with_log(client, database, Counter({0: parts}), letters, set(), audit)
+        assert audit.dropped > 0
+        return audit.faults
+
+    assert wrong(300) == []
+    assert wrong(301) != []
+    assert wrong(300, bad=1) != []
+    letter = {name: "" for name in ("detail", "key_base64", "version")} | {
+        "dead_letter_id": "d",
+        "topic": HITS,
+        "src_broker": "b",
+        "src_partition": 0,
+        "src_offset": 17,
+        "reason": "malformed",
+        "payload_base64": base64.b64encode(b"chaos-poison-1").decode(),
+        "attempts": 1,
+        "recorded_at": 0,
+    }
+    client.insert(f"{database}.dead_letters", [list(letter.values())], column_names=list(letter))
+    assert any("is not in" in said for said in wrong(301, bad=1)), "nor was it published"
+    assert len(wrong(301, bad=1)) == 1
+    assert len(wrong(301)) == 2
 
 
 def test_the_reader_of_the_books_sees_them_unbalanced(
