@@ -42,7 +42,10 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _FIRST_DAY, _LAST_DAY = dt.date(1970, 1, 1), dt.date(2105, 12, 31)
 _END_OF_TIME = 2**32 - 1
 """Largest instant of ClickHouse's DateTime, in 2106."""
-_TIME = "hour >= toDateTime({from:UInt32}, 'UTC') AND hour < toDateTime({to:UInt32}, 'UTC')"
+_SINCE = "hour >= toDateTime({from:UInt32}, 'UTC')"
+_UNTIL = "hour < toDateTime({to:UInt32}, 'UTC')"
+_KINDS_OF_HITS = frozenset({"page_views", "impressions"})
+"""Measures that are zero wherever hits are: read only if asked for."""
 TIMES = ("hour", "day", "week", "month")
 """Dimensions of time: answers that have one are in its order unless told otherwise."""
 
@@ -85,17 +88,20 @@ def build_plan(request: QueryRequest, database: str, models: Collection[str], cu
     since, until = _parse_range(request.date_range)
     measures = tuple(dict.fromkeys(name for metric in metrics for name in metric.measures))
     texts = [dimension.text.format(f"d{number}") for number, dimension in enumerate(dimensions)]
+    time = _time(since, until)
+    rows, bases = _with_bases(
+        _grouped(metrics, dimensions, conditions, time, request.basis, database), metrics, dimensions
+    )
     sql = load_sql(
         "query",
-        grouped=_grouped(metrics, dimensions, conditions, request.basis, database),
-        bases=f", {_sessions_base(dimensions)} AS m_sessions_base" if _reads(metrics)[0] else "",
+        rows=rows,
+        bases=bases,
         texts=", ".join(texts) or "CAST('', 'String')",
         measures=", ".join(f"toString(m_{name})" for name in measures),
         order=_order(request, metrics, dimensions),
-        keep=_keep(metrics, dimensions),
         channel_metrics=qualify(database, "channel_metrics"),
         coverage_where=_all_of(
-            _TIME,
+            *time,
             "model = {model:String} AND basis = {basis:String}",
             *(condition.sql for condition in conditions if not condition.dimension.of_touch),
         ),
@@ -173,6 +179,11 @@ def _parse_day(text: str | None, field: str) -> dt.date | None:
     return day
 
 
+def _time(since: int, until: int) -> list[str]:
+    """Conditions on the hour, none where the range is open: they would be looked at row by row."""
+    return [*([_SINCE] if since else []), *([_UNTIL] if until < _END_OF_TIME else [])]
+
+
 def _epoch(day: dt.date) -> int:
     return int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC).timestamp())
 
@@ -189,6 +200,7 @@ def _grouped(
     metrics: Sequence[Metric],
     dimensions: Sequence[Dimension],
     conditions: Sequence[_Condition],
+    time: Sequence[str],
     basis: str,
     database: str,
 ) -> str:
@@ -197,13 +209,18 @@ def _grouped(
     visitors = any("visitors" in metric.measures for metric in metrics)
     expressions = [dimension.key for dimension in dimensions] or ["toUInt8(0)"]
     keys = [f"d{number}" for number in range(len(expressions))]
-    shown = [
-        f"m_{measure.name}" for measure in MEASURES if (traffic if measure.side is Side.traffic else credit)
+    asked = {name for metric in metrics for name in metric.measures}
+    read = [
+        measure
+        for measure in MEASURES
+        if (traffic if measure.side is Side.traffic else credit)
+        and (measure.name in asked or measure.name not in _KINDS_OF_HITS)
     ]
+    shown = [f"m_{measure.name}" for measure in read]
     places = {
         "keys": ", ".join(keys),
         "keys_as": ", ".join(f"{sql} AS {key}" for sql, key in zip(expressions, keys, strict=True)),
-        "where": _all_of(_TIME, _sides(traffic, credit), *(condition.sql for condition in conditions)),
+        "where": _all_of(*time, _sides(traffic, credit), *(condition.sql for condition in conditions)),
         "facts": _facts(
             [*dimensions, *(condition.dimension for condition in conditions)], metrics, basis, database
         ),
@@ -211,16 +228,16 @@ def _grouped(
     if not visitors:
         return load_sql(
             "grouped",
-            totals=", ".join(f"{measure.total} AS m_{measure.name}" for measure in MEASURES),
+            totals=", ".join(f"{measure.total} AS m_{measure.name}" for measure in read),
             having=" OR ".join(f"{name} != 0" for name in shown),
             **places,
         )
-    names = [*(measure.name for measure in MEASURES), "visitors"]
+    names = [*(measure.name for measure in read), "visitors"]
     return load_sql(
         "grouped_with_visitors",
         sessions=qualify(database, "sessions"),
-        parts=", ".join(f"{m.total} AS p_{m.name}" for m in MEASURES) + ", toInt64(0) AS p_visitors",
-        no_parts=", ".join(f"{measure.zero} AS p_{measure.name}" for measure in MEASURES),
+        parts=", ".join(f"{m.total} AS p_{m.name}" for m in read) + ", toInt64(0) AS p_visitors",
+        no_parts=", ".join(f"{measure.zero} AS p_{measure.name}" for measure in read),
         sums=", ".join(f"sum(p_{name}) AS m_{name}" for name in names),
         having=" OR ".join(f"{name} != 0" for name in (*shown, "m_visitors")),
         **places,
@@ -248,20 +265,26 @@ def _sides(traffic: bool, credit: bool) -> str:
     return "model = ''" if traffic else "model = {model:String} AND basis = {basis:String}"
 
 
-def _sessions_base(dimensions: Sequence[Dimension]) -> str:
-    """Sessions to divide by: those of the group, or of all conversion types of the group."""
-    shared = [f"d{number}" for number, dimension in enumerate(dimensions) if dimension.of_traffic]
-    if len(shared) == len(dimensions):
-        return "m_sessions"
-    return f"sum(m_sessions) OVER ({'PARTITION BY ' + ', '.join(shared) if shared else ''})"
+def _with_bases(grouped: str, metrics: Sequence[Metric], dimensions: Sequence[Dimension]) -> tuple[str, str]:
+    """The groups, and what is selected beside them: the sessions to divide by.
 
-
-def _keep(metrics: Sequence[Metric], dimensions: Sequence[Dimension]) -> str:
-    """Traffic that is read only as a base has no rows of its own under conversion type ""."""
-    if any(metric.side is Side.traffic for metric in metrics):
-        return "1"
-    typed = [f"d{number} != ''" for number, dimension in enumerate(dimensions) if not dimension.of_traffic]
-    return _all_of(*typed) if typed else "1"
+    Those of the group; where traffic lacks a dimension, of all groups that differ in it only. Traffic that is read only
+    for that has no rows of its own.
+    """
+    if not _reads(metrics)[0]:
+        return grouped, ""
+    keys = [(f"d{number}", dimension.of_traffic) for number, dimension in enumerate(dimensions)]
+    if all(of_traffic for _, of_traffic in keys):
+        return grouped, ", m_sessions AS m_sessions_base"
+    shared = [key for key, of_traffic in keys if of_traffic]
+    is_asked = any(metric.side is Side.traffic for metric in metrics)
+    rows = load_sql(
+        "over_types",
+        grouped=grouped,
+        window=f"PARTITION BY {', '.join(shared)}" if shared else "",
+        keep="1" if is_asked else _all_of(*(f"{key} != ''" for key, of_traffic in keys if not of_traffic)),
+    )
+    return rows, ""
 
 
 def _order(request: QueryRequest, metrics: Sequence[Metric], dimensions: Sequence[Dimension]) -> str:

@@ -55,12 +55,13 @@ class QueryService:
             ).result_rows
         except Error as error:
             raise explain_error(error) from error
-        rows = [_row(plan, dimensions, measures) for part, dimensions, measures in found if part == 0]
+        asked = sorted((row for row in found if row[0] == 0), key=lambda row: row[1])
+        rows = [_row(plan, dimensions, measures) for _, _, dimensions, measures in asked]
         if not rows and not plan.dimensions and request.offset == 0:
             # A total over nothing is zero, not absent.
             rows = [_row(plan, [], ["0"] * len(plan.measures))]
         more = len(rows) > plan.limit
-        coverage = _coverage([(d[0], m) for part, d, m in found if part == 1], plan.currency)
+        coverage = _coverage([(d[0], m) for part, _, d, m in found if part == 1], plan.currency)
         return QueryAnswer(
             (*(d.name for d in plan.dimensions), *(m.name for m in plan.metrics)),
             rows[: plan.limit],

@@ -161,6 +161,29 @@ def test_the_roll_up_is_read_wherever_it_can_answer(given: dict[str, Any], table
     assert set(re.findall(r"`headwater`.`(\w+)`", plan(**given).sql)) == tables
 
 
+@pytest.mark.parametrize(
+    ("date_range", "bounds"),
+    [
+        (None, (False, False)),
+        (["2026-10-01", None], (True, False)),
+        ([None, "2026-10-01"], (False, True)),
+        (["2026-10-01", "2026-10-01"], (True, True)),
+    ],
+)
+def test_only_the_bounds_that_are_given_are_looked_at(date_range: Any, bounds: tuple[bool, bool]) -> None:
+    """In the rows and in the coverage."""
+    sql = plan(metrics=["hits", "revenue"], date_range=date_range).sql
+    assert (sql.count("hour >= "), sql.count("hour < ")) == (2 * bounds[0], 2 * bounds[1])
+
+
+def test_only_what_the_answer_needs_is_summed() -> None:
+    """Hits and sessions tell whether a group has traffic; their kinds are read when asked for."""
+    assert "impressions" not in plan(metrics=["hits"]).sql
+    assert "sum(impressions)" in plan(metrics=["hits", "impressions"]).sql
+    assert "sum(conversions)" not in plan(metrics=["hits"]).sql
+    assert "sum(hits)" not in plan(metrics=["revenue"]).sql
+
+
 def test_a_side_that_is_not_asked_for_is_not_read() -> None:
     assert "model = ''" in plan(metrics=["hits"]).sql
     assert "model IN" not in plan(metrics=["revenue"]).sql
