@@ -20,7 +20,7 @@ def visitor_hash(site: str, visitor_id: str) -> str:
 
 def hit_id(visitor: str, event: int) -> str:
     """32 hex digits naming one hit of one visitor (``visitor_hash``, ``event_hash``)."""
-    return f"{visitor}{event:016x}"
+    return visitor + event.to_bytes(8, "big").hex()
 
 
 def seal_click_id(acquisition: Acquisition) -> Acquisition:

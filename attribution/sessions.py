@@ -38,6 +38,7 @@ class Cut:
         "ended_at",
         "first",
         "hour",
+        "identity",
         "landing",
         "last",
         "page_views",
@@ -49,6 +50,7 @@ class Cut:
     def __init__(self, first: int, hit: PlacedHit) -> None:
         at, _, _, is_page_view, acquisition = hit
         self.first = first
+        self.identity = ""
         self.landing = hit
         self.started_at = self.ended_at = at
         self.acquisition = acquisition
@@ -100,6 +102,8 @@ class Cut:
         session = self.session
         if session is None:
             acquisition = self.acquisition or DIRECT
+            if not self.identity:
+                self.identity = hit_id(visitor, self.landing[1])
             if self.earlier is None:
                 hours: tuple[int, ...] = (self.hour * 3600,)
                 hour_hits: tuple[int, ...] = (self.count,)
@@ -107,7 +111,7 @@ class Cut:
             else:
                 hours, hour_hits, hour_page_views = self._by_hour(self.earlier)
             session = self.session = Session(
-                hit_id(visitor, self.landing[1]),
+                self.identity,
                 visitor_id,
                 site,
                 self.started_at,
@@ -122,6 +126,21 @@ class Cut:
                 hour_page_views,
             )
         return session
+
+    def touchpoints(self, site: str, visitor_id: str, visitor: str) -> list[Touchpoint]:
+        """The touchpoints among its hits, in time order. ``visitor`` is the ``visitor_hash``."""
+        return [
+            Touchpoint(
+                # The session bears the name of its first hit, which is mostly the only touch.
+                self.identity if hit is self.landing and self.identity else hit_id(visitor, hit[1]),
+                visitor_id,
+                site,
+                hit[0],
+                hit[4] or DIRECT,
+                hit[2],
+            )
+            for hit in self.touches
+        ]
 
     def _by_hour(
         self, earlier: list[tuple[int, int, int]]

@@ -259,9 +259,7 @@ class Timeline:
         """The touchpoints that hold now, in time order."""
         visitor = self._visitor_hash()
         return [
-            touchpoint(hit, self.site, self.visitor_id, visitor)
-            for cut in self._derived()
-            for hit in cut.touches
+            touch for cut in self._derived() for touch in cut.touchpoints(self.site, self.visitor_id, visitor)
         ]
 
     def apply(self, marks: Iterable[Mark], policy: AttributionPolicy) -> Change:
@@ -358,9 +356,7 @@ class Timeline:
             extend_cuts(hits, start, cuts, self._rules)
         for cut in cuts[first_new:]:
             change.sessions_plus.append(cut.freeze(site, visitor_id, visitor))
-            change.touchpoints_plus.extend(
-                [touchpoint(hit, site, visitor_id, visitor) for hit in cut.touches]
-            )
+            change.touchpoints_plus.extend(cut.touchpoints(site, visitor_id, visitor))
 
     def _insert(self, placed: list[PlacedHit], cuts: list[Cut], change: Change) -> None:
         """Some hit is late: cut anew from the session it falls behind until a border stays where it was."""
