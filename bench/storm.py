@@ -242,11 +242,29 @@ async def _judge(
         report.replayed = await asyncio.to_thread(compare_databases, client, DATABASE, REPLAYED)
 
 
+class Terminated(Exception):
+    """SIGTERM came."""
+
+
 async def _until_terminated(options: StormOptions) -> StormReport:
     """The run, which SIGTERM ends in order: processes, mounted disks and all."""
     run = asyncio.ensure_future(run_storm(options))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, run.cancel)
-    return await run
+    loop = asyncio.get_running_loop()
+    is_told = asyncio.Event()
+
+    def tell_run(*_: object) -> None:
+        loop.call_soon_threadsafe(is_told.set)
+        loop.call_soon_threadsafe(run.cancel)
+
+    # Not by the loop's own handlers: a child that is told to end between fork and exec writes into the loop's wake-up
+    # socket, which it has inherited, and the loop would take the signal for its own.
+    signal.signal(signal.SIGTERM, tell_run)
+    try:
+        return await run
+    except asyncio.CancelledError:
+        if is_told.is_set():
+            raise Terminated from None
+        raise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -280,7 +298,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HeadwaterError as error:
         print(error, file=sys.stderr)
         return 2
-    except asyncio.CancelledError:
+    except Terminated:
         print("Terminated.", file=sys.stderr)
         return 2
     print(tell(report))
