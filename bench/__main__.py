@@ -24,8 +24,10 @@ from bench.collector import measure_collector, missing_tools
 from bench.freshness import measure_freshness
 from bench.headwater import BenchFailed, Installation
 from bench.machine import Cores, describe, pick_cores, stay_on, using_both
+from bench.query import Latency, measure_scales, measure_visitors
 from bench.rivals.section import Found, RivalSizes, measure_rivals, print_races
-from bench.stores import measure_memory, measure_query, used_memory
+from bench.roll_up import Scale
+from bench.stores import measure_memory, used_memory
 from bench.traffic import Traffic, build_traffic, envelopes, singles
 from bench.worker import PARTITIONS, Run, run_worker
 
@@ -46,10 +48,14 @@ class Sizes:
     burst_hits: int
     freshness_seconds: float
     queries: int
+    scales: tuple[Scale, ...]
+    """Of the roll-ups that the page's table is asked of, the smallest first."""
 
 
-FULL = Sizes(240_000, 30_000, 3, RivalSizes(), 4, 30_000, 15.0, 200)
-QUICK = Sizes(8_000, 2_000, 1, RivalSizes(1_000, 3_000, 500, 1_000), 1, 1_000, 3.0, 20)
+FULL_SCALES = (Scale(1_000_000, 10_000), Scale(100_000_000, 1_000_000))
+QUICK_SCALES = (Scale(10_000, 100), Scale(100_000, 1_000))
+FULL = Sizes(240_000, 30_000, 3, RivalSizes(), 4, 30_000, 15.0, 200, FULL_SCALES)
+QUICK = Sizes(8_000, 2_000, 1, RivalSizes(1_000, 3_000, 500, 1_000), 1, 1_000, 3.0, 20, QUICK_SCALES)
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,8 @@ class Bench:
             await self._worker()
         elif self._wanted & {"memory", "query"}:
             await self._envelopes(build_traffic(self._sizes.hits), is_last=True)
+        if "query" in self._wanted:
+            await self._query()
         if "rivals" in self._wanted:
             await self._rivals()
         if "collector" in self._wanted:
@@ -127,12 +135,27 @@ class Bench:
                 )
                 self._add("Redis bytes per visitor: growth of all", f"{memory.growth:,.0f}", count)
             if is_last and "query" in self._wanted:
-                self._say("dashboard query")
-                latency = await measure_query(house, traffic, self._cores, times=self._sizes.queries)
-                what = f"{latency.hits:,} hits, {latency.conversions:,} conversions"
-                self._add("dashboard query p50", f"{latency.p50_ms:.1f} ms", what)
-                self._add("dashboard query p95", f"{latency.p95_ms:.1f} ms", what, "", "50 ms")
+                self._say("visitors by channel")
+                latency = await measure_visitors(house, self._cores, times=self._sizes.queries)
+                what = f"{traffic.kept:,} hits of {traffic.visitors:,} visitors"
+                self._add_latency("visitors by channel, counted", latency, what)
         return run
+
+    async def _query(self) -> None:
+        sizes = self._sizes
+        found = await measure_scales(sizes.scales, self._cores, times=sizes.queries, say=self._say)
+        for one in found:
+            what = f"{one.scale.hits:,} hits, {one.scale.conversions:,} conversions, {one.rows:,} rows"
+            self._add_latency("dashboard table", one.latency, what, "50 ms")
+        small, large = found[0].latency, found[-1].latency
+        times = f"{found[-1].scale.hits // found[0].scale.hits} x the hits"
+        for name, ratio in (
+            ("p95", large.p95_ms / small.p95_ms),
+            ("engine CPU", large.engine_cpu_ms / small.engine_cpu_ms if small.engine_cpu_ms else 0.0),
+        ):
+            self._add(
+                f"dashboard table: {name} of the largest to the smallest", "", times, f"{ratio:.2f} x", "2 x"
+            )
 
     async def _rivals(self) -> None:
         self.rivals = await measure_rivals(self._sizes.rivals, self._cores, self._say)
@@ -169,6 +192,11 @@ class Bench:
         self._add("whole system, HTTP to channel_metrics: events/s", f"{found.sustained:,.0f}")
         self._add("freshness p50", f"{found.p50_ms:,.0f} ms", what, "", "500 ms")
         self._add("freshness p99", f"{found.p99_ms:,.0f} ms", what, "", "1,500 ms")
+
+    def _add_latency(self, name: str, latency: Latency, what: str, target: str = "") -> None:
+        self._add(f"{name}: p50", f"{latency.p50_ms:.1f} ms", what)
+        self._add(f"{name}: p95", f"{latency.p95_ms:.1f} ms", what, "", target)
+        self._add(f"{name}: engine CPU", f"{latency.engine_cpu_ms:.1f} ms", what)
 
     def _add(self, name: str, ours: str, beside: str = "", ratio: str = "", target: str = "") -> None:
         self.figures.append(Figure(name, ours, beside, ratio, target))

@@ -110,10 +110,11 @@ class Installation:
             yield process, port
 
     @contextmanager
-    def api(self, core: int) -> Iterator[int]:
-        """One query API on ``core``: its port."""
+    def api(self, core: int, database: str = "") -> Iterator[int]:
+        """One query API on ``core``, of the installation's database or another one: its port."""
         port = free_port(set())
-        with self._part("serve", core, {"HEADWATER_API_PORT": str(port)}):
+        env = {"HEADWATER_API_PORT": str(port)} | ({"HEADWATER_DATABASE": database} if database else {})
+        with self._part("serve", core, env):
             yield port
 
     @contextmanager
