@@ -1,14 +1,16 @@
 """The credit stage of one partition of conversions: what stands credited, and the ledger rows that say so.
 
 The past it reads belongs to other partitions and may change between two attempts, so a decision is persisted
-before it is written out: conversion states and the rows (the outbox) are committed together, then the rows go
-to ClickHouse under the batch's token, then the outbox entry is deleted. Whoever comes next finishes an outbox.
+before it is written out: it is noted in the journal, conversion states and rows (the outbox) are committed together,
+then the rows go to ClickHouse under the batch's token, then the outbox entry is deleted. Whoever comes next applies
+what the store does not know of the journal, and finishes an outbox.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,8 +25,9 @@ from attribution.policy import AttributionPolicy
 from attribution.timeline import Timeline
 from sinks.tables import WRITTEN
 from streams import metrics
-from streams.dead_letters import TRANSFORM_VERSION, DeadLetter
+from streams.dead_letters import DeadLetter
 from streams.envelopes import envelopes
+from streams.journal import PART_BYTES, Decided
 from streams.ownership import Ownership
 from streams.patience import patiently
 from streams.records import Batch
@@ -57,6 +60,18 @@ class Outbox(msgspec.Struct, array_like=True):
     answered: dict[int, dict[bytes, bytes]]
 
 
+class Decision(msgspec.Struct, array_like=True):
+    """What one batch of triggers comes to: everything that is to be written, before anything is."""
+
+    broker: str
+    next: int
+    """Where the fence goes."""
+    batch_id: str
+    outbox: bytes
+    states: dict[str, bytes]
+    """``CreditState`` by key."""
+
+
 CreditEntry = msgspec.defstruct("CreditEntry", [(name, Any) for name in WRITTEN["credits"]], gc=False)
 """A ledger row with its names: an object of ``headwater.credits.v1``."""
 _CONVERSION_ID = WRITTEN["credits"].index("conversion_id")
@@ -65,12 +80,40 @@ _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 _state_of = msgspec.msgpack.Decoder(CreditState).decode
 _outbox_of = msgspec.msgpack.Decoder(Outbox).decode
+_decision_of = msgspec.msgpack.Decoder(Decision).decode
+
+
+def entries_of(decision: Decision, owner: str) -> list[Decided]:
+    """``decision`` as journal entries of at most ``PART_BYTES``."""
+    body = _pack(decision)
+    parts = [body[start : start + PART_BYTES] for start in range(0, len(body), PART_BYTES)]
+    return [
+        Decided(owner, decision.broker, decision.next, decision.batch_id, number, len(parts), part)
+        for number, part in enumerate(parts)
+    ]
+
+
+def decisions_of(noted: Iterable[Decided]) -> list[Decision]:
+    """The decisions that were noted completely, in order. An incomplete one has had no effect."""
+    parts: dict[str, dict[int, bytes]] = {}
+    wanted: dict[str, int] = {}
+    for entry in noted:
+        parts.setdefault(entry.batch_id, {})[entry.part] = entry.body
+        wanted[entry.batch_id] = entry.parts
+    return [
+        _decision_of(b"".join(found[number] for number in range(wanted[batch_id])))
+        for batch_id, found in parts.items()
+        if len(found) == wanted[batch_id]
+    ]
 
 
 class CreditStage:
     """One partition's credit stage."""
 
-    def __init__(self, own: Ownership, policy: AttributionPolicy, partitions: int) -> None:
+    def __init__(
+        self, own: Ownership, policy: AttributionPolicy, partitions: int, decisions: Sequence[Decision] = ()
+    ) -> None:
+        """``decisions``: what earlier owners decided and the store has forgotten, in order."""
         self._own = own
         self._fence = own.fence
         self._store = own.fence.store
@@ -78,16 +121,22 @@ class CreditStage:
         self._policy = policy
         self._policy_version = policy.version
         self._partitions = partitions
+        self._decisions = decisions
 
     async def start(self) -> None:
-        """Finish the outboxes that an earlier owner left."""
+        """Finish the outboxes that an earlier owner left, then what the store has forgotten."""
         left = await self._store.fields(outbox_key(self._partition))
         for batch_id, packed in sorted(left.items()):
             await self._deliver(batch_id, _outbox_of(packed))
             metrics.RECOVERED.inc()
+        for decision in self._decisions:
+            await self._apply(decision, _outbox_of(decision.outbox))
+            metrics.RECOVERED.inc()
+            log.info("recovered", partition=self._partition, batch=decision.batch_id)
 
     async def idle(self) -> None:
-        """Nothing to do: stitch sends again what is not answered."""
+        """See that the store still is what it was. Stitch sends again what is not answered."""
+        await self._fence.check()
 
     async def process(self, batch: Batch) -> None:
         """Bring every conversion that the batch names up to date."""
@@ -103,12 +152,22 @@ class CreditStage:
         answered: dict[int, dict[bytes, bytes]] = {}
         for trigger in triggers:
             answered.setdefault(trigger.hits_partition, {})[trigger.field] = encode_trigger(trigger)
-        batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._fence.found.epoch}"
         outbox = Outbox({table: r for table, r in rows.items() if r}, answered)
-        await self._fence.commit_credit(batch, batch_id, _pack(outbox), states)
-        await self._deliver(batch_id.encode(), outbox)
+        batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._own.journal.owner}"
+        decision = Decision(batch.broker, batch.last + 1, batch_id, _pack(outbox), states)
+        if outbox.rows:
+            for entry in entries_of(decision, self._own.journal.owner):
+                await self._own.journal.note(entry)
+        await self._apply(decision, outbox)
         metrics.BATCHES.labels(CONVERSIONS).inc()
         metrics.BATCH_SECONDS.labels(CONVERSIONS).observe(time.monotonic() - began)
+
+    async def _apply(self, decision: Decision, outbox: Outbox) -> None:
+        journal = self._own.journal_done(decision.broker, decision.next)
+        await self._fence.commit_credit(
+            decision.broker, decision.next, journal, decision.batch_id, decision.outbox, decision.states
+        )
+        await self._deliver(decision.batch_id.encode(), outbox)
 
     def _read(self, batch: Batch) -> tuple[list[Trigger], list[DeadLetter]]:
         triggers: list[Trigger] = []
@@ -177,7 +236,7 @@ class CreditStage:
 
     async def _known(self, ids: list[str]) -> dict[str, CreditState]:
         keys = [conversion_key(self._partition, conversion_id) for conversion_id in ids]
-        values = await self._store.load(keys)
+        values = await self._fence.read_states(keys)
         return {i: _state_of(value) for i, value in zip(ids, values, strict=True) if value is not None}
 
     async def _pasts(self, conversions: list[Conversion]) -> list[Timeline]:
@@ -196,7 +255,7 @@ class CreditStage:
 
     async def _deliver(self, batch_id: bytes, outbox: Outbox) -> None:
         """Rows to ClickHouse, entries to the credits topic, then the outbox and the dirty fields are done with."""
-        token = f"{CONVERSIONS}:{self._partition}:{batch_id.decode()}:{TRANSFORM_VERSION}"
+        token = f"{CONVERSIONS}:{self._partition}:{batch_id.decode()}"
 
         await self._own.insert(outbox.rows, token)
         await self._publish(outbox.rows.get("credits", []))

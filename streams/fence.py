@@ -1,12 +1,15 @@
 """The fence: where each partition stands, kept in Redis together with the state it belongs to.
 
 ``claim`` → compute → insert into ClickHouse → ``commit``. See docs/delivery.md for why this loses nothing
-and counts nothing twice. Every write names the owner's epoch and is refused when a newer owner exists.
+and counts nothing twice. Every write names the owner, and where he believes the fence: it is refused when there is a
+newer owner, and when the store was set back under its owner.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -18,10 +21,13 @@ from attribution.errors import HeadwaterError
 from streams.patience import patiently
 from streams.records import Batch
 from streams.tally import RANGE_EVENTS, Counts
-from streams.topics import dirty_key, fence_key, outbox_key, tallies_key, tally_key
+from streams.topics import RULES_KEY, dirty_key, fence_key, outbox_key, tallies_key, tally_key
 
 TIMELINE_TTL_SECONDS = 400 * 86_400
 """Garbage collection only: longer than any lookback window, renewed by every write."""
+
+READ_AT_ONCE = 2_000
+"""Keys of one call: what the Lua stack takes, and what Redis is busy with for about a millisecond."""
 
 
 class Fenced(HeadwaterError):
@@ -42,22 +48,20 @@ class Position(msgspec.Struct, frozen=True):
     """What an owner finds when it takes a partition over."""
 
     epoch: int
+    owner: str
     broker: str
     offset: int
+    journal: int
+    """The last entry of the journal of ``broker`` that is done for good; -1 = none."""
     pending: Pending | None
     payload: bytes
 
-    def start_on(self, broker: str) -> tuple[int, int | None]:
-        """Where to read on ``broker`` (its cluster id), and where the first batch must end (None = anywhere).
+    def offset_on(self, broker: str) -> int:
+        """Where the fence stands in the log of ``broker`` (its cluster id).
 
         On another broker than the last owner's everything begins at 0: what it has is told by ``event_id``.
-        A claimed range that carries its records is finished from them, so reading begins after it.
         """
-        if self.pending is not None and self.pending.broker == broker:
-            if self.payload:
-                return self.pending.last + 1, None
-            return self.pending.first, self.pending.last
-        return (self.offset if self.broker == broker else 0), None
+        return self.offset if self.broker == broker else 0
 
 
 def _lua(name: str) -> str:
@@ -74,21 +78,35 @@ class FenceStore:
         self._acquire = redis.register_script(_lua("acquire.lua"))
         self._forget = redis.register_script(_lua("forget.lua"))
         self.claim = redis.register_script(_lua("claim.lua"))
+        self.read_states = redis.register_script(_lua("read_states.lua"))
+        self.note_journal = redis.register_script(_lua("note_journal.lua"))
         self.commit_stitch = redis.register_script(_lua("commit_stitch.lua"))
         self.commit_credit = redis.register_script(_lua("commit_credit.lua"))
 
     async def acquire(self, topic: str, partition: int) -> Fence:
-        """Become the owner of a partition: a new epoch, and where the last owner stopped."""
-        key = fence_key(topic, partition)
-        epoch, broker, offset, pending, payload = await self.run(self._acquire, [key], [], "acquire")
+        """Become the owner of a partition, and learn where the last one stopped."""
+        owner = secrets.token_hex(8)
+        answer = await self.run(self._acquire, [fence_key(topic, partition)], [owner], "acquire")
+        epoch, broker, offset, journal, pending, payload = answer
         found = Position(
             epoch=int(epoch),
+            owner=owner,
             broker=broker.decode(),
             offset=int(offset or 0),
+            journal=int(journal or -1),
             pending=msgspec.convert(json.loads(pending), Pending) if pending else None,
             payload=payload,
         )
         return Fence(self, topic, partition, found)
+
+    async def remember_rules(self, version: str, rules: bytes) -> None:
+        """Keep ``rules`` for whoever must finish what was begun under ``version``."""
+        await patiently(lambda: self.redis.hsetnx(RULES_KEY, version, rules), "redis hsetnx")
+
+    async def rules(self, version: str) -> bytes | None:
+        """What ``remember_rules`` kept."""
+        found: Any = await patiently(lambda: self.redis.hget(RULES_KEY, version), "redis hget")
+        return bytes(found) if found is not None else None
 
     async def forget(self, key: str, fields: dict[bytes, bytes]) -> None:
         """Delete fields of the hash ``key`` that still hold the given values."""
@@ -129,30 +147,79 @@ class Fence:
         self.partition = partition
         self.found = found
         self._key = fence_key(topic, partition)
+        self._stands = (found.broker, found.offset)
+
+    @property
+    def stands_at(self) -> tuple[str, int]:
+        """(cluster id, next offset): where this owner left the fence."""
+        return self._stands
 
     async def claim(self, batch: Batch, version: str, payload: bytes) -> int:
         """Persist the borders of a batch before its first effect. Returns the attempt's number, from 1."""
-        args = [self.found.epoch, batch.broker, batch.first, batch.last, version, payload]
+        args = [self.found.owner, *self._stands, batch.broker, batch.first, batch.last, version, payload]
         return int(await self.store.run(self.store.claim, [self._key], args, "claim"))
 
     async def commit_stitch(
-        self, batch: Batch, timelines: dict[bytes, bytes], dirty: dict[bytes, bytes], counts: Counts
+        self,
+        batch: Batch,
+        journal: int,
+        timelines: dict[bytes, bytes],
+        dirty: dict[bytes, bytes],
+        counts: Counts,
     ) -> None:
         """Write timelines, dirty conversions, what the batch became and the fence in one atomic step."""
-        partition = self.partition
+        partition, next_offset = self.partition, batch.last + 1
         keys: list[Any] = [self._key, dirty_key(partition), tally_key(partition), tallies_key(partition)]
         keys += timelines
-        args: list[Any] = [self.found.epoch, batch.broker, batch.first, batch.last + 1, TIMELINE_TTL_SECONDS]
-        args += [self.store.range_events, msgspec.json.encode(counts), len(timelines), *timelines.values()]
+        args: list[Any] = [self.found.owner, batch.broker, batch.first, next_offset, journal]
+        args += [TIMELINE_TTL_SECONDS, self.store.range_events, msgspec.json.encode(counts)]
+        args += [len(timelines), *timelines.values()]
         for field, value in dirty.items():
             args += (field, value)
         await self.store.run(self.store.commit_stitch, keys, args, "commit stitch")
+        self._stands = (batch.broker, next_offset)
 
     async def commit_credit(
-        self, batch: Batch, batch_id: str, rows: bytes, conversions: dict[str, bytes]
+        self,
+        broker: str,
+        next_offset: int,
+        journal: int,
+        batch_id: str,
+        outbox: bytes,
+        conversions: dict[str, bytes],
     ) -> None:
         """Write what stands credited, the outbox that will say so in the ledger, and the fence."""
         keys = [self._key, outbox_key(self.partition), *conversions]
-        args: list[Any] = [self.found.epoch, batch.broker, batch.last + 1, batch_id, rows, len(conversions)]
-        args += conversions.values()
+        args: list[Any] = [self.found.owner, *self._stands, broker, next_offset, journal, batch_id, outbox]
+        args += [len(conversions), *conversions.values()]
         await self.store.run(self.store.commit_credit, keys, args, "commit credit")
+        self._stands = (broker, next_offset)
+
+    async def read_states(self, keys: Sequence[str] | Sequence[bytes]) -> list[bytes | None]:
+        """The values of ``keys``, None where there is none; ``Fenced`` when the store was set back."""
+        args = [self.found.owner, *self._stands]
+        values: list[bytes | None] = []
+        for start in range(0, len(keys), READ_AT_ONCE):
+            part = [self._key, *keys[start : start + READ_AT_ONCE]]
+            values += await self.store.run(self.store.read_states, part, args, "read states")
+        return values
+
+    async def note_journal(self, journal: int) -> None:
+        """Everything in the journal up to ``journal`` is done: the next take-over need not read it again."""
+        await self.store.run(
+            self.store.note_journal, [self._key], [self.found.owner, journal], "note journal"
+        )
+
+    async def check(self) -> None:
+        """Raise ``Fenced`` if the store no longer stands where this owner left it.
+
+        Each write finds out by itself; but where nothing arrives nothing is written, and what a store that was set
+        back has forgotten must be made again all the same.
+        """
+        names = ["owner", "broker", "offset"]
+        found: Any = await patiently(lambda: self.store.redis.hmget(self._key, names), "redis hmget")
+        owner, broker, offset = (value.decode() if value is not None else "" for value in found)
+        if owner != self.found.owner:
+            raise Fenced("FENCED another worker owns this partition")
+        if (broker, int(offset or 0)) != self._stands:
+            raise Fenced("DIVERGED the fence is not where its owner left it: the store was set back")

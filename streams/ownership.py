@@ -12,6 +12,7 @@ from sinks.tables import WRITTEN
 from streams import metrics
 from streams.dead_letters import DeadLetter
 from streams.fence import Fence
+from streams.journal import Journal
 from streams.patience import patiently
 from streams.rows import Row, WrittenRow
 from streams.topics import DEAD_LETTERS
@@ -41,6 +42,7 @@ class Ownership:
 
     broker: str
     fence: Fence
+    journal: Journal
     writer: Writer
     send: Send
 
@@ -48,6 +50,10 @@ class Ownership:
     def partition(self) -> int:
         """Its number."""
         return self.fence.partition
+
+    def journal_done(self, broker: str, offset: int) -> int:
+        """For a commit that moves the fence to ``offset`` of ``broker``: the last journal entry that is done then."""
+        return self.journal.done_with(offset if broker == self.broker else 0)
 
     async def insert(self, rows: Mapping[str, Sequence[Row | WrittenRow]], token: str) -> None:
         """Each table's rows as one block, once per token, for as long as it takes. Tables without rows are left out."""

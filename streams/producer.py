@@ -68,7 +68,7 @@ class Producer:
         self._line: _Line | None = None
         self._opening = asyncio.Lock()
 
-    async def send(self, topic: str, key: bytes, value: bytes, partition: int) -> int:
+    async def send(self, topic: str, key: bytes | None, value: bytes, partition: int) -> int:
         """Returns the record's offset when every in-sync replica has it.
 
         Raises ``Transient`` when the same call may work later (the record may be there all the same), and aiokafka's

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol
 
 import structlog
@@ -39,8 +40,8 @@ class Stage(Protocol):
 class Pump:
     """Buffer and batch the records of one partition.
 
-    ``next_offset`` is the next record wanted; ``must_end_at`` forces the border of the first batch (a pending
-    range of an earlier owner); ``size_of`` estimates how many events a record holds, for ``max_events``.
+    ``next_offset`` is the next record wanted; ``ranges`` are (first, last) of batches whose borders are given (ranges
+    of earlier owners), in order; ``max_events`` is by the estimate of ``estimate_events``.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Pump:
         stage: Stage,
         *,
         next_offset: int,
-        must_end_at: int | None,
+        ranges: Iterable[tuple[int, int]] = (),
         max_events: int,
         wait_seconds: float,
     ) -> None:
@@ -61,7 +62,7 @@ class Pump:
         self.last_progress = time.monotonic()
         self._broker = broker
         self._stage = stage
-        self._must_end_at = must_end_at
+        self._ranges = deque(ranges)
         self._max_events = max_events
         self._wait_seconds = wait_seconds
         self._buffer: deque[Record] = deque()
@@ -141,40 +142,46 @@ class Pump:
             await self._stage.process(Batch(self.topic, self.partition, self._broker, records))
             self.last_progress = time.monotonic()
 
+    @property
+    def _given_range(self) -> tuple[int, int] | None:
+        """The given range that the next batch must be, if it begins there."""
+        if self._ranges and self._buffer and self._buffer[0].offset >= self._ranges[0][0]:
+            return self._ranges[0]
+        return None
+
     def _is_enough(self) -> bool:
-        if self._must_end_at is not None:
-            return self.next_offset > self._must_end_at
+        given = self._given_range
+        if given is not None:
+            return self.next_offset > given[1]
         return self._events >= self._max_events
 
     async def _collect(self) -> list[Record]:
-        """The records of the next batch: what arrives within the wait, or all up to the forced border."""
+        """The records of the next batch: what arrives within the wait, or all of a given range."""
         self._enough.clear()
         if not self._is_enough() and not self._closing:
-            wait = (
-                None
-                if self._must_end_at is not None
-                else self._oldest_at + self._wait_seconds - time.monotonic()
-            )
+            wait = None if self._given_range else self._oldest_at + self._wait_seconds - time.monotonic()
             if wait is None or wait > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._enough.wait(), timeout=wait)
         if self._closing:
             return []
+        given = self._given_range
+        last = given[1] if given else self._ranges[0][0] - 1 if self._ranges else None
         records: list[Record] = []
         taken = 0
         while self._buffer:
             record = self._buffer[0]
             size = estimate_events(record)
-            if self._must_end_at is not None:
-                if record.offset > self._must_end_at:
-                    break
-            elif records and taken + size > self._max_events:
+            if records and last is not None and record.offset > last:
+                break
+            if records and given is None and taken + size > self._max_events:
                 break
             records.append(self._buffer.popleft())
             self._bytes -= len(record.value)
             taken += size
+        if given:
+            self._ranges.popleft()
         self._events -= taken
-        self._must_end_at = None
         self._oldest_at = time.monotonic()
         if self._bytes <= MAX_BUFFERED_BYTES // 2:
             self._room.set()

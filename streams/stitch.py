@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Sequence
 
 import structlog
 
-from attribution.errors import Transient
+from attribution.errors import HeadwaterError, Transient
 from attribution.timeline import Timeline
 from streams import metrics
-from streams.dead_letters import TRANSFORM_VERSION
 from streams.envelopes import envelopes
-from streams.fence import Pending
+from streams.journal import Claimed
 from streams.ownership import Ownership
 from streams.records import Batch, pack_records, unpack_records
-from streams.stitch_batch import StitchOutput, StitchRules, Visitor, read_batch, stitch
+from streams.rules import RuleBook, StitchRules
+from streams.stitch_batch import StitchOutput, Visitor, read_batch, stitch
 from streams.tally import Counts
 from streams.topics import (
     CONVERSIONS,
@@ -39,20 +40,26 @@ RESEND_AFTER_SECONDS = 15.0
 """A trigger whose conversion is still dirty after this is sent again (the broker may have forgotten it)."""
 RESEND_AT_MOST = 1_000
 """Triggers sent again at once while the owner works: if credit is only slow, repetitions must not swamp it."""
-WORK_SLICE = 2_000
+
+
+class RangeLost(HeadwaterError):
+    """A range that may be in ClickHouse cannot be made again: stop, do not guess."""
 
 
 class StitchStage:
     """One partition's stitch stage."""
 
-    def __init__(self, own: Ownership, rules: StitchRules, *, cache_visitors: int = 50_000) -> None:
+    def __init__(
+        self, own: Ownership, rules: RuleBook, claims: Sequence[Claimed] = (), *, cache_visitors: int = 50_000
+    ) -> None:
+        """``claims``: ranges of earlier owners that may be in ClickHouse, in order; the first batches must be these."""
         self._own = own
         self._fence = own.fence
         self._partition = own.partition
         self._rules = rules
+        self._claims = deque(claims)
         self._cache_visitors = cache_visitors
         self._timelines: OrderedDict[Visitor, Timeline] = OrderedDict()
-        self._version = f"{TRANSFORM_VERSION}.{rules.policy.version}"
         self._sent: dict[bytes, tuple[bytes, float]] = {}
 
     async def start(self) -> None:
@@ -61,46 +68,69 @@ class StitchStage:
         Such a range is never read again, not even from the broker that it came from: a broker that keeps its log in
         memory may have been replaced a moment ago, and have other records at the same offsets.
         """
+        await self._rules.keep()
         pending = self._fence.found.pending
         if pending is not None and self._fence.found.payload:
-            await self._recover_from_payload(pending)
+            records = unpack_records(self._fence.found.payload)
+            batch = Batch(HITS, self._partition, pending.broker, records)
+            await self._process(batch, pending.version, b"", is_repeat=True)
         await self._resend_dirty(older_than=0.0)
 
     async def idle(self) -> None:
-        """Send again what credit has not answered for a while."""
+        """See that the store still is what it was, and send again what credit has not answered for a while."""
+        await self._fence.check()
         await self._resend_dirty(older_than=RESEND_AFTER_SECONDS)
 
     async def process(self, batch: Batch) -> None:
         """One batch, exactly once in effect."""
         began = time.monotonic()
+        version, is_repeat = self._rules.version, False
+        if self._claims and batch.last >= self._claims[0].first:
+            claim = self._claims.popleft()
+            if (batch.first, batch.last) != (claim.first, claim.last):
+                raise RangeLost(
+                    f"{batch.first}-{batch.last} was read instead of {claim.first}-{claim.last}, which was claimed and"
+                    " may be in ClickHouse: the log no longer has its records."
+                )
+            version, is_repeat = claim.version, True
         payload = pack_records(batch.records) if batch.broker.startswith(VOLATILE_CLUSTER_PREFIX) else b""
-        attempt = await self._fence.claim(batch, self._version, payload)
-        await self._finish(batch, attempt)
+        await self._process(batch, version, payload, is_repeat=is_repeat)
         metrics.BATCHES.labels(HITS).inc()
         metrics.BATCH_SECONDS.labels(HITS).observe(time.monotonic() - began)
 
-    async def _recover_from_payload(self, pending: Pending) -> None:
-        """The claimed records come from the claim itself, because the broker keeps its log in memory."""
-        records = unpack_records(self._fence.found.payload)
-        batch = Batch(HITS, self._partition, pending.broker, records)
-        attempt = await self._fence.claim(batch, pending.version, b"")
-        await self._finish(batch, attempt)
-        log.info(
-            "recovered",
-            partition=self._partition,
-            first=pending.first,
-            last=pending.last,
-            broker=pending.broker,
-        )
+    async def _process(self, batch: Batch, version: str, payload: bytes, *, is_repeat: bool) -> None:
+        rules = await self._rules.find(version)
+        claimed = Claimed(self._own.journal.owner, batch.broker, batch.first, batch.last, version)
+        # In this order: a range is pending in the store only if the journal has it from an owner that still had it.
+        await self._own.journal.note(claimed)
+        attempt = await self._fence.claim(batch, version, payload)
+        await self._finish(batch, rules, version, attempt, is_repeat=is_repeat or attempt > 1)
+        if is_repeat:
+            log.info(
+                "recovered",
+                partition=self._partition,
+                first=batch.first,
+                last=batch.last,
+                broker=batch.broker,
+                version=version,
+            )
 
-    async def _finish(self, batch: Batch, attempt: int) -> None:
+    async def _finish(
+        self, batch: Batch, rules: StitchRules, version: str, attempt: int, *, is_repeat: bool
+    ) -> None:
         isolate = attempt >= ISOLATE_FROM_ATTEMPT
-        read = read_batch(batch, self._rules, attempt=attempt, isolate=isolate)
+        read = read_batch(batch, rules, attempt=attempt, isolate=isolate)
         await self._load(list(read.by_visitor))
         output = stitch(
-            read, self._timelines.__getitem__, batch, self._rules, attempt=attempt, isolate=isolate
+            read,
+            self._timelines.__getitem__,
+            batch,
+            rules,
+            owner=self._own.journal.owner,
+            attempt=attempt,
+            isolate=isolate,
         )
-        await self._insert(batch, output, is_repeat=attempt > 1)
+        await self._insert(batch, version, output, is_repeat=is_repeat)
         await self._own.publish_dead_letters(output.dead_letters)
         dirty = {trigger.field: encode_trigger(trigger) for trigger in output.triggers}
         states = {
@@ -109,6 +139,7 @@ class StitchStage:
         }
         await self._fence.commit_stitch(
             batch,
+            self._own.journal_done(batch.broker, batch.last + 1),
             states,
             dirty,
             Counts(
@@ -129,9 +160,9 @@ class StitchStage:
             metrics.DROPPED.labels(reason.value).inc(count)
         await self._send_triggers(dirty)
 
-    async def _insert(self, batch: Batch, output: StitchOutput, *, is_repeat: bool) -> None:
+    async def _insert(self, batch: Batch, version: str, output: StitchOutput, *, is_repeat: bool) -> None:
         """Every table's rows under a token that names the immutable range; a repeat is dropped by ClickHouse."""
-        token = f"{batch.topic}:{batch.broker}:{batch.partition}:{batch.first}-{batch.last}:{self._version}"
+        token = f"{batch.topic}:{batch.broker}:{batch.partition}:{batch.first}-{batch.last}:{version}"
 
         await self._own.insert(output.rows, token)
         if is_repeat:
@@ -159,14 +190,12 @@ class StitchStage:
                 self._timelines.move_to_end(visitor)
             else:
                 missing.append(visitor)
-        for start in range(0, len(missing), WORK_SLICE):
-            part = missing[start : start + WORK_SLICE]
-            keys = [timeline_key(self._partition, *visitor) for visitor in part]
-            values = await self._fence.store.load(keys)
-            for visitor, value in zip(part, values, strict=True):
-                self._timelines[visitor] = (
-                    Timeline.from_bytes(value, *visitor) if value is not None else Timeline.empty(*visitor)
-                )
+        keys = [timeline_key(self._partition, *visitor) for visitor in missing]
+        values = await self._fence.read_states(keys)
+        for visitor, value in zip(missing, values, strict=True):
+            self._timelines[visitor] = (
+                Timeline.from_bytes(value, *visitor) if value is not None else Timeline.empty(*visitor)
+            )
 
     def _trim(self) -> None:
         while len(self._timelines) > self._cache_visitors:
@@ -179,7 +208,7 @@ class StitchStage:
         for field, value in dirty.items():
             self._sent[field] = (value, now)
             key = conversion_of(field)
-            partition = partition_of(key.decode(), self._rules.partitions)
+            partition = partition_of(key.decode(), self._rules.own.partitions)
             by_partition.setdefault(partition, (key, []))[1].append(value)
         await asyncio.gather(
             *(

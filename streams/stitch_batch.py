@@ -17,11 +17,11 @@ from attribution.drops import DropReason
 from attribution.enrich import enrich
 from attribution.errors import Rejected
 from attribution.hit import Hit, decode_envelope
-from attribution.policy import AttributionPolicy
 from attribution.timeline import Change, Mark, Timeline, mark_of
 from streams.dead_letters import DeadLetter
 from streams.records import Batch, Record
 from streams.rows import Row, WrittenRow, hit_row, session_row, touchpoint_row, write_row
+from streams.rules import StitchRules
 from streams.topics import partition_of
 from streams.triggers import Trigger
 
@@ -70,14 +70,6 @@ class StitchOutput:
     dead_letters: list[DeadLetter]
     accepted: int
     dropped: Counter[DropReason]
-
-
-class StitchRules(msgspec.Struct, frozen=True):
-    """What the step needs to know beside its input."""
-
-    policy: AttributionPolicy
-    default_currency: str
-    partitions: int
 
 
 def read_batch(batch: Batch, rules: StitchRules, *, attempt: int = 1, isolate: bool = False) -> ReadBatch:
@@ -194,16 +186,19 @@ def stitch(
     batch: Batch,
     rules: StitchRules,
     *,
+    owner: str = "",
     attempt: int = 1,
     isolate: bool = False,
 ) -> StitchOutput:
     """Apply every visitor's hits to its timeline (which changes in place) and collect what that changes.
 
+    ``owner`` is part of each trigger's nonce: a batch that is made again after the store was set back makes new wishes,
+    which an answer to the old ones must not fulfil.
     With ``isolate`` a visitor whose timeline raises has its hits dead-lettered and is named in ``poisoned``:
     that timeline object is half changed and must be forgotten.
     """
     broker, partition, first = batch.broker, batch.partition, batch.first
-    nonce = f"{broker}:{first}"
+    nonce = f"{broker}:{first}:{owner}"
     hits: list[Row | WrittenRow] = []
     sessions: list[Row | WrittenRow] = []
     touchpoints: list[Row | WrittenRow] = []

@@ -14,7 +14,10 @@ SPEND = "headwater.spend.v1"
 CONVERSIONS = "headwater.conversions.v1"
 CREDITS = "headwater.credits.v1"
 DEAD_LETTERS = "headwater.dead-letters.v1"
-ALL = (HITS, DEALS, SPEND, CONVERSIONS, CREDITS, DEAD_LETTERS)
+HITS_JOURNAL = "headwater.hits-journal.v1"
+CONVERSIONS_JOURNAL = "headwater.conversions-journal.v1"
+"""What the workers are about to do with ``HITS`` and ``CONVERSIONS`` (``streams.journal``); for nobody else."""
+ALL = (HITS, DEALS, SPEND, CONVERSIONS, CREDITS, DEAD_LETTERS, HITS_JOURNAL, CONVERSIONS_JOURNAL)
 
 VOLATILE_CLUSTER_PREFIX = "hw-mem-"
 """Cluster ids of brokers that keep their log in memory begin so. Every start of such a broker has a new id;
@@ -50,8 +53,13 @@ def partition_of(key: str, partitions: int) -> int:
     return murmur2(key.encode()) % partitions
 
 
+RULES_KEY = "hw:rules"
+"""Hash: rules by version, for ranges that were claimed under rules that are no longer configured."""
+
+
 def fence_key(topic: str, partition: int) -> str:
-    """Hash: ``epoch`` (owner), ``broker`` (cluster id), ``offset`` (next to read), ``pending``, ``payload``."""
+    """Hash: ``epoch`` (how many owners so far), ``owner``, ``broker`` (cluster id), ``offset`` (next to read),
+    ``journal``, ``pending``, ``payload``."""
     return f"hw:{{{_tag(topic)}{partition}}}:fence"
 
 

@@ -18,30 +18,38 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from attribution.errors import Misconfigured
 from attribution.policy import AttributionPolicy
 from sinks.writer import RowWriter
 from streams import metrics
 from streams.app import FencedApp, check_hooks, create_app
 from streams.audit import AuditConfig, start_audit
-from streams.credit import CreditStage
 from streams.fence import FenceStore
 from streams.health import serve_health
+from streams.journal_log import KafkaJournals
 from streams.kafka_admin import cluster_id
-from streams.ownership import Ownership
+from streams.partitions import Partitions
 from streams.patience import patiently
 from streams.producer import Producer
-from streams.pump import Pump, Stage
-from streams.records import Record
-from streams.stitch import StitchStage
-from streams.stitch_batch import StitchRules
-from streams.topics import CONVERSIONS, CREDITS, DEAD_LETTERS, HITS, VOLATILE_CLUSTER_PREFIX, partition_of
+from streams.rules import StitchRules
+from streams.takeover import Tools
+from streams.topics import (
+    CONVERSIONS,
+    CONVERSIONS_JOURNAL,
+    CREDITS,
+    DEAD_LETTERS,
+    HITS,
+    HITS_JOURNAL,
+    VOLATILE_CLUSTER_PREFIX,
+    partition_of,
+)
 
 log = structlog.get_logger(__name__)
 
-FLUSH_SECONDS = 1.5
-"""How long a running batch may go on when its partition is taken away. It must be shorter than the rebalance timeout
-of ``create_app``, or the group goes on without this worker and has to meet once more."""
 STOP_SECONDS = 20.0
+STOP_FLUSH_SECONDS = 10.0
+"""How long a running batch may go on when the worker is told to stop: nobody waits for its partitions yet."""
+EXIT_MISCONFIGURED = 2
 EXIT_FAILED = 70
 EXIT_BROKER_CHANGED = 75
 
@@ -75,34 +83,36 @@ class Worker:
         )
         self._fences = FenceStore(self._redis)
         self._writer = config.writer_factory()
-        self._producer: Producer
-        """Made by ``run``, as ``app``, once the broker is known."""
         self._broker = ""
-        self._pumps: dict[TP, Pump] = {}
         self._ending: asyncio.Future[int] | None = None
-        self._seeking = asyncio.Lock()
-        self._is_ready = False
-        """Assigned (maybe nothing: a stand-by) and every fence read."""
+        self._partitions: Partitions | None = None
+        # Made by ``run``, once the broker is known.
+        self._producer: Producer
         self.app: FencedApp
-        """Made by ``run``, once the broker is known."""
 
     async def run(self) -> int:
         """Work until ``stop`` or a reason to die; the exit code."""
         check_hooks()
         self._ending = asyncio.get_running_loop().create_future()
         self._broker = await cluster_id(self._config.kafka)
-        self.app = self._create_app()
         self._producer = Producer(
             self._config.kafka,
             self._config.partitions,
             idempotent=self._config.kafka_idempotent,
-            names=(CONVERSIONS, CREDITS, DEAD_LETTERS),
+            names=(CONVERSIONS, CREDITS, DEAD_LETTERS, HITS_JOURNAL, CONVERSIONS_JOURNAL),
             broker=self._broker,
         )
+        partitions = self._partitions = Partitions(
+            self._tools(),
+            batch_max_hits=self._config.batch_max_hits,
+            batch_wait_seconds=self._config.batch_wait_ms / 1000,
+            on_failure=self._failed,
+        )
+        self.app = self._create_app(partitions)
         health = None
         if self._config.metrics_port:
-            health = await serve_health("127.0.0.1", self._config.metrics_port, lambda: self._is_ready)
-        watch = asyncio.create_task(self._watch())
+            health = await serve_health("127.0.0.1", self._config.metrics_port, lambda: partitions.is_ready)
+        watch = asyncio.create_task(self._watch(partitions))
         audit = start_audit(self._config.audit, self._redis, self._config.partitions)
         starting = asyncio.create_task(self._start_app())
         # Joining takes seconds, and for ever if the broker dies meanwhile: what `_watch` sees then must not wait.
@@ -125,17 +135,35 @@ class Worker:
     @property
     def owned_partitions(self) -> int:
         """How many partitions this worker processes now."""
-        return len(self._pumps)
+        return len(self._partitions) if self._partitions is not None else 0
 
-    def _create_app(self) -> FencedApp:
+    def _tools(self) -> Tools:
+        config = self._config
+        return Tools(
+            self._broker,
+            self._fences,
+            KafkaJournals(config.kafka, self._producer),
+            self._writer,
+            self._send,
+            StitchRules(config.policy, config.default_currency, config.partitions),
+        )
+
+    def _create_app(self, partitions: Partitions) -> FencedApp:
         group = self._config.group
         if self._broker.startswith(VOLATILE_CLUSTER_PREFIX):
             # A group for each life of the broker: workers of its last life, which find it before they find out that
             # it is another one, die in a group of their own, and nobody waits for their sessions to time out.
             group = f"{group}.{self._broker}"
-        app = create_app(self._config.kafka, group, (HITS, CONVERSIONS), self._seek_to_fence, self._deliver)
-        app.on_partitions_revoked.connect(self._on_revoked)
-        app.on_before_shutdown.connect(self._on_shutdown)
+        app = create_app(self._config.kafka, group, (HITS, CONVERSIONS), partitions.own, partitions.deliver)
+
+        async def on_revoked(_app: FencedApp, _revoked: set[TP], **_: object) -> None:
+            await partitions.close()
+
+        async def on_shutdown(_app: FencedApp, **_: object) -> None:
+            await partitions.close(STOP_FLUSH_SECONDS)
+
+        app.on_partitions_revoked.connect(on_revoked)
+        app.on_before_shutdown.connect(on_shutdown)
         return app
 
     async def _start_app(self) -> None:
@@ -145,8 +173,7 @@ class Worker:
             await patiently(self._producer.open, "producer")
             await self.app.start()
         except Exception as error:
-            log.error("app_not_started", error=repr(error), exc_info=error)
-            self._end(EXIT_FAILED)
+            self._failed("start", error)
         else:
             log.info("worker_started", broker=self._broker, policy=self._config.policy.version)
 
@@ -163,92 +190,17 @@ class Worker:
         partition = partition_of(key.decode("utf-8", "replace"), self._config.partitions)
         await self._producer.send(topic, key, value, partition)
 
-    async def _seek_to_fence(self, assignment: set[TP]) -> dict[TP, int]:
-        """Own the assigned partitions and say where each starts. What is owned already goes on as it was.
+    def _failed(self, what: str, error: BaseException) -> None:
+        """The worker ends; what is wrong with the settings gets an exit code of its own."""
+        log.error("worker_failed", what=what, error=repr(error), exc_info=error)
+        self._end(EXIT_MISCONFIGURED if isinstance(error, Misconfigured) else EXIT_FAILED)
 
-        One call at a time: Faust seeks after a rebalance and again when it fetches while the flow is off, and
-        two take-overs of one partition would fence each other.
-        """
-        async with self._seeking:
-            return await self._own(assignment)
-
-    async def _own(self, assignment: set[TP]) -> dict[TP, int]:
-        for tp in [tp for tp in self._pumps if tp not in assignment]:
-            await self._pumps.pop(tp).close(FLUSH_SECONDS)
-        positions: dict[TP, int] = {}
-        for tp in assignment:
-            if tp not in self._pumps:
-                self._pumps[tp] = await self._take_over(tp)
-            positions[tp] = self._pumps[tp].next_offset
-        metrics.PARTITIONS.set(len(self._pumps))
-        self._is_ready = True
-        return positions
-
-    async def _take_over(self, tp: TP) -> Pump:
-        config = self._config
-        fence = await self._fences.acquire(tp.topic, tp.partition)
-        own = Ownership(self._broker, fence, self._writer, self._send)
-        stage: Stage
-        if tp.topic == HITS:
-            rules = StitchRules(config.policy, config.default_currency, config.partitions)
-            stage = StitchStage(own, rules)
-        else:
-            stage = CreditStage(own, config.policy, config.partitions)
-        start, must_end_at = fence.found.start_on(self._broker)
-        pump = Pump(
-            tp.topic,
-            tp.partition,
-            self._broker,
-            stage,
-            next_offset=start,
-            must_end_at=must_end_at,
-            max_events=config.batch_max_hits if tp.topic == HITS else 1_000,
-            wait_seconds=config.batch_wait_ms / 1000 if tp.topic == HITS else 0.02,
-        )
-        log.info(
-            "took_over",
-            topic=tp.topic,
-            partition=tp.partition,
-            epoch=fence.found.epoch,
-            offset=start,
-            must_end_at=must_end_at,
-        )
-        pump.start().add_done_callback(self._pump_done)
-        return pump
-
-    def _pump_done(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            log.error("stage_failed", task=task.get_name(), error=repr(error), exc_info=error)
-            self._end(EXIT_FAILED)
-
-    async def _deliver(self, topic: str, partition: int, record: Record) -> None:
-        pump = self._pumps.get(TP(topic, partition))
-        if pump is not None:
-            await pump.put(record)
-
-    async def _on_revoked(self, _app: FencedApp, _revoked: set[TP], **_: object) -> None:
-        await self._close_pumps()
-
-    async def _on_shutdown(self, _app: FencedApp, **_: object) -> None:
-        await self._close_pumps()
-
-    async def _close_pumps(self) -> None:
-        async with self._seeking:
-            self._is_ready = False
-            pumps, self._pumps = list(self._pumps.values()), {}
-            await asyncio.gather(*(pump.close(FLUSH_SECONDS) for pump in pumps))
-            metrics.PARTITIONS.set(0)
-
-    async def _watch(self) -> None:
+    async def _watch(self, partitions: Partitions) -> None:
         """Notice a new broker, a partition without progress, a crashed app."""
         while True:
             await asyncio.sleep(1.0)
-            stuck = max((pump.is_stuck_since for pump in self._pumps.values()), default=0.0)
-            metrics.STUCK.set(stuck)
-            metrics.LAG.set(max((pump.lag_seconds for pump in self._pumps.values()), default=0.0))
+            metrics.STUCK.set(partitions.stuck_seconds)
+            metrics.LAG.set(partitions.lag_seconds)
             if self.app.crashed:
                 log.error("app_crashed", reason=repr(self.app.crash_reason))
                 self._end(EXIT_FAILED)

@@ -1,16 +1,21 @@
 -- What now stands credited, the ledger rows that say so, and the fence: all or nothing.
 -- KEYS[1] fence, KEYS[2] outbox, KEYS[3..] conversions.
--- ARGV epoch, broker, next, batch id, rows ('' = none), number of conversions, conversions...
--- Returns OK; a repeated call writes the same values. Error: FENCED.
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then
+-- ARGV owner, broker and offset where the owner believes the fence, broker, next, journal, batch id, rows,
+-- number of conversions, conversions...
+-- Returns OK; a repeated call is OK and changes nothing. Errors: FENCED, DIVERGED.
+local f = redis.call('HMGET', KEYS[1], 'owner', 'broker', 'offset')
+if f[1] ~= ARGV[1] then
   return redis.error_reply('FENCED another worker owns this partition')
 end
-local n = tonumber(ARGV[6])
-for i = 1, n do
-  redis.call('SET', KEYS[2 + i], ARGV[6 + i])
+if f[2] == ARGV[4] and f[3] == ARGV[5] then
+  return 'OK'
 end
-if ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[2], ARGV[4], ARGV[5])
+if (f[2] or '') ~= ARGV[2] or (f[3] or '0') ~= ARGV[3] then
+  return redis.error_reply('DIVERGED the fence is not where its owner left it: the store was set back')
 end
-redis.call('HSET', KEYS[1], 'broker', ARGV[2], 'offset', ARGV[3], 'pending', '')
+for i = 1, tonumber(ARGV[9]) do
+  redis.call('SET', KEYS[2 + i], ARGV[9 + i])
+end
+redis.call('HSET', KEYS[2], ARGV[7], ARGV[8])
+redis.call('HSET', KEYS[1], 'broker', ARGV[4], 'offset', ARGV[5], 'journal', ARGV[6], 'pending', '')
 return 'OK'

@@ -1,9 +1,9 @@
 -- One batch's states, the conversions to look at, the tally of its range, and the fence: all or nothing.
 -- KEYS[1] fence, KEYS[2] dirty, KEYS[3] tally, KEYS[4] closed tallies, KEYS[5..] timelines.
--- ARGV epoch, broker, first, next, ttl seconds, events that close a range, counts of the batch (JSON object),
+-- ARGV owner, broker, first, next, journal, ttl seconds, events that close a range, counts of the batch (JSON object),
 -- number of timelines, timelines..., (dirty field, value)...
 -- Returns OK; a repeated call for the same range is OK and changes nothing. Errors: FENCED, DIVERGED.
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then
   return redis.error_reply('FENCED another worker owns this partition')
 end
 local f = redis.call('HMGET', KEYS[1], 'broker', 'offset', 'pending')
@@ -18,10 +18,10 @@ if p.broker ~= ARGV[2] or p.first ~= tonumber(ARGV[3]) or p.last + 1 ~= tonumber
   return redis.error_reply('DIVERGED another range is pending: ' .. f[3])
 end
 local first, next = tonumber(ARGV[3]), tonumber(ARGV[4])
-local counts = cjson.decode(ARGV[7])
+local counts = cjson.decode(ARGV[8])
 local tally = redis.call('GET', KEYS[3])
 local t = tally and cjson.decode(tally)
-if t and (t.broker ~= ARGV[2] or t.events >= tonumber(ARGV[6])) then
+if t and (t.broker ~= ARGV[2] or t.events >= tonumber(ARGV[7])) then
   redis.call('RPUSH', KEYS[4], tally)
   if t.broker ~= ARGV[2] then
     t = nil
@@ -37,12 +37,13 @@ for name, count in pairs(counts) do
   t[name] = (t[name] or 0) + count
 end
 redis.call('SET', KEYS[3], cjson.encode(t))
-local n = tonumber(ARGV[8])
+local n = tonumber(ARGV[9])
 for i = 1, n do
-  redis.call('SET', KEYS[4 + i], ARGV[8 + i], 'EX', ARGV[5])
+  redis.call('SET', KEYS[4 + i], ARGV[9 + i], 'EX', ARGV[6])
 end
-for i = 9 + n, #ARGV, 2 do
+for i = 10 + n, #ARGV, 2 do
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
 end
-redis.call('HSET', KEYS[1], 'broker', ARGV[2], 'offset', ARGV[4], 'pending', '', 'payload', '')
+redis.call('HSET', KEYS[1], 'broker', ARGV[2], 'offset', ARGV[4], 'journal', ARGV[5], 'pending', '',
+  'payload', '')
 return 'OK'

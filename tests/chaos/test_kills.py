@@ -26,12 +26,11 @@ from bench.kills import KillsOptions, run_kills, tell
 from sinks.client import connect
 from sinks.migrate import migrate
 from sinks.writer import RowWriter
-from streams.credit import CreditStage
 from streams.fence import FenceStore
-from streams.ownership import Ownership
+from streams.journal_log import MemoryJournals
 from streams.records import Batch, Record
-from streams.stitch import StitchStage
-from streams.stitch_batch import StitchRules
+from streams.rules import StitchRules
+from streams.takeover import Tools, take_over
 from streams.topics import CONVERSIONS, HITS
 
 PARTITIONS = 4
@@ -120,13 +119,12 @@ async def store(redis_url: str, writer: RowWriter, hits: list[Hit]) -> None:
             triggers.append(Record(len(triggers), 0, key, value))
 
     async with Redis.from_url(redis_url) as redis:
-        fences, policy = FenceStore(redis), AttributionPolicy()
-        own = Ownership("b", await fences.acquire(HITS, 0), writer, send)
-        stitch = StitchStage(own, StitchRules(policy, "USD", 1))
+        rules = StitchRules(AttributionPolicy(), "USD", 1)
+        tools = Tools("b", FenceStore(redis), MemoryJournals(), writer, send, rules)
+        stitch = (await take_over(tools, HITS, 0)).stage
         records = [Record(number, 0, b"", encode_envelope([hit])) for number, hit in enumerate(hits)]
         await stitch.process(Batch(HITS, 0, "b", records))
-        own = Ownership("b", await fences.acquire(CONVERSIONS, 0), writer, send)
-        credit = CreditStage(own, policy, 1)
+        credit = (await take_over(tools, CONVERSIONS, 0)).stage
         await credit.process(Batch(CONVERSIONS, 0, "b", triggers))
 
 
@@ -249,7 +247,7 @@ def test_every_input_of_the_log_must_be_in_one_place(stored: tuple[Client, str, 
     assert wrong(300) == []
     assert wrong(301) != []
     assert wrong(300, bad=1) != []
-    letter = {name: "" for name in ("detail", "key_base64", "version")} | {
+    letter = dict.fromkeys(("detail", "key_base64", "version"), "") | {
         "dead_letter_id": "d",
         "topic": HITS,
         "src_broker": "b",

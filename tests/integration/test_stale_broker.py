@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +13,12 @@ from attribution.errors import Transient
 from attribution.hit import Hit, encode_envelope
 from attribution.policy import AttributionPolicy
 from sinks.memory import MemoryWriter
-from streams.fence import FenceStore, Position
-from streams.ownership import Ownership
+from streams.fence import FenceStore
+from streams.journal_log import MemoryJournals
+from streams.pump import Stage
 from streams.records import Batch, Record
-from streams.stitch import StitchStage
-from streams.stitch_batch import StitchRules
+from streams.rules import StitchRules
+from streams.takeover import TakenOver, Tools, take_over
 from streams.topics import HITS, VOLATILE_CLUSTER_PREFIX, dirty_key, fence_key
 
 VOLATILE, DURABLE = f"{VOLATILE_CLUSTER_PREFIX}1", "durable"
@@ -44,13 +46,16 @@ class World:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.fences = FenceStore(redis)
+        self.journals: dict[str, MemoryJournals] = defaultdict(MemoryJournals)
+        """By broker: they die with it."""
         self.writer = DyingWriter()
         self.trouble: Exception | None = None
 
-    async def new_worker(self, broker: str) -> tuple[StitchStage, Position]:
-        fence = await self.fences.acquire(HITS, 0)
+    async def new_worker(self, broker: str) -> tuple[Stage, TakenOver]:
         rules = StitchRules(AttributionPolicy(), "USD", 1)
-        return StitchStage(Ownership(broker, fence, self.writer, self._send), rules), fence.found
+        tools = Tools(broker, self.fences, self.journals[broker], self.writer, self._send, rules)
+        taken = await take_over(tools, HITS, 0)
+        return taken.stage, taken
 
     async def _send(self, topic: str, key: bytes, value: bytes) -> None:
         """Kafka: nobody listens."""
@@ -70,7 +75,7 @@ def record(offset: int, event_id: str) -> Record:
     return Record(offset, 0, b"v", encode_envelope([hit]))
 
 
-async def kill_in_mid_batch(world: World, broker: str) -> Position:
+async def kill_in_mid_batch(world: World, broker: str) -> TakenOver:
     """A worker dies between ClickHouse and Redis; what its successor finds."""
     stage, _ = await world.new_worker(broker)
     with pytest.raises(Killed):
@@ -89,11 +94,11 @@ async def test_a_claimed_range_is_finished_with_its_own_records(empty_valkey: st
     async with Redis.from_url(empty_valkey) as redis:
         world = World(redis)
         position = await kill_in_mid_batch(world, VOLATILE)
-        assert position.start_on(VOLATILE) == (2, None)
+        assert (position.next_offset, position.ranges) == (2, [])
         assert (await redis.hgetall(fence_key(HITS, 0)))[b"offset"] == b"2"
         stage, position = await world.new_worker(f"{VOLATILE}2")
         await stage.start()
-        assert position.start_on(f"{VOLATILE}2") == (0, None)
+        assert (position.next_offset, position.ranges) == (0, [])
         records = [record(0, "c"), record(1, "a"), record(2, "b"), record(3, "d")]
         await stage.process(Batch(HITS, 0, f"{VOLATILE}2", records))
         assert sorted(row["event_id"] for row in world.writer.dicts("hits")) == ["a", "b", "c", "d"]
@@ -105,8 +110,8 @@ async def test_a_durable_broker_is_read_again(empty_valkey: str) -> None:
     async with Redis.from_url(empty_valkey) as redis:
         world = World(redis)
         position = await kill_in_mid_batch(world, DURABLE)
-        assert position.payload == b""
-        assert position.start_on(DURABLE) == (0, 1)
+        assert not (await redis.hgetall(fence_key(HITS, 0))).get(b"payload")
+        assert (position.next_offset, position.ranges) == (0, [(0, 1)])
         stage, _ = await world.new_worker(DURABLE)
         await stage.start()
         await stage.process(Batch(HITS, 0, DURABLE, [record(0, "a"), record(1, "b")]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -46,7 +47,7 @@ def record(offset: int, size: int = 10) -> Record:
 
 
 def make_pump(
-    stage: RecordingStage, *, start: int = 0, must_end_at: int | None = None, max_events: int = 5
+    stage: RecordingStage, *, start: int = 0, ranges: Sequence[tuple[int, int]] = (), max_events: int = 5
 ) -> Pump:
     return Pump(
         "topic",
@@ -54,7 +55,7 @@ def make_pump(
         "broker",
         stage,
         next_offset=start,
-        must_end_at=must_end_at,
+        ranges=ranges,
         max_events=max_events,
         wait_seconds=0.01,
     )
@@ -95,7 +96,7 @@ async def test_records_before_the_start_are_passed_over() -> None:
 async def test_a_pending_range_keeps_its_borders_whatever_arrives() -> None:
     """The first batch ends exactly at the forced border, even above the event limit and with more waiting."""
     stage = RecordingStage()
-    pump = make_pump(stage, start=10, must_end_at=18)
+    pump = make_pump(stage, start=10, ranges=[(10, 18)])
     pump.start()
     for offset in range(10, 17):
         await pump.put(record(offset))
@@ -107,6 +108,32 @@ async def test_a_pending_range_keeps_its_borders_whatever_arrives() -> None:
     await pump.close(1)
     assert list(range(10, 19)) == [r.offset for r in stage.batches[0].records]
     assert (10, 18) == (stage.batches[0].first, stage.batches[0].last)
+
+
+async def test_given_ranges_follow_each_other_and_nothing_before_one_is_mixed_into_it() -> None:
+    """Several ranges of earlier owners, as after a store was set back, with records between that were never claimed."""
+    stage = RecordingStage()
+    pump = make_pump(stage, ranges=[(3, 9), (10, 10), (14, 16)])
+    pump.start()
+    for offset in range(20):
+        await pump.put(record(offset))
+    await until(lambda: len(stage.offsets) == 20)
+    await pump.close(1)
+    borders = [(batch.first, batch.last) for batch in stage.batches]
+    assert borders == [(0, 2), (3, 9), (10, 10), (11, 13), (14, 16), (17, 19)]
+    assert stage.offsets == list(range(20))
+
+
+async def test_a_range_whose_records_are_gone_is_not_waited_for() -> None:
+    """The stage is given what is there, and can tell."""
+    stage = RecordingStage()
+    pump = make_pump(stage, ranges=[(0, 4)])
+    pump.start()
+    for offset in range(8, 11):
+        await pump.put(record(offset))
+    await until(lambda: bool(stage.batches))
+    await pump.close(1)
+    assert stage.batches[0].first == 8
 
 
 async def test_put_waits_while_the_buffer_is_full(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from attribution.timeline import Timeline
 from sinks.tables import WRITTEN
 from streams import stitch_batch
 from streams.records import Batch, Record
-from streams.stitch_batch import StitchOutput, StitchRules, read_batch, stitch
+from streams.rules import StitchRules
+from streams.stitch_batch import StitchOutput, read_batch, stitch
 from streams.topics import HITS, partition_of
 
 RULES = StitchRules(AttributionPolicy(), "USD", 1)

@@ -1,0 +1,112 @@
+"""The partitions in this worker's hands: a pump for each, from take-over to the moment they are taken away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Set
+
+import structlog
+from faust.types import TP
+
+from streams import metrics
+from streams.pump import Pump
+from streams.records import Record
+from streams.takeover import Tools, take_over
+from streams.topics import HITS
+
+log = structlog.get_logger(__name__)
+
+FLUSH_SECONDS = 1.5
+"""How long a running batch may go on when its partition is taken away. It must be shorter than the rebalance timeout
+of ``create_app``, or the group goes on without this worker and has to meet once more."""
+
+
+CREDIT_TRIGGERS = 1_000
+"""Most triggers of one batch of credit."""
+CREDIT_WAIT_SECONDS = 0.02
+
+
+class Partitions:
+    """What this worker owns. ``on_failure`` hears of an error that must end the worker."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        *,
+        batch_max_hits: int,
+        batch_wait_seconds: float,
+        on_failure: Callable[[str, BaseException], None],
+    ) -> None:
+        self._tools = tools
+        self._batch_max_hits = batch_max_hits
+        self._batch_wait_seconds = batch_wait_seconds
+        self._on_failure = on_failure
+        self._pumps: dict[TP, Pump] = {}
+        self._changing = asyncio.Lock()
+        self.is_ready = False
+        """Assigned (maybe nothing: a stand-by) and every fence read."""
+
+    def __len__(self) -> int:
+        return len(self._pumps)
+
+    @property
+    def stuck_seconds(self) -> float:
+        """Longest time that records of one partition wait without progress."""
+        return max((pump.is_stuck_since for pump in self._pumps.values()), default=0.0)
+
+    @property
+    def lag_seconds(self) -> float:
+        """Age of the oldest record that waits in any partition."""
+        return max((pump.lag_seconds for pump in self._pumps.values()), default=0.0)
+
+    async def own(self, assignment: Set[TP]) -> dict[TP, int]:
+        """Own exactly ``assignment`` and say where each partition starts. What is owned already goes on as it was.
+
+        One call at a time: Faust seeks after a rebalance and again when it fetches while the flow is off, and
+        two take-overs of one partition would fence each other.
+        """
+        async with self._changing:
+            for tp in [tp for tp in self._pumps if tp not in assignment]:
+                await self._pumps.pop(tp).close(FLUSH_SECONDS)
+            await asyncio.gather(*(self._take(tp) for tp in assignment if tp not in self._pumps))
+            metrics.PARTITIONS.set(len(self._pumps))
+            self.is_ready = True
+            return {tp: self._pumps[tp].next_offset for tp in assignment}
+
+    async def _take(self, tp: TP) -> None:
+        try:
+            taken = await take_over(self._tools, tp.topic, tp.partition)
+        except Exception as error:
+            self._on_failure(f"take-over of {tp.topic} {tp.partition}", error)
+            raise
+        is_hits = tp.topic == HITS
+        pump = self._pumps[tp] = Pump(
+            tp.topic,
+            tp.partition,
+            self._tools.broker,
+            taken.stage,
+            next_offset=taken.next_offset,
+            ranges=taken.ranges,
+            max_events=self._batch_max_hits if is_hits else CREDIT_TRIGGERS,
+            wait_seconds=self._batch_wait_seconds if is_hits else CREDIT_WAIT_SECONDS,
+        )
+        pump.start().add_done_callback(self._pump_done)
+
+    def _pump_done(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._on_failure(task.get_name(), error)
+
+    async def deliver(self, topic: str, partition: int, record: Record) -> None:
+        """Hand a record to its pump; records of partitions that are not ours are passed over."""
+        pump = self._pumps.get(TP(topic, partition))
+        if pump is not None:
+            await pump.put(record)
+
+    async def close(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Let running batches end, but no longer than ``seconds``, and own nothing."""
+        async with self._changing:
+            self.is_ready = False
+            pumps, self._pumps = list(self._pumps.values()), {}
+            await asyncio.gather(*(pump.close(seconds) for pump in pumps))
+            metrics.PARTITIONS.set(0)

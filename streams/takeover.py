@@ -1,0 +1,133 @@
+"""Taking a partition over: what its last owners left half done, and where to read on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import structlog
+
+from attribution.errors import HeadwaterError, Misconfigured
+from streams.credit import CreditStage, decisions_of
+from streams.fence import Fence, FenceStore, Position
+from streams.journal import Claimed, Decided, Journal, JournalLog
+from streams.ownership import Ownership, Send, Writer
+from streams.pump import Stage
+from streams.rules import RuleBook, StitchRules
+from streams.stitch import StitchStage
+from streams.topics import HITS
+
+log = structlog.get_logger(__name__)
+
+
+class Inconsistent(HeadwaterError):
+    """Store and journal contradict each other: stop, do not guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every take-over of a worker needs. ``broker`` is the cluster id of the logs it reads."""
+
+    broker: str
+    fences: FenceStore
+    journals: JournalLog
+    writer: Writer
+    send: Send
+    rules: StitchRules
+
+
+class TakenOver(NamedTuple):
+    """A stage that owns its partition and has not started, and what it must be fed with."""
+
+    stage: Stage
+    next_offset: int
+    """Where to read on."""
+    ranges: Sequence[tuple[int, int]]
+    """First and last offset of batches whose borders are given, in order."""
+
+
+async def take_over(tools: Tools, topic: str, partition: int) -> TakenOver:
+    """Become the owner of a partition.
+
+    Raises ``Fenced``, ``JournalGone``, ``Inconsistent``, ``Misconfigured``.
+    """
+    fence = await tools.fences.acquire(topic, partition)
+    journal = await _open_journal(tools, fence)
+    own = Ownership(tools.broker, fence, journal, tools.writer, tools.send)
+    taken = await _hits(tools, own) if topic == HITS else _conversions(tools, own)
+    log.info(
+        "took_over",
+        topic=topic,
+        partition=partition,
+        epoch=fence.found.epoch,
+        offset=taken.next_offset,
+        left=len(journal.left),
+    )
+    return taken
+
+
+async def _open_journal(tools: Tools, fence: Fence) -> Journal:
+    found, broker = fence.found, tools.broker
+    journal = Journal(tools.journals, fence.topic, fence.partition, found.owner)
+    await journal.open(
+        found.journal if found.broker == broker else -1,
+        broker,
+        found.offset_on(broker),
+        version=tools.rules.version,
+        rules=tools.rules.to_bytes(),
+    )
+    if not journal.left and found.broker == broker:
+        await fence.note_journal(journal.done_with(0))
+    return journal
+
+
+async def _hits(tools: Tools, own: Ownership) -> TakenOver:
+    found, broker = own.fence.found, own.broker
+    noted = [entry for entry in own.journal.left if isinstance(entry, Claimed)]
+    claims = claims_left(found, broker, noted)
+    rules = RuleBook(tools.rules, own.fence.store, own.journal.rules)
+    for version in {claim.version for claim in claims}:
+        await rules.find(version)  # better now than in the middle of something
+    start = found.offset_on(broker)
+    if found.pending is not None and found.payload and found.pending.broker == broker:
+        start = found.pending.last + 1
+    return TakenOver(StitchStage(own, rules, claims), start, [(claim.first, claim.last) for claim in claims])
+
+
+def claims_left(found: Position, broker: str, noted: Iterable[Claimed]) -> list[Claimed]:
+    """The ranges of the log of ``broker`` that may be in ClickHouse and are not committed, in order.
+
+    Those of the journal, and the one that the store knows to be pending. A pending range that carries its records is
+    not among them: it is finished from these before anything is read. Raises ``Inconsistent``, and ``Misconfigured``
+    when a pending range is of another log and does not carry its records.
+    """
+    claims = {(claim.first, claim.last): claim for claim in reversed(list(noted))}
+    pending = found.pending
+    if pending is not None and pending.broker == broker:
+        borders = (pending.first, pending.last)
+        if found.payload:
+            claims.pop(borders, None)
+        else:
+            claims.setdefault(borders, Claimed(found.owner, broker, *borders, pending.version))
+    elif pending is not None and not found.payload:
+        raise Misconfigured(
+            f"Offsets {pending.first}-{pending.last} of the Kafka cluster {pending.broker} are half done, and this is"
+            f" {broker}.",
+            "Let HEADWATER_KAFKA name the former cluster once more, and stop the worker when it is idle.",
+        )
+    ordered = [claims[borders] for borders in sorted(claims)]
+    before = found.offset_on(broker) - 1
+    for claim in ordered:
+        if claim.first <= before:
+            raise Inconsistent(f"{claim.first}-{claim.last} was claimed, and so was what ends at {before}")
+        before = claim.last
+    return ordered
+
+
+def _conversions(tools: Tools, own: Ownership) -> TakenOver:
+    decisions = decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
+    stage = CreditStage(own, tools.rules.policy, tools.rules.partitions, decisions)
+    # Where the fence will stand when the decisions are applied.
+    start = decisions[-1].next if decisions else own.fence.found.offset_on(own.broker)
+    return TakenOver(stage, start, ())

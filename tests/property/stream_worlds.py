@@ -1,0 +1,148 @@
+"""Worlds for the stream: hits around the rules' edges, and what must stand in the tables in the end."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+from hypothesis import strategies as st
+
+from attribution.hit import Hit
+from attribution.oracle import World
+from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy, SessionSwitch
+from sinks.memory import MemoryWriter
+
+T0 = 1_760_000_000_000
+URLS = (
+    "https://shop.example/a",
+    "https://shop.example/b?utm_source=newsletter&utm_medium=email&utm_campaign=may",
+    "https://shop.example/c?gclid=abc",
+    "https://shop.example/d?utm_source=linkedin&utm_medium=paid-social&utm_campaign=x",
+)
+REFERRERS = ("", "", "https://www.google.com/", "https://news.example.org/story")
+EVENTS = ("page_view", "page_view", "page_view", "purchase", "lead", "impression")
+
+
+def assert_books_balance(writer: MemoryWriter) -> None:
+    """I2 after every insert: per conversion and model amounts equal value and weights add up to one."""
+    amounts: Counter[tuple[str, str]] = Counter()
+    weights: Counter[tuple[str, str]] = Counter()
+    for row in writer.dicts("credits"):
+        key = (row["conversion_id"], row["model"])
+        amounts[key] += cents(row["amount"]) - cents(row["conversion_value"])
+        weights[key] += int(row["weight"].replace(".", ""))
+    assert not {key: rest for key, rest in amounts.items() if rest}
+    assert set(weights.values()) <= {10**9}
+
+
+def cents(text: str) -> int:
+    """Minor units of a two-decimal amount."""
+    whole, _, rest = text.partition(".")
+    return int(whole + rest.ljust(2, "0"))
+
+
+def net(rows: list[dict[str, Any]], key: str) -> dict[str, Counter[Any]]:
+    """Signed rows summed: id → the facts that stand."""
+    standing: dict[str, Counter[Any]] = defaultdict(Counter)
+    for row in rows:
+        facts = {n: tuple(v) if isinstance(v, list) else v for n, v in row.items() if n not in IGNORED}
+        standing[row[key]][tuple(sorted(facts.items()))] += row["sign"]
+    return {
+        i: Counter({f: n for f, n in facts.items() if n})
+        for i, facts in standing.items()
+        if any(facts.values())
+    }
+
+
+IGNORED = {"sign", "src_broker", "src_partition", "src_offset", "cause", "recorded_at"}
+
+
+def assert_equals_oracle(writer: MemoryWriter, world: World) -> None:
+    """What stands in the tables is what one pass over all hits says."""
+    stored = Counter((r["site"], r["visitor_id"], r["event_id"]) for r in writer.dicts("hits"))
+    assert Counter(world.hits.keys()) == stored
+
+    sessions = net(writer.dicts("sessions"), "session_id")
+    expected = {s.session_id: s for s in world.sessions}
+    assert expected.keys() == sessions.keys()
+    for session_id, facts in sessions.items():
+        ((row, count),) = facts.items()
+        found, want = dict(row), expected[session_id]
+        assert count == 1
+        assert (want.started_at, want.ended_at, want.hits, want.page_views, want.landing_page) == (
+            found["started_at"],
+            found["ended_at"],
+            found["hits"],
+            found["page_views"],
+            found["landing_page"],
+        )
+        assert (want.acquisition.channel, want.acquisition.source, want.hours, want.hour_hits) == (
+            found["channel"],
+            found["source"],
+            found["hours"],
+            found["hour_hits"],
+        )
+
+    touchpoints = net(writer.dicts("touchpoints"), "touchpoint_id")
+    assert {t.touchpoint_id for t in world.touchpoints} == touchpoints.keys()
+    assert all(list(facts.values()) == [1] for facts in touchpoints.values())
+
+    conversions = net(writer.dicts("conversions"), "conversion_id")
+    assert world.conversions.keys() == conversions.keys()
+    for conversion_id, facts in conversions.items():
+        ((row, count),) = facts.items()
+        want_fact = world.conversions[conversion_id]
+        assert (1, want_fact.event_id, want_fact.visitor_id) == (
+            count,
+            dict(row)["event_id"],
+            dict(row)["visitor_id"],
+        )
+        assert (want_fact.value_minor or 0) == cents(dict(row)["value"])
+
+    weights: Counter[Any] = Counter()
+    amounts: Counter[Any] = Counter()
+    for row in writer.dicts("credits"):
+        key = (row["conversion_id"], row["model"], row["touchpoint_id"])
+        weights[key] += int(row["weight"].replace(".", ""))
+        amounts[key] += cents(row["amount"])
+    standing = {k: (weights[k], amounts[k]) for k in weights if weights[k] or amounts[k]}
+    assert {k: v for k, v in world.credits.items() if any(v)} == standing
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[list[Hit], AttributionPolicy]:
+    """Hits of a few visitors around the rules' edges, in order of time."""
+    gap = 30 * MINUTE_MS
+    step = st.sampled_from(
+        [0, 1, 60_000, gap - 1, gap, gap + 1, 3 * gap, DAY_MS - 1, DAY_MS + 1, 31 * DAY_MS]
+    )
+    hits: list[Hit] = []
+    for visitor in range(draw(st.integers(1, 3))):
+        at = T0 + draw(st.integers(0, 3)) * 3_000_000
+        for number in range(draw(st.integers(1, 8))):
+            at += draw(step)
+            event = draw(st.sampled_from(EVENTS))
+            has_page = event != "purchase" or draw(st.booleans())
+            hits.append(
+                Hit(
+                    event_id=f"e{number}",
+                    site="s",
+                    visitor_id=f"v{visitor}",
+                    occurred_at=at,
+                    received_at=at + 5,
+                    event=event,
+                    url=draw(st.sampled_from(URLS)) if has_page else "",
+                    referrer=draw(st.sampled_from(REFERRERS)) if has_page else "",
+                    value=draw(st.sampled_from([None, "10.00", "0.01", "99.99"]))
+                    if event == "purchase"
+                    else None,
+                    currency="USD" if event == "purchase" else "",
+                    order_id=draw(st.sampled_from(["", "", "o1", "o2"])) if event == "purchase" else "",
+                    user_agent=draw(
+                        st.sampled_from(["Mozilla/5.0 (X11; Linux) Firefox/130.0", "Googlebot/2.1"])
+                    )
+                    if draw(st.integers(0, 9)) == 0
+                    else "Mozilla/5.0 (X11; Linux) Firefox/130.0",
+                )
+            )
+    return hits, AttributionPolicy(session_switch=draw(st.sampled_from(list(SessionSwitch))))
