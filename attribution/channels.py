@@ -15,8 +15,8 @@ C1), compared in lower case, first match wins. Where we differ, and why:
   GA4 does this for Google's own click ids (auto-tagging), we do it for every platform. ``fbclid`` proves nothing.
 - Clicks with ``dclid`` (Campaign Manager, Display & Video 360) are Display whatever the medium, as auto-tagging
   would say.
-- An address with ``utm_campaign`` alone is no Direct visit: somebody tagged it. Source and medium are ``(not set)``, the
-  campaign may still say Cross-network or Shopping, else it is Unassigned.
+- An address with ``utm_campaign`` alone is no Direct visit: somebody tagged it. Source and medium are ``(not set)``;
+  the campaign may still say Cross-network or Shopping, else it is Unassigned.
 - Email is "contains" (GA4 words it as a match), so ``newsletter-email`` is Email.
 """
 
