@@ -88,10 +88,13 @@ class Audit:
         seconds: float,
         *,
         share: float = SHARE,
+        least_seconds: float = 1.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """A pass takes up new slices for ``share`` of ``seconds``, at least for ``least_seconds``."""
         self._redis = redis
         self._share = share
+        self._least_seconds = least_seconds
         self._axes = axes
         self._seconds = seconds
         self._clock = clock
@@ -135,12 +138,15 @@ class Audit:
         state.attempts += 1
         state.failure = ""
         began = time.monotonic()
-        budget = max(1.0, self._share * self._seconds)
+        budget = max(self._least_seconds, self._share * self._seconds)
         unfinished = [axis for axis in self._axes if await self._try(state, axis, self._begin)]
-        while unfinished and time.monotonic() - began < budget:
-            axis = unfinished.pop(0)
-            if await self._try(state, axis, self._go_on):
-                unfinished.append(axis)
+        is_first = True
+        while unfinished and (is_first or time.monotonic() - began < budget):
+            # The axis whose last round is the oldest: so all rounds get equally old, however long each takes.
+            axis = min(unfinished, key=lambda axis: state.rounds[axis.name].covered_from)
+            if not await self._try(state, axis, self._go_on):
+                unfinished.remove(axis)
+            is_first = False
         state.seconds = time.monotonic() - began
         now = self._clock()
         state.next_at = now + max(self._seconds, state.seconds / self._share)
@@ -157,17 +163,18 @@ class Audit:
             return False
 
     async def _begin(self, state: AuditState, axis: Axis) -> bool:
-        """What differed before, what is recent, and a first slice of the rest; False when the round is complete."""
+        """What differed before, and what is recent."""
         differing = [finding for finding in state.findings if finding.difference.check in axis.checks]
         differing.sort(key=lambda finding: finding.read_in)
         again = list(dict.fromkeys(finding.difference.slice for finding in differing))[:REREAD]
         for slice_ in dict.fromkeys((*again, *await axis.recent())):
             await self._read(state, axis, slice_)
-        return await self._go_on(state, axis)
+        state.rounds.setdefault(axis.name, Round())
+        return True
 
     async def _go_on(self, state: AuditState, axis: Axis) -> bool:
-        """The next slice of the axis' round; False when that was the last."""
-        round_ = state.rounds.setdefault(axis.name, Round())
+        """The next slice of the round; False when that was the last."""
+        round_ = state.rounds[axis.name]
         if not round_.cursor:
             round_.began_at = self._clock()
         slice_, cursor = await axis.next_slice(round_.cursor)
