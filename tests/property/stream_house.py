@@ -137,6 +137,8 @@ class House:
     workers: dict[tuple[str, int], Worker] = field(default_factory=dict)
     zombies: list[tuple[str, int, Worker]] = field(default_factory=list)
     tallies: dict[int, list[Tally]] = field(default_factory=dict)
+    timelines: dict[bytes, bytes] = field(default_factory=dict)
+    """By key, as they stand in the end."""
     times_set_back: int = 0
     sets_back_meanwhile: float = 0.0
     copies: list[dict[bytes, bytes]] = field(default_factory=list)
@@ -318,6 +320,7 @@ async def play(
     else:
         raise AssertionError(f"not settled after {MOST_TURNS} turns")
     house.tallies = {partition: await tallies(redis, partition) for partition in range(PARTITIONS)}
+    house.timelines = {key: await redis.get(key) for key in await redis.keys("t{h*")}
     await redis.aclose()
     return house
 
