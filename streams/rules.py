@@ -7,7 +7,7 @@ stand beside those of the first attempt.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -51,9 +51,14 @@ class RuleBook:
         self._store = store
         self._noted = noted
 
-    async def keep(self) -> None:
-        """Make sure that whoever comes next can find our own."""
-        await self._store.remember_rules(self.version, self.own.to_bytes())
+    async def keep(self, versions: Iterable[str]) -> None:
+        """Make sure that whoever comes next can find our own rules, and those of ``versions``.
+
+        To be called before the first commit: it may take the journal past the entry that these rules stand in.
+        Raises ``Misconfigured``.
+        """
+        for version in {self.version, *versions}:
+            await self._store.remember_rules(version, (await self.find(version)).to_bytes())
 
     async def find(self, version: str) -> StitchRules:
         """The rules of ``version``. Raises ``Misconfigured`` when this program cannot apply them."""

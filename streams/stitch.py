@@ -68,7 +68,6 @@ class StitchStage:
         Such a range is never read again, not even from the broker that it came from: a broker that keeps its log in
         memory may have been replaced a moment ago, and have other records at the same offsets.
         """
-        await self._rules.keep()
         pending = self._fence.found.pending
         if pending is not None and self._fence.found.payload:
             records = unpack_records(self._fence.found.payload)

@@ -87,8 +87,7 @@ async def _hits(tools: Tools, own: Ownership) -> TakenOver:
     noted = [entry for entry in own.journal.left if isinstance(entry, Claimed)]
     claims = claims_left(found, broker, noted)
     rules = RuleBook(tools.rules, own.fence.store, own.journal.rules)
-    for version in {claim.version for claim in claims}:
-        await rules.find(version)  # better now than in the middle of something
+    await rules.keep(claim.version for claim in claims)
     start = found.offset_on(broker)
     if found.pending is not None and found.payload and found.pending.broker == broker:
         start = found.pending.last + 1
