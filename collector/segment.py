@@ -198,7 +198,22 @@ def _decoded(decode: Callable[[bytes | msgspec.Raw], T], body: bytes | msgspec.R
         field = str(error).partition("`$.")[2].rstrip("`")
         raise Rejected(Refusal.wrong_type, f"{error}.", field) from error
     except (msgspec.DecodeError, ArithmeticError) as error:
+        given = bytes(body)
+        if (mended := _ESCAPE.sub(_mend_escape, given)) != given:
+            return _decoded(decode, mended)
         raise Rejected(Refusal.malformed, f"Send one valid JSON object ({error}).") from error
+
+
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
+)
+"""An escape in JSON; group 1 is half of a surrogate pair, what browsers write when an emoji is cut in two."""
+
+
+def _mend_escape(escape: re.Match[bytes]) -> bytes:
+    """Half a pair becomes U+FFFD, as in browsers' own encoders: it must not cost the event, or the whole batch."""
+    return b"\\ufffd" if escape[1] else escape[0]
 
 
 def _object(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ drop_ (robots, duplicates) → put_ (enrichment) → the timeline step → write
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -162,6 +163,15 @@ def _check(hit: Hit) -> None:
         raise Rejected(
             "bad_time", "occurred_at and received_at are epoch milliseconds of 1970 to 2200", "occurred_at"
         )
+    # What ClickHouse refuses once it refuses for ever, and the whole batch with it.
+    if hit.value is not None and not _STORABLE_VALUE.fullmatch(hit.value):
+        raise Rejected("bad_money", "value must be a plain decimal number such as 12.50", "value")
+    if not -LATEST_MS <= hit.clock_skew_ms <= LATEST_MS:
+        raise Rejected("bad_time", "clock_skew_ms must be milliseconds of at most 230 years", "clock_skew_ms")
+
+
+_STORABLE_VALUE = re.compile(r"-?[0-9]{1,14}(?:\.[0-9]{1,20})?", re.ASCII)
+"""Fits ``Decimal(18, 4)`` as ClickHouse reads it from text."""
 
 
 _parts_of = msgspec.json.Decoder(list[msgspec.Raw]).decode

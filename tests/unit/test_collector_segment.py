@@ -12,7 +12,7 @@ from attribution.errors import Rejected
 from attribution.hit import Hit
 from collector.fields import Heard
 from collector.intake import Taken, take_body, user_of_basic
-from collector.segment import cut_depth, fields_of
+from collector.segment import cut_depth, fields_of, parse_batch, parse_event
 
 HEARD = Heard(1_790_000_000_000, "", "", False, False, "")
 SITES = frozenset({"shop"})
@@ -275,6 +275,24 @@ def test_wrong_types_and_values_are_refused_by_name(event: dict[str, Any], refus
 
 
 @pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (rb"cut \ud83d", "cut \ufffd"),
+        (rb"\ude00 cut", "\ufffd cut"),
+        (rb"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (rb"\\ud83d \ud800", "\\ud83d \ufffd"),
+    ],
+)
+def test_half_an_emoji_costs_neither_the_event_nor_the_batch(sent: bytes, kept: str) -> None:
+    """JavaScript writes half a surrogate pair when a text is cut in the middle of an emoji."""
+    event = b'{"type":"track","event":"e","properties":{"title":"' + sent + b'"}}'
+    assert parse_event(event)["properties"] == {"title": kept}
+    batch = parse_batch(b'{"batch":[{"type":"track","event":"whole"},' + event + b"]}").batch
+    assert parse_event(batch[0])["event"] == "whole"
+    assert parse_event(batch[1])["properties"] == {"title": kept}
+
+
+@pytest.mark.parametrize(
     ("body", "reason"),
     [
         (b"", "malformed"),
@@ -282,7 +300,7 @@ def test_wrong_types_and_values_are_refused_by_name(event: dict[str, Any], refus
         (b"null", "malformed"),
         (b"[]", "malformed"),
         (b'{"event":NaN}', "malformed"),
-        (b'{"event":"\\ud800"}', "malformed"),
+        (b'{"event":"\\ud800', "malformed"),
         (b'{"value":1e99999999999999999999}', "malformed"),
         (b'{"event":"\xff"}', "not_utf8"),
         (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "event_too_large"),

@@ -124,6 +124,24 @@ def test_bad_money_of_another_producer_is_refused_with_the_field() -> None:
     assert output.dead_letters[0].detail.startswith("value: ")
 
 
+@pytest.mark.parametrize(
+    "value", ["abc", "1e30", "9" * 40, "", "inf", " 5 ", "1,5", "0x10", "1_0", "+5", ".", "٣"]
+)
+@pytest.mark.parametrize("event", ["page_view", "purchase"])
+def test_a_value_that_clickhouse_would_refuse_for_ever_is_a_dead_letter(event: str, value: str) -> None:
+    """Else the worker would die of the same batch again and again."""
+    output = run(encode_hit(hit(event=event, value=value, currency="USD")), encode_hit(hit("good")))
+    assert ends(output) == (1, 0, 1)
+    assert output.dead_letters[0].reason == "bad_money"
+
+
+@pytest.mark.parametrize("skew", [2**62, -(2**63)])
+def test_an_absurd_clock_skew_is_refused(skew: int) -> None:
+    """Beyond what the column holds."""
+    output = run(encode_hit(hit(clock_skew_ms=skew)))
+    assert [letter.reason for letter in output.dead_letters] == ["bad_time"]
+
+
 def test_robots_and_doubles_are_dropped_under_their_names() -> None:
     """On purpose and counted: DropReason."""
     robot = hit("r", user_agent="Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)")
