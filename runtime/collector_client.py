@@ -26,6 +26,10 @@ PATIENCE_S = 90.0
 PIXELS_PER_SECOND = 1_200
 PIXEL_BURST_S = 0.1
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+_DROPPED = "X-Headwater-Dropped"
+"""Why the collector has not kept a pixel, which gets its GIF and a 200 all the same."""
+_FOR_NOW = frozenset({"not_durable", "rate_limited", "internal"})
+"""Reasons to ask again."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,10 @@ class Intake:
         """Hits in requests that may have been taken although no answer came."""
 
     async def pixel(self, fields: Mapping[str, str], user_agent: str) -> None:
-        """``GET /p.gif``; returns when the hit is acknowledged. Raises ``Transient`` when patience ends."""
+        """``GET /p.gif``; returns when the hit is acknowledged.
+
+        Raises ``Transient`` when patience ends, ``Misconfigured`` when the hit is refused.
+        """
         await self._pace()
         params = {"site": self._site_key, **fields}
         headers = {"User-Agent": user_agent}
@@ -92,11 +99,16 @@ class Intake:
             try:
                 async with self._session.request(method, self._url + path, **options) as response:
                     body = await response.read()
-                    problem = f"HTTP {response.status}"
-                    if response.status not in (408, 429) and response.status < 500:
-                        if method == "GET" and response.status == 200:
+                    dropped = response.headers.get(_DROPPED, "")
+                    problem = f"HTTP {response.status} {dropped}".strip()
+                    if (
+                        response.status not in (408, 429)
+                        and response.status < 500
+                        and dropped not in _FOR_NOW
+                    ):
+                        if method == "GET" and response.status == 200 and not dropped:
                             return []
-                        return _results_of(response.status, body)
+                        return _results_of(response.status, dropped.encode() or body)
                     pause = max(pause, _retry_after(response))
             except (aiohttp.ClientError, TimeoutError) as error:
                 problem = f"{type(error).__name__}: {error}"

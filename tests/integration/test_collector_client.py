@@ -139,6 +139,37 @@ async def test_pixel_carries_fields_exactly_and_no_cookie_of_another_visitor() -
     ]
 
 
+async def test_a_pixel_that_was_not_kept_is_sent_again_although_it_got_its_gif() -> None:
+    """The page shall not see an error, so only a header says it: no room in the spool is no acknowledgement."""
+    reasons = iter(["not_durable", "rate_limited", "internal", ""])
+    tries = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal tries
+        tries += 1
+        reason = next(reasons)
+        return web.Response(body=b"GIF", headers={"x-headwater-dropped": reason} if reason else {})
+
+    async with _client(answer) as intake:
+        await intake.pixel({"event_id": "e1"}, "Agent/1")
+    assert (tries, intake.retries) == (4, 3)
+
+
+async def test_a_pixel_that_is_refused_for_good_is_a_wrong_use() -> None:
+    """Another try would end the same; the reason is named."""
+    tries = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal tries
+        tries += 1
+        return web.Response(body=b"GIF", headers={"x-headwater-dropped": "unknown_site"})
+
+    async with _client(answer) as intake:
+        with pytest.raises(Misconfigured, match="unknown_site"):
+            await intake.pixel({"event_id": "e1"}, "Agent/1")
+    assert tries == 1
+
+
 async def test_absent_collector_is_given_up_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the address in the message."""
     monkeypatch.setattr(client_module, "PATIENCE_S", 0.3)
