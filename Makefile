@@ -6,10 +6,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := attribution collector streams sinks api runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format bench chaos ga360 lock clean
+.PHONY: help demo up test check format bench chaos chaos-long ga360 lock clean
 
 help: ## show these words
-	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.runtime ## simulated traffic with a known truth; ends with the channel report
 	@$(BIN)/headwater demo --exit
@@ -33,8 +33,12 @@ format: $(VENV)/.dev ## format the code
 bench: $(VENV)/.dev ## speed, as ratios in one run
 	@$(BIN)/python -m bench
 
-chaos: $(VENV)/.dev ## kill -9 of every part under load, then count
+chaos: $(VENV)/.dev ## kill -9 of every part under load, then a storm on three Kafka nodes; then count
 	@$(BIN)/python -m bench.kills
+	@$(BIN)/python -m bench.storm
+
+chaos-long: $(VENV)/.dev ## a million events and 200 faults on three Kafka nodes
+	@$(BIN)/python -m bench.storm --long
 
 ga360: $(VENV)/.dev ## one real day of the Google Merchandise Store against Google's own sessions
 	@$(BIN)/python -m bench.ga360

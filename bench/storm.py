@@ -77,6 +77,8 @@ class StormOptions:
     """How long the stand-by idles before it must take over."""
     is_replayed: bool = True
     without: Sequence[Act] = ()
+    plan: Sequence[Fault] | None = None
+    """Exactly these faults instead of ``faults`` drawn ones."""
 
 
 async def run_storm(options: StormOptions) -> StormReport:
@@ -146,17 +148,16 @@ async def _storm(
 ) -> None:
     """Wave after wave until the plan is done; each begins once the effects of the last one's end have come."""
     rng = random.Random(f"storm {options.seed}")
-    is_idempotent = cluster.brokers.env.get("HEADWATER_KAFKA_IDEMPOTENT") != "false"
     planter = Planter(
         cluster.brokers.bootstrap,
-        is_idempotent,
+        cluster.brokers.is_durable,
         options.shape.partitions,
         cluster.site_key,
         traffic,
         journal,
     )
     striker = Striker(cluster, rng, senders, traffic, planter)
-    faults = plan_faults(options.faults, options.seed, options.shape, without=options.without)
+    faults = options.plan or plan_faults(options.faults, options.seed, options.shape, without=options.without)
     began = time.monotonic()
     room = asyncio.Semaphore(_AT_ONCE)
 
@@ -282,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         told.rate or (850.0 if is_long else 300.0),
         pause_s=told.pause,
         idle_s=told.idle,
-        without=tuple(Act[name] for name in told.without),
+        without=[*(Act[name] for name in told.without), *(() if told.set_back else (Act.set_back,))],
     )
     print(f"Seed {seed}, folder {folder}", flush=True)
     logging.getLogger("clickhouse_connect").setLevel(
@@ -323,6 +324,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--without", nargs="*", default=[], choices=[act.name for act in Act])
+    parser.add_argument(
+        "--set-back", action="store_true", help="also put Valkey back to an append-only file of seconds ago"
+    )
     parser.add_argument("--seed", type=int, default=None, help="default: a new one, printed")
     parser.add_argument("--data-dir", type=Path, default=None, help="folder to keep")
     return parser.parse_args(argv)

@@ -39,7 +39,8 @@ def _enrich(hit: Hit) -> Enriched:
     return enrich(hit)
 
 
-def _follow(path: Path) -> None:
+def follow_clock(path: Path) -> None:
+    """Let the wall clock of this process be off by what the file says at each moment."""
     with open(path, "rb") as file:
         offset = mmap.mmap(file.fileno(), _OFFSET.size, access=mmap.ACCESS_READ)
     true_ns = time.time_ns
@@ -54,7 +55,7 @@ def _follow(path: Path) -> None:
 if __name__ == "__main__":
     rules.enrich = _enrich  # before anybody imports it from there
     if clock := os.environ.get(CLOCK_VARIABLE):
-        _follow(Path(clock))
+        follow_clock(Path(clock))
     tell_on_signal()
     from runtime.cli import main
 

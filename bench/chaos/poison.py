@@ -27,14 +27,14 @@ class Planter:
     def __init__(
         self,
         bootstrap: str,
-        env_idempotent: bool,
+        is_durable: bool,
         partitions: int,
         site: str,
         traffic: Traffic,
         journal: Journal,
     ) -> None:
         self._bootstrap = bootstrap
-        self._idempotent = env_idempotent
+        self._is_durable = is_durable
         self._partitions = partitions
         self._site = site
         self._traffic = traffic
@@ -45,7 +45,7 @@ class Planter:
     async def plant(self, rng: random.Random, count: int) -> None:
         """Send ``count`` records of the kinds there are. Raises ``KafkaError``: what was sent then may be there."""
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=self._idempotent
+            bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=self._is_durable
         )
         await producer.start()
         try:
@@ -93,7 +93,8 @@ class Planter:
             self._journal.leaves([good])
         await producer.send_and_wait(topic, value=value, key=marker.encode(), partition=partition)
         self.planted += 1
-        if has_good:
+        # A broker that forgets its log forgets what only it was given.
+        if has_good and self._is_durable:
             self._journal.arrived([good])
 
 

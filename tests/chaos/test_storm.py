@@ -1,0 +1,148 @@
+"""What the storm (``make chaos``, ``make chaos-long``) is made of: its plan, full disks, clocks, a store set back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from bench.chaos.cluster import Kind, Shape
+from bench.chaos.disks import SpoolDisk
+from bench.chaos.flawed import set_clock
+from bench.chaos.plan import Act, deck_size, plan_faults
+from bench.chaos.set_back import AppendOnlyFile
+from runtime.embedded.state import valkey_binary
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_deck_holds_every_fault_and_a_seed_always_gives_the_same(kind: Kind) -> None:
+    shape = Shape(kind)
+    size = deck_size(shape)
+    faults = plan_faults(size, 1, shape)
+    assert {fault.act for fault in faults} == set(Act)
+    assert plan_faults(size, 1, shape) == faults != plan_faults(size, 2, shape)
+    assert len(plan_faults(200, 3, shape)) == 200
+    assert Act.set_back not in {f.act for f in plan_faults(200, 3, shape, without=[Act.set_back])}
+    hit = {name for fault in plan_faults(4 * size, 4, shape) for name in fault.targets}
+    brokers = {"kafka-1", "kafka-2", "kafka-3"} if kind is Kind.apache else {"broker"}
+    assert hit >= {
+        "collector-1",
+        "collector-2",
+        "worker-1",
+        "worker-2",
+        "worker-3",
+        "valkey",
+        "engine",
+        *brokers,
+    }
+    assert hit >= {"worker-1>valkey", "worker-2>engine", "senders>collector-1"}
+
+
+WRITER = """
+import os, sys
+for line in sys.stdin:
+    try:
+        with open(os.path.join(sys.argv[1], "file"), "ab", buffering=0) as file:
+            file.write(bytes(1000))
+        print("written", flush=True)
+    except OSError as error:
+        print(error.errno, flush=True)
+"""
+
+
+def test_a_full_disk_refuses_and_takes_again(tmp_path: Path) -> None:
+    disk = SpoolDisk(tmp_path / "spool")
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "spool")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert writer.stdin is not None
+    assert writer.stdout is not None
+
+    def write() -> str:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        print("go", file=writer.stdin, flush=True)
+        return writer.stdout.readline().strip()
+
+    try:
+        assert [write() for _ in range(5)] == ["written"] * 5
+        disk.fill(writer.pid)
+        assert [write() for _ in range(8)][-1].isdigit(), disk.way
+        disk.clear(writer.pid)
+        assert write() == "written"
+    finally:
+        writer.kill()
+        writer.wait()
+        disk.remove()
+
+
+def test_valkey_comes_back_with_what_it_had_when_it_was_copied(tmp_path: Path) -> None:
+    """The copy is taken while it runs, and replaces what was written since."""
+    socket = tmp_path / "valkey.sock"
+    aof = AppendOnlyFile(tmp_path)
+
+    def start() -> subprocess.Popen[bytes]:
+        aof.before_start()
+        options = ["--port", "0", "--unixsocket", str(socket), "--dir", str(tmp_path), "--appendonly", "yes"]
+        return subprocess.Popen([valkey_binary(), *options, "--appendfsync", "always"])
+
+    def ask(*command: str) -> object:
+        with Redis(unix_socket_path=str(socket), retry_on_error=[Exception]) as redis:
+            return redis.execute_command(*command)
+
+    running = start()
+    try:
+        ask("SET", "kept", "1")
+        aof.copy()
+        ask("SET", "forgotten", "1")
+        aof.restore_at_next_start()
+        running.kill()
+        running.wait()
+        socket.unlink(missing_ok=True)
+        running = start()
+        assert ask("EXISTS", "kept") == 1
+        assert ask("EXISTS", "forgotten") == 0
+        running.kill()
+        running.wait()
+        socket.unlink(missing_ok=True)
+        running = start()
+        assert ask("EXISTS", "kept") == 1, "and only once"
+    finally:
+        running.kill()
+        running.wait()
+
+
+def test_the_flawed_program_has_the_clock_of_its_file(tmp_path: Path) -> None:
+    """It jumps while the program runs; the monotonic clock does not."""
+    clock = tmp_path / "clock"
+    set_clock(clock, 0)
+    code = (
+        "import time, sys; from pathlib import Path; from bench.chaos import flawed;"
+        " flawed.follow_clock(Path(sys.argv[1]));"
+        " print(time.time(), flush=True); input(); print(time.time(), time.time_ns() / 1e9, flush=True)"
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-c", code, str(clock)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    try:
+        assert program.stdout is not None
+        before = float(program.stdout.readline())
+        set_clock(clock, 86_400_000)
+        said, _ = program.communicate("\n", timeout=20)
+        after = [float(text) for text in said.split()]
+        assert all(86_400 <= instant - before < 86_430 for instant in after)
+    finally:
+        program.send_signal(signal.SIGKILL)
+        program.wait()
