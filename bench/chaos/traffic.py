@@ -132,7 +132,7 @@ class Traffic:
             yield event
 
     def probes(self) -> list[Event]:
-        """One purchase of a new visitor for each partition: when all are credited, everything works again."""
+        """One purchase of a new visitor for each partition, in order: when all are credited, everything works again."""
         found: dict[int, Event] = {}
         while len(found) < self._partitions:
             self._probes += 1
@@ -143,7 +143,7 @@ class Traffic:
                 fields = {"event": "purchase", "url": f"{_PAGE}thanks", "value": "1.00", "currency": "USD"}
                 visitor = _Visitor(visitor_id, BEGAN_AT, _BROWSER, slice_, events=1)
                 found[partition] = _event(visitor, {"occurred_at": str(BEGAN_AT), **fields})
-        return list(found.values())
+        return [found[partition] for partition in range(self._partitions)]
 
     def flawed(self) -> Event:
         """A hit of a new visitor that a flawed worker cannot process."""

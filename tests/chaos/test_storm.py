@@ -16,7 +16,16 @@ from bench.chaos.disks import SpoolDisk
 from bench.chaos.flawed import set_clock
 from bench.chaos.plan import Act, deck_size, plan_faults
 from bench.chaos.set_back import AppendOnlyFile
+from bench.chaos.traffic import Traffic
 from runtime.embedded.state import valkey_binary
+from streams.topics import partition_of
+
+
+def test_probes_are_in_the_order_of_their_partitions() -> None:
+    traffic = Traffic(7, "r", 4)
+    for _ in range(5):
+        probes = traffic.probes()
+        assert [partition_of(probe.visitor_id, 4) for probe in probes] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", list(Kind))
