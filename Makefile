@@ -20,11 +20,12 @@ up: $(VENV)/.runtime ## the whole system on this machine; Ctrl-C stops it
 test: $(VENV)/.dev ## every test, on real servers
 	@$(BIN)/python -m pytest -q
 
-check: $(VENV)/.dev ## format, lint, types, import rules
+check: $(VENV)/.dev ## format, lint, types, import rules, known vulnerabilities
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python deploy/audit.py requirements.lock requirements-dev.lock
 
 format: $(VENV)/.dev ## format the code
 	@$(BIN)/ruff format .

@@ -86,6 +86,7 @@ def question(models: Iterable[str]) -> dict[str, Any]:
     properties = schema["properties"]
     properties["metrics"]["items"] = {"type": "string", "enum": list(METRICS)}
     properties["dimensions"]["items"] = {"type": "string", "enum": list(DIMENSIONS)}
+    properties["metrics"]["uniqueItems"] = properties["dimensions"]["uniqueItems"] = True
     dimension, operator, values = properties["filters"]["items"]["prefixItems"]
     properties["filters"]["items"]["prefixItems"] = [
         {**dimension, "enum": list(DIMENSIONS)},

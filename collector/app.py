@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -16,6 +16,7 @@ from attribution.hit import Hit, encode_hit
 from collector.addresses import Client, Proxies, client_of
 from collector.bodies import check_declared, read_body
 from collector.config import CollectorConfig
+from collector.description import openapi_json
 from collector.fields import MAX_LENGTH, Heard, too_long
 from collector.identifiers import VisitorCookie, new_visitor_id
 from collector.intake import Taken, take_body, user_of_basic
@@ -26,17 +27,23 @@ from collector.producer import Producer
 from collector.reasons import Refusal, status_of
 from collector.requests import Request
 from collector.responses import (
+    HEALTHY,
     JSON_HEADERS,
     PREFLIGHT_HEADERS,
     SUCCESS,
     TEXT_HEADERS,
+    BatchAnswer,
+    BatchProblem,
+    EventResult,
     Headers,
+    Ready,
     Response,
-    error_of,
     json_bytes,
     pixel_response,
+    problem_of,
+    result_of,
 )
-from collector.segment import BATCH, KINDS
+from collector.segment import BATCH, POSTED
 from collector.spool import Spool
 from streams.topics import partition_of
 
@@ -44,9 +51,20 @@ PIXEL = "/p.gif"
 RETRY_SECONDS = {Refusal.rate_limited: "1", Refusal.not_durable: "5", Refusal.too_many_connections: "5"}
 _CACHED_PARTITIONS = 65_536
 _NOT_DURABLE = Rejected(Refusal.not_durable, "The event could not be stored; send it again later.")
+_NOT_FOUND = Rejected(Refusal.not_found, "There is nothing here. See /openapi.json.")
 _INTERNAL = Rejected(Refusal.internal, "This is our fault; send it again later.")
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Route(NamedTuple):
+    """What answers at a path."""
+
+    method: str
+    endpoint: str
+    """Its name in metrics: paths that mean the same share one."""
+    handler: Handler
+
 
 log = structlog.get_logger("collector")
 
@@ -63,12 +81,13 @@ class CollectorApp:
         self._rate_limit = RateLimit(config.rate_per_second)
         self._cookie = VisitorCookie(config.cookie_secure)
         self._partition = lru_cache(_CACHED_PARTITIONS)(partial(partition_of, partitions=config.partitions))
-        self._routes: dict[str, tuple[str, Handler]] = {
-            PIXEL: ("GET", self._pixel),
-            "/healthz": ("GET", self._healthz),
-            "/readyz": ("GET", self._readyz),
-            "/metrics": ("GET", self._metrics_text),
-            **{f"/v1/{kind}": ("POST", partial(self._post, kind)) for kind in (*KINDS, BATCH)},
+        self.routes: dict[str, Route] = {
+            PIXEL: Route("GET", "p.gif", self._pixel),
+            "/healthz": Route("GET", "healthz", self._healthz),
+            "/readyz": Route("GET", "readyz", self._readyz),
+            "/metrics": Route("GET", "metrics", self._metrics_text),
+            "/openapi.json": Route("GET", "openapi.json", self._openapi),
+            **{path: Route("POST", kind, partial(self._post, kind)) for path, kind in POSTED.items()},
         }
         self.metrics.gauge(Gauged.spool_bytes, lambda: float(self.spool.stored_bytes))
         self.metrics.gauge(Gauged.spool_oldest, lambda: self.spool.oldest_seconds(time.time()))
@@ -126,14 +145,14 @@ class CollectorApp:
         """The answer to a request that is not carried out; counted. A page that asks for the pixel gets its GIF."""
         if path == PIXEL and method == "GET":
             return pixel_response(self._drop_pixel(error.reason))
-        endpoint = path.rpartition("/")[2] if path in self._routes else "other"
-        self._count_refusal(endpoint, error.reason)
+        route = self.routes.get(path)
+        self._count_refusal(route.endpoint if route else "other", error.reason)
         headers = JSON_HEADERS
         if error.reason in RETRY_SECONDS:
             headers = [*headers, ("retry-after", RETRY_SECONDS[Refusal(error.reason)])]
-        if error.reason == Refusal.method_not_allowed:
-            headers = [*headers, ("allow", f"{self._routes[path][0]}, OPTIONS")]
-        return Response(status_of(error.reason), headers, json_bytes(error_of(error)))
+        if error.reason == Refusal.method_not_allowed and route:
+            headers = [*headers, ("allow", f"{route.method}, OPTIONS")]
+        return Response(status_of(error.reason), headers, json_bytes(problem_of(error)))
 
     async def answer(self, request: Request) -> Response:
         """The answer to any request. Never raises."""
@@ -141,18 +160,18 @@ class CollectorApp:
         if method == "OPTIONS":
             return Response(204, PREFLIGHT_HEADERS)
         try:
-            allowed, handler = self._routes.get(path, ("", None))
-            if handler is None:
-                raise Rejected(Refusal.not_found, "There is nothing here.")
-            if method != allowed:
-                raise Rejected(Refusal.method_not_allowed, f"Use {allowed}.")
-            return await handler(request)
+            route = self.routes.get(path)
+            if route is None:
+                raise _NOT_FOUND
+            if method != route.method:
+                raise Rejected(Refusal.method_not_allowed, f"Use {route.method}.")
+            return await route.handler(request)
         except Rejected as error:
             return self.refuse(method, path, error)
         except Transient:
             return self.refuse(method, path, _NOT_DURABLE)
         except Exception:
-            log.exception("request_failed", endpoint=path if path in self._routes else "other")
+            log.exception("request_failed", endpoint=path if path in self.routes else "other")
             return self.refuse(method, path, _INTERNAL)
 
     async def _pixel(self, request: Request) -> Response:
@@ -233,7 +252,11 @@ class CollectorApp:
         self.metrics.count(Counted.rejected, endpoint, str(reason))
 
     async def _healthz(self, request: Request) -> Response:
-        return Response(200, JSON_HEADERS, b'{"healthy":true}')
+        return Response(200, JSON_HEADERS, HEALTHY)
+
+    async def _openapi(self, request: Request) -> Response:
+        """Public: it tells what docs/collect.md does, and nothing of this installation."""
+        return Response(200, JSON_HEADERS, openapi_json())
 
     async def _readyz(self, request: Request) -> Response:
         """Ready while hits can be made durable; a broker that is away is what the spool is for."""
@@ -245,31 +268,28 @@ class CollectorApp:
             if self.spool.is_full
             else ""
         )
-        return Response(
-            503 if reason else 200, JSON_HEADERS, json_bytes({"ready": not reason, "reason": reason})
-        )
+        return Response(503 if reason else 200, JSON_HEADERS, json_bytes(Ready(not reason, reason)))
 
     async def _metrics_text(self, request: Request) -> Response:
         """For loopback and private networks only (OWASP ASVS 13.4.5)."""
         if not self._client(request.headers, request.ip).is_private:
-            raise Rejected(Refusal.not_found, "There is nothing here.")
+            raise _NOT_FOUND
         return Response(200, TEXT_HEADERS, self.metrics.text())
 
 
 def _batch_answer(taken: Taken) -> tuple[int, bytes]:
     """Status and body of a batch: 200 if anything was kept, else the status that all events share, or 400."""
-    results: list[dict[str, Any]] = []
-    for outcome in taken.outcomes:
-        if isinstance(outcome, Rejected):
-            results.append({"status": status_of(outcome.reason), **error_of(outcome)})
-        else:
-            results.append({"status": 200})
+    results = [
+        result_of(outcome, status_of(outcome.reason)) if isinstance(outcome, Rejected) else EventResult(200)
+        for outcome in taken.outcomes
+    ]
     refusals = taken.refusals
     if len(refusals) < len(results):
-        return 200, json_bytes({"success": True, "results": results})
-    statuses = {result["status"] for result in results}
+        return 200, json_bytes(BatchAnswer(True, results))
+    statuses = {result.status for result in results}
     status = statuses.pop() if len(statuses) == 1 else 400
-    return status, json_bytes({**error_of(refusals[0]), "results": results})
+    first = refusals[0]
+    return status, json_bytes(BatchProblem(first.reason, first.message, first.field, results))
 
 
 def create_app(config: CollectorConfig) -> CollectorApp:

@@ -14,7 +14,8 @@ from collector.fields import MAX_LENGTH, NO_PROPS, Heard, build_hit, check_site,
 from collector.limits import MAX_KEYS, MAX_QUERY
 from collector.reasons import Refusal
 
-_LIMITS = {name: limit for name, limit in MAX_LENGTH.items() if name not in ("user_agent", "ip")}
+MAX_LENGTH_IN_QUERY = {name: limit for name, limit in MAX_LENGTH.items() if name not in ("user_agent", "ip")}
+"""Fields that a pixel may name: browsers say the other two themselves."""
 _CACHED_LENGTH = 512
 _CACHED_PAIRS = 8192
 _COMMON_ESCAPES = (
@@ -59,7 +60,7 @@ def parse_query(query: str) -> tuple[dict[str, str], msgspec.Raw]:
         query = clean(query)
     fields: dict[str, str] = {}
     props: dict[str, str] = {}
-    limit_of = _LIMITS.get
+    limit_of = MAX_LENGTH_IN_QUERY.get
     for pair in query.split("&"):
         if "%" in pair or "+" in pair:
             is_short = len(pair) <= _CACHED_LENGTH

@@ -47,6 +47,9 @@ class Refusal(StrEnum):
     """A fault of ours, logged with its traceback."""
 
 
+MONEY_REASONS = frozenset({"unknown_currency", "bad_money", "negative_money", "money_out_of_range"})
+"""What ``attribution.money`` refuses; all of it is understood but impossible."""
+
 _STATUS: dict[str, int] = {
     Refusal.bad_http: 400,
     Refusal.incomplete: 400,
@@ -74,6 +77,11 @@ _STATUS: dict[str, int] = {
     Refusal.not_durable: 503,
     Refusal.too_many_connections: 503,
 }
+
+
+def all_reasons() -> frozenset[str]:
+    """Every ``code`` that an answer can have."""
+    return frozenset({*(reason.value for reason in Refusal), *MONEY_REASONS})
 
 
 def status_of(reason: str) -> int:

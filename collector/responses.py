@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from attribution.errors import Rejected
 
@@ -26,19 +27,76 @@ JSON_HEADERS: Headers = [
     _CORS,
     ("x-content-type-options", "nosniff"),
 ]
-TEXT_HEADERS: Headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8"), _NO_STORE]
+TEXT_HEADERS: Headers = [
+    ("content-type", "text/plain; version=0.0.4; charset=utf-8"),
+    _NO_STORE,
+    ("x-content-type-options", "nosniff"),
+]
 PREFLIGHT_HEADERS: Headers = [
     _CORS,
     ("access-control-allow-methods", "GET, POST, OPTIONS"),
     ("access-control-allow-headers", "authorization, content-encoding, content-type"),
     ("access-control-max-age", "86400"),
 ]
-SUCCESS = b'{"success":true}'
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _encode = msgspec.json.Encoder().encode
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _NO_BODY = 204
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why a request was refused."""
+
+    code: str
+    """The reason, one of a closed list."""
+    message: str
+    """What to send instead."""
+    field: str
+    """The field that is wrong; "" if it is none in particular."""
+
+
+class EventResult(msgspec.Struct, frozen=True):
+    """What became of one event of a batch. An event that was kept has only its status, 200."""
+
+    status: int
+    code: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    field: str | UnsetType = UNSET
+
+
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """At least one event of the batch was kept."""
+
+    success: bool
+    results: list[EventResult]
+    """By index of the event."""
+
+
+class BatchProblem(Problem, frozen=True):
+    """Why no event of the batch was kept: the first one's reason, and ``results`` if it was read event by event."""
+
+    results: list[EventResult] | UnsetType = UNSET
+
+
+class Success(msgspec.Struct, frozen=True):
+    """The event is durable."""
+
+    success: bool = True
+
+
+class Healthy(msgspec.Struct, frozen=True):
+    """The process lives."""
+
+    healthy: bool = True
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Whether events can be made durable."""
+
+    ready: bool
+    reason: str
+    """Why not; "" if they can."""
 
 
 class Response(NamedTuple):
@@ -82,11 +140,20 @@ def _lines(headers: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{name}: {value}\r\n" for name, value in headers]
 
 
-def error_of(error: Rejected) -> dict[str, str]:
+def problem_of(error: Rejected) -> Problem:
     """``{"code", "message", "field"}``."""
-    return {"code": error.reason, "message": error.message, "field": error.field}
+    return Problem(error.reason, error.message, error.field)
+
+
+def result_of(error: Rejected, status: int) -> EventResult:
+    """The same within a batch."""
+    return EventResult(status, error.reason, error.message, error.field)
 
 
 def json_bytes(value: Any) -> bytes:
     """Compact JSON."""
     return _encode(value)
+
+
+SUCCESS = json_bytes(Success())
+HEALTHY = json_bytes(Healthy())

@@ -22,6 +22,11 @@ from collector.reasons import Refusal
 
 KINDS = ("track", "page", "screen", "identify", "alias", "group")
 BATCH = "batch"
+POSTED: dict[str, str] = {
+    **{f"/v1/{kind}": kind for kind in (*KINDS, BATCH)},
+    **{f"/v1/{kind[0]}": kind for kind in (*KINDS, BATCH)},
+}
+"""What is posted to which path; the short ones are those of Segment's library for browsers."""
 
 _EVENT_OF_KIND = {
     "page": "page_view",
@@ -87,6 +92,11 @@ _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _EMPTY: Mapping[str, Any] = {}
 _MAX_EXPONENT = 30
+
+
+def paths_of(kind: str) -> Mapping[str, Paths]:
+    """Where each field may stand in an event of ``kind``, best place first."""
+    return _PATHS_OF_KIND[kind]
 
 
 class Batch(msgspec.Struct, rename={"sent_at": "sentAt", "write_key": "writeKey"}):

@@ -10,3 +10,6 @@ compile() {
 }
 compile --extra embedded --no-emit-package pyarrow --output-file requirements.lock
 compile --extra embedded --extra dev --output-file requirements-dev.lock
+# The audit of both, in an environment of its own (deploy/audit.py).
+echo 'pip-audit>=2.10,<3' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header --output-file deploy/audit.lock -
