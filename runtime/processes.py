@@ -71,11 +71,13 @@ def run_worker(settings: Settings) -> int:
     """One worker until it is told to stop, or dies rather than guesses; its exit code."""
     import uvloop
 
+    from runtime.allocator import keep_freed_memory
     from sinks.client import connect
     from sinks.windows import check_windows
     from sinks.writer import RowWriter
     from streams.worker import Worker, WorkerConfig
 
+    keep_freed_memory()
     client = connect(settings.clickhouse, settings.database)
     check_windows(client, settings.database)
     audit = audit_config(settings)
