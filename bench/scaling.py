@@ -1,9 +1,9 @@
-"""How the worker's price holds up: ``python -m bench.scaling [--hits N] [--parts N]``.
+"""How the worker's price holds up: ``python -m bench.scaling [--hits N] [--parts N] [--share 0.25]``.
 
 Two questions. Does an event cost more when much is held already? One worker takes the traffic in parts; after each the
 processor time per event and Redis' memory are printed. Do two workers share the work? The same traffic again with two
-of them, on both cores together with the servers: what counts then is the processor time per event, which should be that
-of one worker; by the clock two workers and their servers want more than two cores.
+of them, each with the same ``--share`` of a core, so that the servers have what they need beside either (whole workers
+and their servers want more than the two cores of a small machine). The first part warms up and does not count.
 
 Before each part the workers are stopped (SIGSTOP) and the part is produced, so that the producer is not measured.
 """
@@ -27,6 +27,7 @@ from rich.table import Table
 from bench.headwater import BenchFailed, Installation, until_ready
 from bench.kafka import preload
 from bench.machine import Cores, cpu_seconds, describe, pick_cores, stay_on, using_both
+from bench.quota import limited_to
 from bench.stores import used_memory
 from bench.traffic import Traffic, build_traffic, envelopes
 from bench.worker import PARTITIONS, Watch
@@ -50,8 +51,13 @@ class Part:
     redis_bytes: int
 
 
-async def measure(traffic: Traffic, cores: Cores, *, workers: int, parts: int) -> list[Part]:
-    """Take ``traffic`` in ``parts``; everything that was kept is checked. Raises ``BenchFailed``."""
+async def measure(
+    traffic: Traffic, cores: Cores, *, workers: int, parts: int, share: float = 0.0
+) -> list[Part]:
+    """Take ``traffic`` in ``parts``, each worker with ``share`` of a core (0 = all that is there).
+
+    Everything that was kept is checked. Raises ``BenchFailed``.
+    """
     async with Installation.open(PARTITIONS) as house:
         with ExitStack() as running:
             processes: list[subprocess.Popen[bytes]] = []
@@ -59,6 +65,8 @@ async def measure(traffic: Traffic, cores: Cores, *, workers: int, parts: int) -
                 core = cores.measured if number == 0 else cores.others
                 process, port = running.enter_context(house.worker(core))
                 await until_ready(port, "/readyz", "the worker")
+                if share:
+                    running.enter_context(limited_to(process.pid, share))
                 processes.append(process)
             found = []
             for number in range(parts):
@@ -125,12 +133,26 @@ def print_parts(console: Console, found: Sequence[Part]) -> None:
     console.print(table)
 
 
+def gain(found: Sequence[Part]) -> float | None:
+    """How much faster two workers are than one, by the clock, without the first part of each; ``None`` = not known."""
+    rates = []
+    for workers in (1, 2):
+        parts = [part for part in found if part.workers == workers][1:]
+        if not parts:
+            return None
+        rates.append(sum(part.events for part in parts) / sum(part.seconds for part in parts))
+    return rates[1] / rates[0]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__.splitlines()[0])
     parser.add_argument("--hits", type=int, default=400_000)
     parser.add_argument("--parts", type=int, default=4)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], choices=(1, 2))
+    parser.add_argument(
+        "--share", type=float, default=0.0, help="of a core for each worker; 0 = all (default)"
+    )
     options = parser.parse_args(argv)
     cores = pick_cores()
     stay_on(cores.others)
@@ -139,12 +161,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with using_both(cores):
             for workers in options.workers:
-                found += asyncio.run(measure(traffic, cores, workers=workers, parts=options.parts))
+                found += asyncio.run(
+                    measure(traffic, cores, workers=workers, parts=options.parts, share=options.share)
+                )
     except BenchFailed as error:
         print(f"not measured: {error}", file=sys.stderr)
         return 1
     console = Console(width=130, soft_wrap=True)
     print_parts(console, found)
+    times = gain(found)
+    if times is not None:
+        console.print(f"two workers: {times:.2f} x one (target 1.8)", highlight=False)
     console.print(f"before: {before}\nafter:  {describe()}", highlight=False)
     return 0
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -56,6 +56,8 @@ class Process:
     env: Mapping[str, str] = field(default_factory=dict)
     """In addition to the environment of the supervisor."""
     ready_within_s: float = 30.0
+    tries_again_after: Set[int] = frozenset()
+    """Exit codes after which the first start is tried again while there is time: it met what passes by itself."""
     stop_within_s: float = 10.0
     """Time after SIGTERM, then SIGKILL."""
     stop_rank: int = 0
@@ -136,7 +138,19 @@ class Supervisor:
     async def _start_first(self, process: Process) -> None:
         child = _Child(process, await self._spawn(process))
         self._children[process.name] = child
-        await self._wait_ready(child)
+        give_up = asyncio.get_running_loop().time() + process.ready_within_s
+        while True:
+            try:
+                await self._wait_ready(child)
+                break
+            except ProcessFailed as error:
+                is_late = asyncio.get_running_loop().time() >= give_up
+                if is_late or error.exit_code not in process.tries_again_after:
+                    raise
+                log.warning("start is tried again", process=process.name, exit_code=error.exit_code)
+            await asyncio.sleep(_FIRST_BACKOFF_S)
+            child.running = await self._spawn(process)
+            child.restarts += 1
         child.watcher = asyncio.create_task(self._watch(child))
 
     async def _wait_ready(self, child: _Child) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +22,7 @@ from runtime.installation import SHARED
 from runtime.place import Place
 from runtime.settings import Settings
 from runtime.supervisor import Process, ProcessFailed, Supervisor, together
+from streams.exit_codes import ENDS_TO_BEGIN_AGAIN
 
 EMBEDDED, APACHE = "embedded", "apache"
 _START_WITHIN_S = 60.0
@@ -198,7 +199,8 @@ class Up:
         name = "worker" if number == 1 else f"worker-{number}"
         port = self._place.port(name)
         env = {"HEADWATER_WORKER_METRICS_PORT": str(port)}
-        return self._part(name, "work", lambda: http_is_ok(port, "/readyz"), env)
+        process = self._part(name, "work", lambda: http_is_ok(port, "/readyz"), env)
+        return replace(process, tries_again_after=ENDS_TO_BEGIN_AGAIN)
 
     def _part(
         self,

@@ -24,6 +24,7 @@ from sinks.writer import RowWriter
 from streams import metrics
 from streams.app import FencedApp, check_hooks, create_app
 from streams.audit import AuditConfig, start_audit
+from streams.exit_codes import EXIT_BROKER_CHANGED, EXIT_FAILED, EXIT_MISCONFIGURED
 from streams.fence import FenceStore
 from streams.health import serve_health
 from streams.journal_log import KafkaJournals
@@ -49,9 +50,6 @@ log = structlog.get_logger(__name__)
 STOP_SECONDS = 20.0
 STOP_FLUSH_SECONDS = 10.0
 """How long a running batch may go on when the worker is told to stop: nobody waits for its partitions yet."""
-EXIT_MISCONFIGURED = 2
-EXIT_FAILED = 70
-EXIT_BROKER_CHANGED = 75
 
 
 @dataclass(frozen=True, slots=True)

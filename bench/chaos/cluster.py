@@ -29,6 +29,7 @@ from runtime.embedded.probes import http_is_ok
 from runtime.embedded.servers import ENGINE, VALKEY, EmbeddedServers
 from runtime.place import Place
 from runtime.supervisor import Process, Supervisor
+from streams.exit_codes import ENDS_TO_BEGIN_AGAIN
 
 DATABASE = "headwater"
 _COMMAND = (sys.executable, "-m", "bench.chaos.flawed")
@@ -199,7 +200,8 @@ class Cluster:
                 self.clickhouse, self._engine_port, self.links[f"{name}>engine"].port
             )
         env[CLOCK_VARIABLE] = str(self._clock(name))
-        return self._part(name, "work", lambda: http_is_ok(port, "/readyz"), env)
+        process = self._part(name, "work", lambda: http_is_ok(port, "/readyz"), env)
+        return replace(process, tries_again_after=ENDS_TO_BEGIN_AGAIN)
 
     def metrics_port(self, worker: str) -> int:
         """Where a worker tells what it counts."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,35 @@ async def test_a_child_that_stops_while_starting_fails_the_start_with_its_last_w
     with pytest.raises(ProcessFailed, match="port 1 is taken") as caught:
         await supervisor.start(process)
     assert caught.value.exit_code == 2
+
+
+async def test_a_first_start_is_tried_again_after_an_exit_code_that_asks_for_it(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """As a worker does whose partition another one took while both were joining."""
+    code = f"""
+import pathlib, sys, time
+tries = pathlib.Path({str(tmp_path / "tries")!r})
+with tries.open("a") as file: file.write("x")
+if len(tries.read_text()) < 3: sys.exit(70)
+print("here", flush=True); time.sleep(1000)
+"""
+    process = python("a", code, ready=says(tmp_path, "a"))
+    await supervisor.start(replace(process, tries_again_after=frozenset({70})))
+    assert supervisor.restarts("a") == 2
+    assert supervisor.pids
+
+
+async def test_a_start_is_not_tried_again_for_ever_and_not_after_other_codes(supervisor: Supervisor) -> None:
+    again = frozenset({70})
+    ends = python("a", "import sys; sys.exit(2)", ready=never)
+    with pytest.raises(ProcessFailed, match="exit code 2"):
+        await supervisor.start(replace(ends, tries_again_after=again))
+    assert supervisor.restarts("a") == 0
+    keeps_ending = python("b", "import sys; print('again'); sys.exit(70)", ready=never, ready_within_s=0.5)
+    with pytest.raises(ProcessFailed, match="again"):
+        await supervisor.start(replace(keeps_ending, tries_again_after=again))
+    assert supervisor.restarts("b") > 0
 
 
 async def never() -> bool:

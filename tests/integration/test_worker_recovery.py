@@ -13,7 +13,7 @@ from conftest import ServerThread
 from runtime.embedded.servers import BROKER
 from sinks.client import connect
 from sinks.migrate import migrate
-from streams.worker import EXIT_BROKER_CHANGED, EXIT_FAILED
+from streams.exit_codes import EXIT_BROKER_CHANGED, EXIT_FAILED
 
 PARTITIONS = 4
 
