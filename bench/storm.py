@@ -283,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         told.rate or (850.0 if is_long else 300.0),
         pause_s=told.pause,
         idle_s=told.idle,
-        without=[*(Act[name] for name in told.without), *(() if told.set_back else (Act.set_back,))],
+        without=[Act[name] for name in told.without],
     )
     print(f"Seed {seed}, folder {folder}", flush=True)
     logging.getLogger("clickhouse_connect").setLevel(
@@ -324,9 +324,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--without", nargs="*", default=[], choices=[act.name for act in Act])
-    parser.add_argument(
-        "--set-back", action="store_true", help="also put Valkey back to an append-only file of seconds ago"
-    )
     parser.add_argument("--seed", type=int, default=None, help="default: a new one, printed")
     parser.add_argument("--data-dir", type=Path, default=None, help="folder to keep")
     return parser.parse_args(argv)
