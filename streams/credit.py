@@ -42,6 +42,7 @@ from streams.topics import (
     timeline_key,
 )
 from streams.triggers import Trigger, decode_triggers, encode_trigger
+from streams.vitals import KAFKA_CALL_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -270,7 +271,9 @@ class CreditStage:
             values = envelopes(_encode(CreditEntry(*row)) for row in credits)
             await asyncio.gather(
                 *(
-                    patiently(partial(self._own.send, CREDITS, key, value), "credits topic")
+                    patiently(
+                        partial(self._own.send, CREDITS, key, value), "credits topic", KAFKA_CALL_SECONDS
+                    )
                     for value in values
                 )
             )

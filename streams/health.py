@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from streams.partitions import Partitions
+from streams.watchdog import Watchdog
 
-async def serve_health(host: str, port: int, is_ready: Callable[[], bool]) -> web.AppRunner:
-    """Serve ``/healthz``, ``/readyz`` (503 until partitions are owned and fences read) and ``/metrics``."""
+
+async def serve_health(host: str, port: int, partitions: Partitions, watchdog: Watchdog) -> web.AppRunner:
+    """Serve ``/healthz`` (503 when something is stuck: the process is about to end), ``/readyz`` (503 until partitions
+    are owned and fences read) and ``/metrics``.
+    """
 
     async def healthz(_request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+        found = watchdog.finding
+        body = {
+            "status": "stuck" if watchdog.is_stuck else "ok",
+            "stuck_seconds": round(found.seconds, 1),
+            "who": found.who,
+            "waits_for": found.waits_for,
+        }
+        return web.json_response(body, status=503 if watchdog.is_stuck else 200)
 
     async def readyz(_request: web.Request) -> web.Response:
-        ready = is_ready()
+        ready = partitions.is_ready
         return web.json_response(
             {"status": "ready" if ready else "waiting for partitions"}, status=200 if ready else 503
         )

@@ -15,9 +15,13 @@ CREDITED = Counter("headwater_worker_conversions_credited_total", "Conversions w
 ENTRIES = Counter("headwater_worker_ledger_entries_total", "Signed entries appended to the ledger.")
 PARTITIONS = Gauge("headwater_worker_partitions", "Partitions this worker owns.")
 STUCK = Gauge(
-    "headwater_worker_stuck_seconds", "Longest time that waiting records of one partition made no progress."
+    "headwater_worker_stuck_seconds",
+    "Longest time that something to be done showed no sign of life. Waiting for an absent store does not count.",
 )
 LAG = Gauge("headwater_worker_lag_seconds", "Age of the oldest record that waits to be processed.")
+BUFFERED = Gauge(
+    "headwater_worker_buffered_bytes", "Bytes of records that this worker holds and has not begun to process."
+)
 RECOVERED = Counter("headwater_worker_recovered_ranges_total", "Pending ranges of an earlier owner finished.")
 RECOVERY_MISMATCH = Counter(
     "headwater_worker_recovery_mismatch_total",

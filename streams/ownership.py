@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from attribution.errors import Rejected
 from sinks.tables import WRITTEN
 from streams import metrics
 from streams.dead_letters import DeadLetter
@@ -16,6 +17,7 @@ from streams.journal import Journal
 from streams.patience import patiently
 from streams.rows import Row, WrittenRow
 from streams.topics import DEAD_LETTERS
+from streams.vitals import CLICKHOUSE_CALL_SECONDS, KAFKA_CALL_SECONDS
 
 
 class Writer(Protocol):
@@ -56,21 +58,31 @@ class Ownership:
         return self.journal.done_with(offset if broker == self.broker else 0)
 
     async def insert(self, rows: Mapping[str, Sequence[Row | WrittenRow]], token: str) -> None:
-        """Each table's rows as one block, once per token, for as long as it takes. Tables without rows are left out."""
+        """Each table's rows as one block, once per token, for as long as it takes. Tables without rows are left out.
+
+        Raises ``Rejected`` when ClickHouse will never take the rows of a table: those of the others are there then.
+        """
 
         async def insert(table: str, its_rows: Sequence[Row | WrittenRow]) -> None:
             call = partial(self.writer.insert, table, WRITTEN[table], its_rows, f"{table}:{token}")
-            await patiently(lambda: asyncio.to_thread(call), f"clickhouse {table}")
+            await patiently(lambda: asyncio.to_thread(call), f"clickhouse {table}", CLICKHOUSE_CALL_SECONDS)
 
-        await asyncio.gather(*(insert(table, its_rows) for table, its_rows in rows.items() if its_rows))
+        # All have ended before anything is said: nothing may still be on its way when the next step begins.
+        ends = await asyncio.gather(
+            *(insert(table, its_rows) for table, its_rows in rows.items() if its_rows), return_exceptions=True
+        )
+        errors = [end for end in ends if isinstance(end, BaseException)]
+        for error in sorted(errors, key=lambda error: isinstance(error, Rejected)):
+            raise error
 
     async def count_hits(self, broker: str, first: int, last: int) -> int:
         """Rows of ``hits`` from the offsets ``first`` to ``last`` of this partition."""
         call = partial(self.writer.count_rows, "hits", broker, self.partition, first, last)
-        return await patiently(lambda: asyncio.to_thread(call), "clickhouse count")
+        return await patiently(lambda: asyncio.to_thread(call), "clickhouse count", CLICKHOUSE_CALL_SECONDS)
 
     async def publish_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
         """Tell Kafka of dead letters, and count them."""
         for letter in letters:
-            await patiently(partial(self.send, DEAD_LETTERS, letter.key, letter.message()), "dead letter")
+            send = partial(self.send, DEAD_LETTERS, letter.key, letter.message())
+            await patiently(send, "dead letter", KAFKA_CALL_SECONDS)
             metrics.DEAD_LETTERED.labels(letter.reason).inc()

@@ -13,6 +13,7 @@ from streams.pump import Pump
 from streams.records import Record
 from streams.takeover import Tools, take_over
 from streams.topics import HITS
+from streams.vitals import Finding, Vitals, watched_as
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,7 @@ class Partitions:
         self._batch_wait_seconds = batch_wait_seconds
         self._on_failure = on_failure
         self._pumps: dict[TP, Pump] = {}
+        self._taking: dict[TP, Vitals] = {}
         self._changing = asyncio.Lock()
         self.is_ready = False
         """Assigned (maybe nothing: a stand-by) and every fence read."""
@@ -49,15 +51,32 @@ class Partitions:
     def __len__(self) -> int:
         return len(self._pumps)
 
+    def finding(self) -> Finding:
+        """The partition that has made no progress for longest, of those that have something to do."""
+        vitals = [*self._taking.values(), *(pump.vitals for pump in self._pumps.values())]
+        return max(
+            (one.finding() for one in vitals), key=lambda found: found.seconds, default=Finding("", 0.0, "")
+        )
+
     @property
-    def stuck_seconds(self) -> float:
-        """Longest time that records of one partition wait without progress."""
-        return max((pump.is_stuck_since for pump in self._pumps.values()), default=0.0)
+    def wanted(self) -> dict[TP, int]:
+        """The next record of each partition that has nothing to do until it is delivered."""
+        return {tp: pump.next_offset for tp, pump in self._pumps.items() if pump.wants_records}
+
+    @property
+    def has_room(self) -> bool:
+        """False while some pump takes no more: the consumer may then wait with everything else, too."""
+        return all(pump.has_room for pump in self._pumps.values())
 
     @property
     def lag_seconds(self) -> float:
         """Age of the oldest record that waits in any partition."""
         return max((pump.lag_seconds for pump in self._pumps.values()), default=0.0)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of the records that wait in all partitions."""
+        return sum(pump.buffered_bytes for pump in self._pumps.values())
 
     async def own(self, assignment: Set[TP]) -> dict[TP, int]:
         """Own exactly ``assignment`` and say where each partition starts. What is owned already goes on as it was.
@@ -74,11 +93,16 @@ class Partitions:
             return {tp: self._pumps[tp].next_offset for tp in assignment}
 
     async def _take(self, tp: TP) -> None:
+        vitals = self._taking[tp] = Vitals(f"{tp.topic} {tp.partition}")
+        watched_as(vitals)
+        vitals.does("take-over")
         try:
             taken = await take_over(self._tools, tp.topic, tp.partition)
         except Exception as error:
             self._on_failure(f"take-over of {tp.topic} {tp.partition}", error)
             raise
+        finally:
+            del self._taking[tp]
         is_hits = tp.topic == HITS
         pump = self._pumps[tp] = Pump(
             tp.topic,
@@ -90,10 +114,12 @@ class Partitions:
             max_events=self._batch_max_hits if is_hits else CREDIT_TRIGGERS,
             wait_seconds=self._batch_wait_seconds if is_hits else CREDIT_WAIT_SECONDS,
         )
-        pump.start().add_done_callback(self._pump_done)
+        pump.start().add_done_callback(lambda task: self._pump_done(tp, pump, task))
 
-    def _pump_done(self, task: asyncio.Task[None]) -> None:
+    def _pump_done(self, tp: TP, pump: Pump, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
+        if error is None and self._pumps.get(tp) is pump:
+            error = RuntimeError("the pump ended, and nobody had asked it to")
         if error is not None:
             self._on_failure(task.get_name(), error)
 

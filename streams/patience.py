@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from attribution.errors import Transient
+from streams.vitals import CALL_SECONDS, Calling
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -26,19 +27,25 @@ AWAY = (
     KafkaTimeoutError,
     ConnectionError,
 )
+_CLOSED_BY_UVLOOP = "the handler is closed"
+"""What uvloop says, as a bare ``RuntimeError``, to whoever writes to a connection that was just reset."""
 MAX_PAUSE_SECONDS = 2.0
 
 
-async def patiently(call: Callable[[], Awaitable[T]], what: str) -> T:
+async def patiently(call: Callable[[], Awaitable[T]], what: str, within: float = CALL_SECONDS) -> T:
     """The result of ``call``, called again while its service is away. ``call`` must be idempotent.
 
+    ``within``: seconds after which each call has ended by its own limits; one that has not is stuck, not waiting.
     Any other error goes through: the worker dies rather than guesses.
     """
     pause = 0.05
     while True:
         try:
-            return await call()
-        except AWAY as error:
+            with Calling(what, within):
+                return await call()
+        except (*AWAY, RuntimeError) as error:
+            if not isinstance(error, AWAY) and _CLOSED_BY_UVLOOP not in str(error):
+                raise
             log.warning("waiting", what=what, error=str(error), pause_seconds=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_PAUSE_SECONDS)

@@ -15,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from streams.records import Batch, Record
+from streams.vitals import Vitals, watched_as
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +60,7 @@ class Pump:
         self.topic = topic
         self.partition = partition
         self.next_offset = next_offset
-        self.last_progress = time.monotonic()
+        self.vitals = Vitals(f"{topic} {partition}")
         self._broker = broker
         self._stage = stage
         self._ranges = deque(ranges)
@@ -77,14 +78,24 @@ class Pump:
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def is_stuck_since(self) -> float:
-        """Seconds since the last progress while records wait; 0 when none wait."""
-        return time.monotonic() - self.last_progress if self._buffer else 0.0
+    def wants_records(self) -> bool:
+        """It has nothing to do until the log gives the record at ``next_offset``."""
+        return self._task is not None and not self._task.done() and self.vitals.is_idle
+
+    @property
+    def has_room(self) -> bool:
+        """False while ``put`` waits: then other partitions of the same agent wait, too."""
+        return self._room.is_set()
 
     @property
     def lag_seconds(self) -> float:
         """Age of the oldest record that waits, by the log's own time; 0 when none waits."""
         return max(0.0, time.time() - self._buffer[0].timestamp / 1000) if self._buffer else 0.0
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of the records that wait."""
+        return self._bytes
 
     def start(self) -> asyncio.Task[None]:
         """Run until ``close``; the task ends with the stage's exception if one is raised."""
@@ -96,7 +107,9 @@ class Pump:
         if self._closing or record.offset < self.next_offset:
             return
         if not self._buffer:
-            self._oldest_at = self.last_progress = time.monotonic()
+            self._oldest_at = time.monotonic()
+            if self.vitals.is_idle:
+                self.vitals.does("records that wait")
         self._buffer.append(record)
         self.next_offset = record.offset + 1
         self._bytes += len(record.value)
@@ -122,25 +135,30 @@ class Pump:
             await asyncio.wait({self._task}, timeout=1)
 
     async def _run(self) -> None:
+        watched_as(self.vitals)
+        self.vitals.does("start")
         await self._stage.start()
         idled_at = time.monotonic()
         while not self._closing:
             if time.monotonic() - idled_at >= IDLE_AT_LEAST_EVERY_S:
+                self.vitals.does("idle")
                 await self._stage.idle()
                 idled_at = time.monotonic()
             if not self._buffer:
                 self._arrived.clear()
+                self.vitals.does("")
                 try:
                     await asyncio.wait_for(self._arrived.wait(), timeout=1.0)
                 except TimeoutError:
+                    self.vitals.does("idle")
                     await self._stage.idle()
                     idled_at = time.monotonic()
                 continue
             records = await self._collect()
             if not records:
                 return
+            self.vitals.does(f"batch {records[0].offset}-{records[-1].offset}")
             await self._stage.process(Batch(self.topic, self.partition, self._broker, records))
-            self.last_progress = time.monotonic()
 
     @property
     def _given_range(self) -> tuple[int, int] | None:
@@ -160,6 +178,8 @@ class Pump:
         self._enough.clear()
         if not self._is_enough() and not self._closing:
             wait = None if self._given_range else self._oldest_at + self._wait_seconds - time.monotonic()
+            # The rest of a given range is the log's to give; else this is to end after the wait.
+            self.vitals.does("" if wait is None else "collect")
             if wait is None or wait > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._enough.wait(), timeout=wait)

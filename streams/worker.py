@@ -29,6 +29,7 @@ from streams.fence import FenceStore
 from streams.health import serve_health
 from streams.journal_log import KafkaJournals
 from streams.kafka_admin import cluster_id
+from streams.membership import is_member
 from streams.partitions import Partitions
 from streams.patience import patiently
 from streams.producer import Producer
@@ -44,6 +45,7 @@ from streams.topics import (
     VOLATILE_CLUSTER_PREFIX,
     partition_of,
 )
+from streams.watchdog import STUCK_AFTER_SECONDS, Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +71,8 @@ class WorkerConfig:
     group: str = "headwater-worker"
     audit: AuditConfig | None = None
     """None = this worker takes no part in the self-audit."""
+    stuck_after_seconds: float = STUCK_AFTER_SECONDS
+    """The process ends when something that is to be done shows no sign of life for so long."""
 
 
 class Worker:
@@ -91,7 +95,7 @@ class Worker:
     async def run(self) -> int:
         """Work until ``stop`` or a reason to die; the exit code."""
         check_hooks()
-        self._ending = asyncio.get_running_loop().create_future()
+        ending = self._ending = asyncio.get_running_loop().create_future()
         self._broker = await cluster_id(self._config.kafka)
         self._producer = Producer(
             self._config.kafka,
@@ -107,15 +111,26 @@ class Worker:
             on_failure=self._failed,
         )
         self.app = self._create_app(partitions)
+        watchdog = Watchdog(
+            partitions, self._config.kafka, lambda: is_member(self.app), self._config.stuck_after_seconds
+        )
+        watchdog.start()
+        try:
+            return await self._work(partitions, watchdog, ending)
+        finally:
+            watchdog.stop()
+
+    async def _work(self, partitions: Partitions, watchdog: Watchdog, ending: asyncio.Future[int]) -> int:
         health = None
         if self._config.metrics_port:
-            health = await serve_health("127.0.0.1", self._config.metrics_port, lambda: partitions.is_ready)
-        watch = asyncio.create_task(self._watch(partitions))
+            health = await serve_health("127.0.0.1", self._config.metrics_port, partitions, watchdog)
+        watch = asyncio.create_task(self._watch(partitions, watchdog))
         audit = start_audit(self._config.audit, self._redis, self._config.partitions)
-        starting = asyncio.create_task(self._start_app())
+        starting = asyncio.create_task(self._start_app(watchdog))
         # Joining takes seconds, and for ever if the broker dies meanwhile: what `_watch` sees then must not wait.
-        code = await self._ending
+        code = await ending
         watch.cancel()
+        watchdog.stop()
         if audit is not None:
             audit.cancel()
         if code != 0:
@@ -164,11 +179,12 @@ class Worker:
         app.on_before_shutdown.connect(on_shutdown)
         return app
 
-    async def _start_app(self) -> None:
+    async def _start_app(self, watchdog: Watchdog) -> None:
         """Join the group. The worker ends if that fails."""
         log.info("worker_joins", broker=self._broker)
         try:
             await patiently(self._producer.open, "producer")
+            watchdog.is_joining = True
             await self.app.start()
         except Exception as error:
             self._failed("start", error)
@@ -193,12 +209,12 @@ class Worker:
         log.error("worker_failed", what=what, error=repr(error), exc_info=error)
         self._end(EXIT_MISCONFIGURED if isinstance(error, Misconfigured) else EXIT_FAILED)
 
-    async def _watch(self, partitions: Partitions) -> None:
-        """Notice a new broker, a partition without progress, a crashed app."""
+    async def _watch(self, partitions: Partitions, watchdog: Watchdog) -> None:
+        """Notice a new broker and a crashed app."""
         while True:
             await asyncio.sleep(1.0)
-            metrics.STUCK.set(partitions.stuck_seconds)
             metrics.LAG.set(partitions.lag_seconds)
+            metrics.BUFFERED.set(partitions.buffered_bytes)
             if self.app.crashed:
                 log.error("app_crashed", reason=repr(self.app.crash_reason))
                 self._end(EXIT_FAILED)
@@ -207,6 +223,7 @@ class Worker:
             except Exception as error:
                 log.warning("broker_away", error=str(error))
                 continue
+            watchdog.broker_seen()
             if broker != self._broker:
                 log.warning("broker_changed", was=self._broker, now=broker)
                 self._end(EXIT_BROKER_CHANGED)

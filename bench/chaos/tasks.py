@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import signal
 import sys
-from typing import Any
 
-_DEEPEST = 30
+from streams.stacks import waiting_tasks
 
 
 def tell_on_signal() -> None:
@@ -17,20 +14,6 @@ def tell_on_signal() -> None:
 
 
 def _tell() -> None:
-    # All tasks of all loops: Faust's consumer has a loop of its own.
-    for task in [found for found in gc.get_objects() if isinstance(found, asyncio.Task)]:
-        if not task.done():
-            print(f"task {task.get_name()}: {' < '.join(_awaited(task.get_coro()))}", file=sys.stderr)
+    for line in waiting_tasks():
+        print(line, file=sys.stderr)
     sys.stderr.flush()
-
-
-def _awaited(coroutine: Any) -> list[str]:
-    """The chain of coroutines, outermost first."""
-    chain: list[str] = []
-    while coroutine is not None and len(chain) < _DEEPEST:
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
-        if frame is not None:
-            file = frame.f_code.co_filename.rpartition("site-packages/")[2]
-            chain.append(f"{file}:{frame.f_lineno} {frame.f_code.co_name}")
-        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
-    return chain

@@ -8,6 +8,7 @@ from faust.types import TP
 
 from streams.app import FencedApp, create_app
 from streams.kafka_admin import ensure_topics
+from streams.membership import is_member
 from streams.records import Record
 
 
@@ -45,3 +46,28 @@ async def test_a_worker_without_partitions_is_told_so_and_takes_over(broker: str
     await owner.app.stop()
     await until_told([stand_by], 1)
     await stand_by.app.stop()
+
+
+async def test_a_stand_by_that_left_the_group_is_told_from_one_that_waits(
+    broker: str, fresh_topic: str
+) -> None:
+    """Faust leaves for good when it had nothing to fetch for long; the watchdog then ends the process."""
+    await ensure_topics(broker, 1, names=[fresh_topic])
+    owner = Member(broker, fresh_topic)
+    assert owner.app.conf.broker_max_poll_interval > 100_000
+    await owner.app.start()
+    await until_told([owner], 1)
+    idle = Member(broker, fresh_topic)
+    idle.app.conf.broker_max_poll_interval = 8.0
+    await idle.app.start()
+    await until_told([owner, idle], 0, 1)
+    stand_by, other = (idle, owner) if not idle.owned else (owner, idle)
+    assert is_member(idle.app)
+    assert is_member(owner.app)
+    if stand_by is idle:
+        async with asyncio.timeout(40):
+            while is_member(idle.app):
+                await asyncio.sleep(0.1)
+        assert is_member(other.app)
+    await idle.app.stop()
+    await owner.app.stop()

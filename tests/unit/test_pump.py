@@ -183,18 +183,47 @@ async def test_close_lets_the_running_batch_end_and_starts_no_other() -> None:
     assert [0, 1] == stage.offsets
 
 
-async def test_waiting_records_without_progress_are_reported() -> None:
-    """The watch sees a partition that is stuck."""
+async def test_a_batch_that_does_not_end_is_reported_whether_records_wait_or_not() -> None:
+    """The watch sees a partition that is stuck, and what it waits for; an idle one is not."""
     stage = RecordingStage()
-    stage.gate.clear()
     pump = make_pump(stage, max_events=1)
     pump.start()
+    await until(lambda: pump.wants_records)
+    await asyncio.sleep(0.02)
+    assert pump.vitals.finding().seconds == 0.0
+    stage.gate.clear()
     await pump.put(record(0))
-    await until(lambda: pump.is_stuck_since == 0.0)
+    assert not pump.wants_records
+    await until(lambda: pump.vitals.finding().seconds > 0.01)
+    assert pump.vitals.finding().waits_for == "batch 0-0"
     await pump.put(record(1))
-    await until(lambda: pump.is_stuck_since > 0.01)
+    await until(lambda: pump.vitals.finding().seconds > 0.05)
     stage.gate.set()
     await until(lambda: len(stage.offsets) == 2)
+    await until(lambda: pump.wants_records)
+    assert pump.vitals.finding().seconds == 0.0
+    await pump.close(1)
+    assert not pump.wants_records
+
+
+async def test_a_pump_that_does_not_begin_with_what_arrived_is_reported() -> None:
+    """Its task was never started, or does not wake up."""
+    pump = make_pump(RecordingStage())
+    await pump.put(record(0))
+    await until(lambda: pump.vitals.finding().seconds > 0.01)
+    assert pump.vitals.finding().waits_for == "records that wait"
+
+
+async def test_the_rest_of_a_given_range_is_the_logs_to_give() -> None:
+    """With half of a claimed range the pump is not stuck: it wants the next record, and the log may not have it yet."""
+    pump = make_pump(RecordingStage(), ranges=[(0, 3)])
+    pump.start()
+    await pump.put(record(0))
+    await until(lambda: pump.wants_records)
+    assert pump.next_offset == 1
+    await pump.put(record(1))
+    await asyncio.sleep(0.02)
+    assert pump.vitals.finding().seconds == 0.0
     await pump.close(1)
 
 
