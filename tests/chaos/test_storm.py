@@ -1,4 +1,4 @@
-"""What the storm (``make chaos``, ``make chaos-long``) is made of: its plan, full disks, clocks, a store set back."""
+"""A short storm on both brokers (the long ones are ``make storm``, ``make chaos-long``), and what it is made of."""
 
 from __future__ import annotations
 
@@ -14,11 +14,62 @@ from redis import Redis
 from bench.chaos.cluster import Kind, Shape
 from bench.chaos.disks import SpoolDisk
 from bench.chaos.flawed import set_clock
-from bench.chaos.plan import Act, deck_size, plan_faults
+from bench.chaos.plan import Act, Fault, deck_size, plan_faults
 from bench.chaos.set_back import AppendOnlyFile
+from bench.chaos.storm_report import tell
 from bench.chaos.traffic import Traffic
+from bench.storm import StormOptions, run_storm
 from runtime.embedded.state import valkey_binary
 from streams.topics import partition_of
+
+SHORT = (
+    Fault(Act.kill_in_insert, ("engine",)),
+    Fault(Act.deaf, ("worker-1>valkey", "worker-2>valkey"), 2.0),
+    Fault(Act.flawed),
+    Fault(Act.hole, ("senders>collector-1",), 3.0),
+    Fault(Act.disk_full, ("collector-2",), 2.0),
+    Fault(Act.malformed, amount=6),
+    Fault(Act.clock, ("collector-1",), 2.0, amount=86_400_000),
+    Fault(Act.set_back, ("valkey",), 0.5),
+    Fault(Act.reset, ("worker-1>engine", "worker-2>engine")),
+)
+OF_BROKERS = {
+    Kind.embedded: (Fault(Act.kill, ("broker",)),),
+    Kind.apache: (Fault(Act.kill, ("kafka-1", "kafka-3")), Fault(Act.sleep, ("worker-1",), 8.0)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Kind.embedded, pytest.param(Kind.apache, marks=pytest.mark.kafka)])
+async def test_nothing_is_lost_and_nothing_counts_twice_in_a_storm(
+    kind: Kind, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Two collectors, two workers, bad networks; on Apache Kafka three nodes, each input in one place, a replay."""
+    if kind is Kind.apache:
+        request.getfixturevalue("apache_kafka_installed")
+    options = StormOptions(
+        tmp_path / "storm",
+        Shape(kind, workers=2),
+        seed=31,
+        plan=(*SHORT, *OF_BROKERS[kind]),
+        events=3_000,
+        rate=80.0,
+        pause_s=1.5,
+        idle_s=0.0,
+    )
+    report = await run_storm(options)
+    print(tell(report))
+    assert report.faults == []
+    assert report.striker is not None
+    assert sum(report.striker.done.values()) == len(options.plan or ())
+    assert report.verdict.acknowledged > 2_000
+    assert report.verdict.flawed == 1
+    assert report.polls > 10
+    if kind is Kind.apache:
+        assert report.audit is not None
+        assert report.audit.dead >= 7
+        assert report.replayed is not None
+        assert report.replayed.compared["hits"] == report.verdict.stored
 
 
 def test_probes_are_in_the_order_of_their_partitions() -> None:
