@@ -86,6 +86,8 @@ class Supervisor:
         self._max_backoff_s = max_backoff_s
         self._on_change = on_change or (lambda: None)
         self._children: dict[str, _Child] = {}
+        self._log_begins: dict[str, int] = {}
+        """Length of a child's log when it was last started."""
         self._is_stopping = False
         self._janitor: asyncio.Task[None] | None = None
 
@@ -205,6 +207,7 @@ class Supervisor:
         self._logs.mkdir(parents=True, exist_ok=True)
         # O_APPEND: the file may be cut short while the child writes.
         output = os.open(self._log_of(process), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._log_begins[process.name] = os.fstat(output).st_size
         try:
             return await asyncio.create_subprocess_exec(
                 *process.command(),
@@ -222,10 +225,14 @@ class Supervisor:
         return self._logs / f"{process.name}.log"
 
     def _failure(self, process: Process, code: int | None, detail: str) -> ProcessFailed:
+        """With the end of what the child has written since its last start: a log outlives many of them."""
+        begin = self._log_begins.get(process.name, 0)
         try:
-            text = self._log_of(process).read_bytes()[-4000:].decode(errors="replace")
+            data = self._log_of(process).read_bytes()
         except OSError:
-            text = ""
+            data = b""
+        since = data[begin:] if len(data) >= begin else data  # it was cut short meanwhile
+        text = since[-4000:].decode(errors="replace")
         return ProcessFailed(process.name, code, "\n".join(text.splitlines()[-12:]), detail)
 
     async def _bound_logs(self) -> None:

@@ -108,6 +108,14 @@ async def test_a_child_that_stops_while_starting_fails_the_start_with_its_last_w
     assert caught.value.exit_code == 2
 
 
+async def test_the_last_words_are_not_those_of_an_earlier_run(supervisor: Supervisor, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("port 1 was taken last week\n")
+    process = python("a", "import sys; print('port 2 is taken'); sys.exit(2)", ready=never)
+    with pytest.raises(ProcessFailed) as caught:
+        await supervisor.start(process)
+    assert caught.value.output == "port 2 is taken"
+
+
 async def test_a_first_start_is_tried_again_after_an_exit_code_that_asks_for_it(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
