@@ -115,14 +115,17 @@ async def run_ours(house: Installation, course: Course, core: int) -> Race:
     return race
 
 
-async def run_rival(rival: Rival, house: Installation, course: Course, core: int) -> Race:
-    """Run to the end of ``course``. Raises ``NotInstalled``, or ``BenchFailed`` if it stops or adds up wrongly."""
+async def run_rival(rival: Rival, house: Installation, course: Course, core: int, attempt: int = 1) -> Race:
+    """Run to the end of ``course``. Raises ``NotInstalled``, or ``BenchFailed`` if it stops or adds up wrongly.
+
+    Each attempt has topics and a group of its own.
+    """
     kafka = house.servers.kafka
     with tempfile.TemporaryDirectory(prefix="hw-rival-") as folder:
         state = Path(folder) / "state"
         state.mkdir()
         command = rival.prepare(state)
-        group = f"{rival.name.split()[0].lower()}-{course.form}"
+        group = f"{rival.name.split()[0].lower()}-{course.form}-{attempt}"
         hits, sums = f"{group}-hits", f"{group}-sums"
         await ensure_topics(kafka, PARTITIONS, names=[hits, sums])
         await preload(kafka, hits, course.records(0))
