@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := attribution collector streams sinks api runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format bench chaos storm chaos-long ga360 lock clean
+.PHONY: help demo up test check format bench chaos chaos-long kills ga360 lock clean
 
 help: ## show these words
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,11 +34,11 @@ format: $(VENV)/.dev ## format the code
 bench: $(VENV)/.dev ## speed, as ratios in one run
 	@$(BIN)/python -m bench
 
-chaos: $(VENV)/.dev ## kill -9 of every part under load, then count
-	@$(BIN)/python -m bench.kills
-
-storm: $(VENV)/.dev ## faults of all kinds on three Kafka nodes, two collectors, three workers
+chaos: $(VENV)/.dev ## faults of all kinds on three Kafka nodes, two collectors, three workers; then count
 	@$(BIN)/python -m bench.storm
+
+kills: $(VENV)/.dev ## kill -9 of every part of `headwater up` under load, then count
+	@$(BIN)/python -m bench.kills
 
 chaos-long: $(VENV)/.dev ## a million events and 200 faults on three Kafka nodes
 	@$(BIN)/python -m bench.storm --long

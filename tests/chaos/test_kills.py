@@ -1,4 +1,4 @@
-"""``kill -9`` of every part under load, then the count (the long version is ``make chaos``); and the judge itself."""
+"""``kill -9`` of every part under load, then the count (the long version is ``make kills``); and the judge itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A short storm on both brokers (the long ones are ``make storm``, ``make chaos-long``), and what it is made of."""
+"""A short storm on both brokers (the long ones are ``make chaos``, ``make chaos-long``), and what it is made of."""
 
 from __future__ import annotations
 
