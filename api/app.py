@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.answers import encode
-from api.auth import ReadKeys
+from api.auth import ReadKeys, check_private
 from api.config import ApiConfig
 from api.description import JSON, DescribedApp, answer, problems, question, status_answer
 from api.metrics import ApiMetrics
@@ -196,11 +196,12 @@ def _add_operations(app: FastAPI, backend: _Backend, metrics: ApiMetrics) -> Non
 
     @app.get(
         "/metrics",
-        summary="Prometheus text",
-        responses={200: {"content": text}},
+        summary="Prometheus text, for private networks only",
+        responses={200: {"content": text}, **problems(404)},
         response_class=Response,
     )
-    async def scrape() -> Response:
+    async def scrape(request: Request) -> Response:
+        check_private(request.client.host if request.client else None, request.headers.get("x-forwarded-for"))
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
 

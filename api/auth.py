@@ -1,10 +1,11 @@
-"""Read keys: kept as hashes, compared in constant time."""
+"""Who may ask: read keys, kept as hashes and compared in constant time; and whose address is near enough."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 from collections.abc import Iterable
+from ipaddress import ip_address
 
 from attribution.errors import Rejected
 
@@ -25,6 +26,19 @@ class ReadKeys:
         matches = [hmac.compare_digest(given, digest) for digest in self._digests]
         if scheme.lower() != "bearer" or not any(matches):
             raise Rejected("unauthorized", "Send a read key: Authorization: Bearer <key>.", "Authorization")
+
+
+def check_private(host: str | None, forwarded_for: str | None) -> None:
+    """Pass if ``host`` is loopback or in a private network, and asks for itself. Raises ``Rejected('not_found')``.
+
+    What operations read is for them (OWASP ASVS 5.0, 13.4.5). Behind a proxy every client has a private address.
+    """
+    try:
+        is_private = ip_address((host or "").partition("%")[0]).is_private
+    except ValueError:
+        is_private = False
+    if not is_private or forwarded_for is not None:
+        raise Rejected("not_found", "There is nothing at this address. See /openapi.json.")
 
 
 def _digest(key: str) -> bytes:

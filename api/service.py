@@ -20,6 +20,9 @@ from sinks.engine_errors import explain_error
 
 _COUNTS = frozenset({"hits", "page_views", "impressions", "sessions", "sessions_base", "visitors"})
 _ZERO = Decimal(0)
+MAX_RESULT_ROWS = 1_000_000
+"""Of one statement: far more than any answer has. A conversion with a long history needs the most."""
+MAX_RESULT_BYTES = 256 * 1024 * 1024
 
 
 class QueryService:
@@ -39,7 +42,7 @@ class QueryService:
         self._database = database
         self._policy = policy
         self._currency = currency
-        self._settings = {"max_execution_time": max_seconds}
+        self._settings = _limits(client, max_seconds)
 
     def query(self, request: QueryRequest) -> QueryAnswer:
         """The answer to ``request``, in one round trip.
@@ -84,6 +87,23 @@ class QueryService:
         Raises ``Rejected`` with reason ``not_found`` or ``ambiguous``, ``Transient`` or ``Misconfigured``.
         """
         return explain(self._client, self._database, self._policy, reference, self._settings)
+
+
+def _limits(client: Client, max_seconds: int) -> dict[str, Any]:
+    """Settings of every statement that answers a question: it may only read, and only so much and so long.
+
+    ``readonly = 1`` forbids table functions that reach files and other hosts too. An account that is read-only by its
+    profile cannot be told so again.
+    """
+    given = client.server_settings.get("readonly")
+    read_only = {"readonly": 1} if given is None or given.value == "0" else {}
+    return {
+        **read_only,
+        "max_execution_time": max_seconds,
+        "max_result_rows": MAX_RESULT_ROWS,
+        "max_result_bytes": MAX_RESULT_BYTES,
+        "result_overflow_mode": "throw",
+    }
 
 
 def _row(plan: Plan, dimensions: Sequence[str], measures: Sequence[str]) -> list[Cell]:

@@ -65,13 +65,14 @@ class Proxies:
         """The nearest address that is not a trusted proxy, walking back from the connection."""
         ip = peer
         hops = forwarded_for.split(",") if forwarded_for else []
-        while hops and self._is_trusted(ip):
+        while hops and self.trusts(ip):
             hop = _parse(hops.pop())
             if hop is None:
                 break
             ip = str(hop)
         return ip
 
-    def _is_trusted(self, ip: str) -> bool:
+    def trusts(self, ip: str) -> bool:
+        """Whether ``ip`` is one of them."""
         address = _parse(ip)
         return address is not None and any(address in network for network in self._networks)

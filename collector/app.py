@@ -14,7 +14,7 @@ import structlog
 from attribution.errors import Rejected, Transient
 from attribution.hit import Hit, encode_hit
 from collector.addresses import Client, Proxies, client_of
-from collector.bodies import check_declared, read_body
+from collector.bodies import BodyRoom, check_declared, read_body
 from collector.config import CollectorConfig
 from collector.description import openapi_json
 from collector.fields import MAX_LENGTH, Heard, too_long
@@ -48,7 +48,12 @@ from collector.spool import Spool
 from streams.topics import partition_of
 
 PIXEL = "/p.gif"
-RETRY_SECONDS = {Refusal.rate_limited: "1", Refusal.not_durable: "5", Refusal.too_many_connections: "5"}
+RETRY_SECONDS = {
+    Refusal.rate_limited: "1",
+    Refusal.too_busy: "1",
+    Refusal.not_durable: "5",
+    Refusal.too_many_connections: "5",
+}
 _CACHED_PARTITIONS = 65_536
 _NOT_DURABLE = Rejected(Refusal.not_durable, "The event could not be stored; send it again later.")
 _NOT_FOUND = Rejected(Refusal.not_found, "There is nothing here. See /openapi.json.")
@@ -79,6 +84,7 @@ class CollectorApp:
         self.producer = Producer(config, self.spool, self.metrics)
         self._proxies = Proxies(config.trusted_proxies)
         self._rate_limit = RateLimit(config.rate_per_second)
+        self.body_room = BodyRoom()
         self._cookie = VisitorCookie(config.cookie_secure)
         self._partition = lru_cache(_CACHED_PARTITIONS)(partial(partition_of, partitions=config.partitions))
         self.routes: dict[str, Route] = {
@@ -92,6 +98,7 @@ class CollectorApp:
         self.metrics.gauge(Gauged.spool_bytes, lambda: float(self.spool.stored_bytes))
         self.metrics.gauge(Gauged.spool_oldest, lambda: self.spool.oldest_seconds(time.time()))
         self.metrics.gauge(Gauged.spool_limit, lambda: float(config.spool_max_bytes))
+        self.metrics.gauge(Gauged.body_bytes, lambda: float(self.body_room.taken))
 
     async def start(self) -> None:
         """Open the spool and begin to send what it holds. Raises ``Misconfigured``."""
@@ -185,6 +192,10 @@ class CollectorApp:
         return pixel_response(headers)
 
     async def _post(self, kind: str, request: Request) -> Response:
+        with self.body_room.claim() as hold:
+            return await self._take_post(kind, request, hold)
+
+    async def _take_post(self, kind: str, request: Request, hold: Callable[[int], None]) -> Response:
         headers = request.headers
         agent = headers.get("user-agent", "")
         heard = self._heard(headers, request.ip, agent)
@@ -197,7 +208,7 @@ class CollectorApp:
             headers.get("content-length", ""),
         )
         site = user_of_basic(headers.get("authorization", ""))
-        body = await read_body(request.body, is_gzip) if request.body is not None else b""
+        body = await read_body(request.body, is_gzip, hold) if request.body is not None else b""
         taken = take_body(kind, body, site, heard, self.config.sites, self.config.default_currency)
         hits, refusals = taken.hits, taken.refusals
         if kind != BATCH and refusals:
@@ -272,7 +283,9 @@ class CollectorApp:
 
     async def _metrics_text(self, request: Request) -> Response:
         """For loopback and private networks only (OWASP ASVS 13.4.5)."""
-        if not self._client(request.headers, request.ip).is_private:
+        # A private address that forwards for others and is not trusted to say for whom may ask for anybody.
+        is_forwarded = "x-forwarded-for" in request.headers and not self._proxies.trusts(request.ip)
+        if is_forwarded or not self._client(request.headers, request.ip).is_private:
             raise _NOT_FOUND
         return Response(200, TEXT_HEADERS, self.metrics.text())
 

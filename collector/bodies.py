@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable, Iterator
+from contextlib import contextmanager
 
 from attribution.errors import Rejected
-from collector.limits import BODY_SECONDS, MAX_BODY, MAX_DECOMPRESSED, MAX_RATIO, RATIO_FREE_BYTES
+from collector.limits import (
+    BODY_SECONDS,
+    MAX_BODIES,
+    MAX_BODY,
+    MAX_DECOMPRESSED,
+    MAX_RATIO,
+    RATIO_FREE_BYTES,
+)
 from collector.reasons import Refusal
 
 _MEDIA_TYPES = ("application/json", "text/plain")
@@ -32,8 +40,40 @@ def check_declared(content_type: str, content_encoding: str, content_length: str
     return encoding == "gzip"
 
 
-async def read_body(chunks: AsyncIterable[bytes], is_gzip: bool) -> bytes:
-    """The whole body, decompressed. Raises ``Rejected`` as soon as a limit is passed."""
+class BodyRoom:
+    """Memory for the bodies of all connections together: thousands of clients at their limit would be too many."""
+
+    def __init__(self, size: int = MAX_BODIES) -> None:
+        self.size = size
+        self.taken = 0
+        """Bytes of bodies that are held at the moment."""
+
+    @contextmanager
+    def claim(self) -> Iterator[Callable[[int], None]]:
+        """A function that takes room for so many bytes more, given back at the end of the block.
+
+        It raises ``Rejected('too_busy')`` when there is not so much room.
+        """
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            if self.taken + size > self.size:
+                raise Rejected(Refusal.too_busy, "Too much is being sent at the moment; send it again later.")
+            self.taken += size
+            held += size
+
+        try:
+            yield hold
+        finally:
+            self.taken -= held
+
+
+async def read_body(chunks: AsyncIterable[bytes], is_gzip: bool, hold: Callable[[int], None]) -> bytes:
+    """The whole body, decompressed. Raises ``Rejected`` as soon as a limit is passed, or what ``hold`` raises.
+
+    ``hold`` is told of each part's size before the next is read.
+    """
     gunzip = Gunzip() if is_gzip else None
     parts: list[bytes] = []
     size = 0
@@ -43,7 +83,9 @@ async def read_body(chunks: AsyncIterable[bytes], is_gzip: bool) -> bytes:
                 size += len(chunk)
                 if size > MAX_BODY:
                     raise Rejected(Refusal.body_too_large, _TOO_LARGE)
-                parts.append(gunzip.feed(chunk) if gunzip else chunk)
+                part = gunzip.feed(chunk) if gunzip else chunk
+                hold(len(part))
+                parts.append(part)
     except TimeoutError as error:
         raise Rejected(Refusal.slow_body, f"Send the body within {BODY_SECONDS:.0f} seconds.") from error
     if gunzip:

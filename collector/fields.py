@@ -72,6 +72,11 @@ def clean(text: str) -> str:
     return text if text.isprintable() else _CONTROL.sub("", text)
 
 
+def normal_consent(text: str) -> str:
+    """Granted purposes, comma separated, without blanks around them."""
+    return ",".join(purpose.strip() for purpose in text.split(","))
+
+
 def clean_fields(fields: dict[str, str]) -> None:
     """Take control characters out of all ``fields``. Raises ``Rejected('too_long')`` naming the field."""
     for name, text in fields.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ MAX_DELAY_MS = 7 * 86_400_000
 """Longest wait between happening and sending for which the two clocks are compared."""
 MIN_SKEW_MS = 5_000
 """Smaller skews are the network's jitter: correcting them would move every retry of an event."""
+
+_LOST_PLUS = re.compile(r"(\d\S*T\S+) (\d\d:?\d\d)", re.ASCII)
+"""A time whose zone has lost its sign: a bare "+" in an address means a blank."""
 
 
 class Occurrence(NamedTuple):
@@ -37,7 +41,7 @@ def parse_instant(text: str, field: str) -> int:
         if text.isascii() and text.lstrip("-").isdigit():
             instant = int(text) if len(text) <= 16 else LATEST_MS
         else:
-            moment = datetime.fromisoformat(text)
+            moment = _moment(text)
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=UTC)
             instant = int(moment.timestamp() * 1000)
@@ -48,6 +52,17 @@ def parse_instant(text: str, field: str) -> int:
             Refusal.bad_time, "Send ISO 8601 or epoch milliseconds between the years 2000 and 2099.", field
         )
     return instant
+
+
+def _moment(text: str) -> datetime:
+    """Raises ``ValueError``."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        lost = _LOST_PLUS.fullmatch(text)
+        if lost is None:
+            raise
+        return datetime.fromisoformat("+".join(lost.groups()))
 
 
 def place_in_time(received_at: int, occurred_at: str, sent_at: str) -> Occurrence:

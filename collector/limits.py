@@ -22,6 +22,8 @@ MAX_DECOMPRESSED = 5_000_000
 MAX_RATIO = 100
 """How many times larger than its gzip stream a body may be once it is over ``RATIO_FREE_BYTES``."""
 RATIO_FREE_BYTES = 64 * 1024
+MAX_BODIES = 128 * 1024 * 1024
+"""Bodies that all connections together hold while they arrive and until they are answered; 503 beyond it."""
 MAX_BATCH = 500
 MAX_EVENT = 64 * 1024
 MAX_DEPTH = 16

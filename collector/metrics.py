@@ -37,6 +37,7 @@ class Gauged(Enum):
     spool_oldest = ("headwater_spool_oldest_seconds", "Age of the oldest segment in the spool.")
     spool_limit = ("headwater_spool_limit_bytes", "Size at which the collector refuses hits.")
     unsent_bytes = ("headwater_spool_unsent_bytes", "Bytes in the spool that Kafka has not acknowledged.")
+    body_bytes = ("headwater_collector_body_bytes", "Bytes of request bodies that are held.")
     connected = ("headwater_producer_connected", "1 while Kafka takes hits.")
 
 

@@ -10,7 +10,17 @@ import msgspec
 
 from attribution.errors import Rejected
 from attribution.hit import Hit
-from collector.fields import MAX_LENGTH, NO_PROPS, Heard, build_hit, check_site, clean, clean_fields, too_long
+from collector.fields import (
+    MAX_LENGTH,
+    NO_PROPS,
+    Heard,
+    build_hit,
+    check_site,
+    clean,
+    clean_fields,
+    normal_consent,
+    too_long,
+)
 from collector.limits import MAX_KEYS, MAX_QUERY
 from collector.reasons import Refusal
 
@@ -42,7 +52,8 @@ def decode_value(text: str) -> str:
 
 def _decode_pair(pair: str) -> tuple[str, str]:
     name, _, value = pair.partition("=")
-    return (decode_value(name) if "%" in name else name), decode_value(value)
+    name, text = (decode_value(name) if "%" in name else name), decode_value(value)
+    return name, normal_consent(text) if name == "consent" else text
 
 
 _decode_pair_cached = lru_cache(_CACHED_PAIRS)(_decode_pair)

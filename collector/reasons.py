@@ -41,6 +41,8 @@ class Refusal(StrEnum):
     bad_url = "bad_url"
     bad_email_hash = "bad_email_hash"
     rate_limited = "rate_limited"
+    too_busy = "too_busy"
+    """The bodies that others are sending take all the memory there is for bodies."""
     not_durable = "not_durable"
     """The spool is full or its disk fails: nothing was kept. The sender must try again."""
     internal = "internal"
@@ -76,6 +78,7 @@ _STATUS: dict[str, int] = {
     Refusal.internal: 500,
     Refusal.not_durable: 503,
     Refusal.too_many_connections: 503,
+    Refusal.too_busy: 503,
 }
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from attribution.errors import Rejected
 from collector.addresses import client_of
+from collector.fields import normal_consent
 from collector.limits import MAX_BATCH, MAX_EVENT, check_shape
 from collector.reasons import Refusal
 
@@ -269,9 +270,9 @@ def _consent(event: Mapping[str, Any], context: Mapping[str, Any]) -> str:
     if isinstance(given, list):
         if not all(isinstance(purpose, str) for purpose in given):
             raise Rejected(Refusal.wrong_type, "Send the granted purposes as text.", "consent")
-        return ",".join(given)
+        return normal_consent(",".join(given))
     if given is not None:
-        return _text_at(event, ("consent",))
+        return normal_consent(_text_at(event, ("consent",)))
     preferences = _object(_object(context, "consent"), "categoryPreferences")
     return ",".join(purpose for purpose, granted in preferences.items() if granted is True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from attribution.errors import Rejected
@@ -119,3 +119,12 @@ class Settings(BaseSettings):
     conversion_lookbacks: Annotated[str, AfterValidator(_checked_lookbacks)] = Field(
         "purchase=90,lead=30,sign_up=30", description="Conversion events and their lookback in days."
     )
+
+    @field_validator("read_keys")
+    @classmethod
+    def _check_read_keys(cls, keys: SecretStr, info: ValidationInfo) -> SecretStr:
+        """Write keys are public: they stand in every page."""
+        sites = {site.strip() for site in info.data.get("sites", "").split(",")}
+        if any(key.strip() and key.strip() in sites for key in keys.get_secret_value().split(",")):
+            raise ValueError("A read key is also a write key of HEADWATER_SITES, which everybody knows")
+        return keys

@@ -64,7 +64,7 @@ def http(engine: str, migrated: tuple[Client, str]) -> Iterator[TestClient]:
     )
     # The app closes what it opens, so it gets a client of its own.
     app = create_app(config(database=database), lambda: connect(engine, database))
-    with TestClient(app, raise_server_exceptions=False) as http:
+    with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 5)) as http:
         yield http
 
 
@@ -192,6 +192,45 @@ def test_operations_need_no_key(http: TestClient) -> None:
     assert 'headwater_api_requests_total{route="/readyz",status="200"}' in text
     # Paths and ids of strangers are no labels.
     assert "4711" not in text
+
+
+@pytest.mark.parametrize(
+    ("host", "headers"),
+    [
+        ("8.8.8.8", {}),
+        ("2606:4700:4700::1111", {}),
+        ("nonsense", {}),
+        ("127.0.0.1", {"X-Forwarded-For": "10.0.0.1"}),
+    ],
+)
+def test_metrics_are_for_private_networks(host: str, headers: dict[str, str]) -> None:
+    def factory() -> Client:
+        raise Transient("not needed")
+
+    with TestClient(create_app(config(), factory), client=(host, 5)) as http:
+        assert problem(http.get("/metrics", headers=headers)) == (404, "not_found", "")
+        assert http.get("/healthz", headers=headers).status_code == 200
+
+
+def test_there_are_exactly_these_routes() -> None:
+    """No page for developers, nothing that writes (CVE-2026-8467, GHSA-8www-cffh-4q98)."""
+
+    def factory() -> Client:
+        raise Transient("not needed")
+
+    routes = {(route.path, *sorted(route.methods)) for route in create_app(config(), factory).routes}  # type: ignore[attr-defined]
+    assert routes == {
+        ("/", "GET"),
+        ("/page.js", "GET"),
+        ("/page.css", "GET"),
+        ("/healthz", "GET"),
+        ("/readyz", "GET"),
+        ("/metrics", "GET"),
+        ("/openapi.json", "GET", "HEAD"),
+        ("/v1/query", "POST"),
+        ("/v1/conversions", "GET"),
+        ("/v1/conversions/{conversion_id:path}", "GET"),
+    }
 
 
 def test_the_schema_lists_routes_body_and_key(http: TestClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -62,6 +63,10 @@ async def test_without_analytics_consent_no_cookie_is_set(tmp_path: Path) -> Non
     async with running(config_of(tmp_path)) as (_, client):
         assert not (await client.get(f"/p.gif?site={SITE}&consent=ads")).header("set-cookie")
         assert (await client.get(f"/p.gif?site={SITE}&consent=ads,analytics")).header("set-cookie")
+        for blank in ("%20", "+"):
+            answer = await client.get(f"/p.gif?site={SITE}&consent=ads,{blank}analytics")
+            assert answer.header("set-cookie")
+        assert {hit.consent for hit in spooled(tmp_path)} == {"ads", "ads,analytics"}
 
 
 @pytest.mark.parametrize("kind", ["track", "page", "screen", "identify", "alias", "group"])
@@ -201,6 +206,65 @@ async def test_metrics_name_their_meaning_and_are_private(tmp_path: Path) -> Non
         assert "# HELP headwater_spool_bytes " in text
         assert "headwater_spool_oldest_seconds" in text
         assert (await client.get("/metrics", x_forwarded_for="8.8.8.8")).status == 404
+
+
+async def test_a_proxy_that_nobody_named_does_not_open_the_metrics_to_the_world(tmp_path: Path) -> None:
+    """All its clients would look like its own, private, address."""
+    async with running(config_of(tmp_path)) as (_, client):
+        assert (await client.get("/metrics")).status == 200
+        assert (await client.get("/metrics", x_forwarded_for="8.8.8.8")).status == 404
+        assert (await client.get("/metrics", x_forwarded_for="10.0.0.1")).status == 404
+
+
+async def test_the_interface_tells_itself_to_anybody(tmp_path: Path) -> None:
+    async with running(config_of(tmp_path)) as (_, client):
+        answer = await client.get("/openapi.json")
+        assert (answer.status, answer.json["openapi"][:4]) == (200, "3.1.")
+        assert answer.header("content-type") == "application/json"
+        assert answer.header("x-content-type-options") == "nosniff"
+
+
+async def test_the_paths_of_segments_library_for_browsers_are_taken(tmp_path: Path) -> None:
+    """As it posts them: text/plain, the key in the body, one event at its type's first letter, or a batch."""
+    async with running(config_of(tmp_path)) as (app, client):
+        event = {
+            "type": "track",
+            "event": "Signed Up",
+            "anonymousId": "a",
+            "writeKey": SITE,
+            "messageId": "m1",
+        }
+        one = await client.post("/v1/t", event, content_type="text/plain")
+        batch = {"writeKey": SITE, "batch": [{"type": "page", "anonymousId": "a", "writeKey": SITE}]}
+        many = await client.post("/v1/b", batch, content_type="text/plain")
+        assert (one.status, many.status) == (200, 200)
+        assert sorted(hit.event for hit in spooled(tmp_path)) == ["page_view", "sign_up"]
+        assert (app.metrics.accepted["track"], app.metrics.accepted["batch"]) == (1, 1)
+        assert (await client.post("/v1/i", {"site": "other"})).status == 401
+        assert app.metrics.value(Counted.rejected, "identify", "unknown_site") == 1
+
+
+async def test_bodies_of_all_connections_together_have_a_limit(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    async with running(config) as (app, client):
+        app.body_room.size = 2_000
+        body = json.dumps({"site": SITE, "title": "x" * 1_500}).encode()
+        head = b"POST /v1/track HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", config.port)
+        writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body[:1_200])
+        await eventually(lambda: app.body_room.taken == 1_200)
+        refused = await client.post("/v1/track", body)
+        assert (refused.status, refused.json["code"], refused.header("retry-after")) == (503, "too_busy", "1")
+        assert (await client.get(f"/p.gif?site={SITE}")).body == GIF
+        assert (await client.post("/v1/track", {"site": SITE})).status == 200
+        writer.write(body[1_200:])
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        assert app.body_room.taken == 0
+        writer.write(head + b"content-length: 5000\r\n\r\n" + body[:1_200])
+        await eventually(lambda: app.body_room.taken == 1_200)
+        writer.close()  # in the middle of its body
+        await eventually(lambda: app.body_room.taken == 0)
+        assert (await client.post("/v1/track", body)).status == 200
 
 
 async def test_there_are_exactly_the_routes_of_the_contract(tmp_path: Path) -> None:

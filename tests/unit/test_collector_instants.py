@@ -25,6 +25,14 @@ def test_digits_are_epoch_milliseconds_and_iso_without_zone_is_utc() -> None:
     assert parse_instant("2026-09-21T14:13:20.123Z", "occurred_at") == 1790000000123
 
 
+@pytest.mark.parametrize("zone", ["02:00", "0200"])
+def test_a_plus_that_an_address_has_made_a_blank_is_a_plus(zone: str) -> None:
+    assert parse_instant(f"2026-09-21T16:13:20.123 {zone}", "occurred_at") == 1790000000123
+    for text in (f"2026-09-21T16:13:20  {zone}", f"T {zone}", f"2026-09-21T {zone}", f"16:13:20 {zone}"):
+        with pytest.raises(Rejected, match="ISO 8601"):
+            parse_instant(text, "occurred_at")
+
+
 @pytest.mark.parametrize(
     "text",
     [

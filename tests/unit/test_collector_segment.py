@@ -143,6 +143,7 @@ def test_consent_preferences_are_the_granted_purposes() -> None:
     hit = hit_of("track", event="x", userId="u", context={"consent": {"categoryPreferences": preferences}})
     assert hit.consent == "analytics"
     assert hit_of("track", event="x", userId="u", consent=["analytics", "ads"]).consent == "analytics,ads"
+    assert hit_of("track", event="x", userId="u", consent="ads , analytics").consent == "ads,analytics"
 
 
 def test_agent_and_address_come_from_the_context_and_the_address_is_truncated() -> None:

@@ -103,3 +103,21 @@ def test_the_file_of_a_killed_up_is_no_running_system(tmp_path: Path) -> None:
     assert running(tmp_path) is None
     with pytest.raises(Misconfigured, match="Nothing runs in"):
         settings_of(tmp_path)
+
+
+def test_a_key_that_stands_in_every_page_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same value as write key and as read key is refused, and not shown."""
+    monkeypatch.setenv("HEADWATER_SITES", "shop-key, blog-key")
+    monkeypatch.setenv("HEADWATER_READ_KEYS", "a secret,blog-key")
+    monkeypatch.setattr(sys, "argv", ["headwater", "serve"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("HEADWATER_READ_KEYS: A read key is also a write key")
+    assert "a secret" not in said
+    assert "blog-key" not in said
+    monkeypatch.setenv("HEADWATER_READ_KEYS", "a secret")
+    assert Settings().read_keys.get_secret_value() == "a secret"

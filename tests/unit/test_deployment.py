@@ -1,0 +1,60 @@
+"""What is shipped: locked dependencies without known holes of old, a container without rights, logs line by line."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = ["requirements.lock", "requirements-dev.lock", "deploy/audit.lock"]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_locked_package_has_its_hash(name: str) -> None:
+    entries = re.split(r"\n(?=[a-z0-9])", (ROOT / name).read_text())
+    pinned = [entry for entry in entries if re.match(r"[a-z0-9._-]+(\[.*\])?==", entry)]
+    assert len(pinned) > 20
+    assert [entry.splitlines()[0] for entry in pinned if "--hash=sha256:" not in entry] == []
+
+
+@pytest.mark.parametrize(
+    ("package", "least"),
+    [
+        ("aiohttp", (3, 14, 1)),  # CVE-2025-69223 to 69230, CVE-2026-34993, CVE-2026-47265
+        ("urllib3", (2, 6, 3)),  # CVE-2025-66418, CVE-2025-66471: decompression bombs in answers
+        ("faust-streaming", (0, 15, 3)),  # every rebalance failed without opentracing
+    ],
+)
+def test_what_runs_is_newer_than_known_holes(package: str, least: tuple[int, ...]) -> None:
+    found = re.search(rf"^{package}==([0-9.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert found is not None
+    assert tuple(int(part) for part in found[1].split(".")) >= least
+
+
+def test_the_container_runs_without_rights() -> None:
+    lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    user, entry = lines.index("USER headwater"), lines.index('ENTRYPOINT ["headwater"]')
+    assert user < entry
+    assert not [line for line in lines[user:] if line.startswith(("USER root", "RUN"))]
+    assert any("--require-hashes" in line for line in lines)
+
+
+def test_a_text_with_line_breaks_is_one_line_of_the_log() -> None:
+    """Nobody can write a line of their own into it (OWASP ASVS 5.0, 16.4.1)."""
+    text = 'a\r\nb\u2028{"event": "forged"}'
+    code = (
+        "import sys, structlog; from runtime.cli import _configure_logs; _configure_logs();"
+        "log = structlog.get_logger();"
+        "log.info('heard', text=sys.argv[1])\n"
+        "try: raise ValueError(sys.argv[1])\n"
+        "except ValueError: log.exception('failed')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, text], capture_output=True, check=True, cwd=ROOT)
+    first, second = done.stderr.decode().splitlines()
+    assert json.loads(first)["text"] == text
+    assert text in json.loads(second)["exception"]
