@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -84,6 +85,8 @@ class CollectorApp:
         self.producer = Producer(config, self.spool, self.metrics)
         self._proxies = Proxies(config.trusted_proxies)
         self._rate_limit = RateLimit(config.rate_per_second)
+        self._site_limit = RateLimit(config.rate_per_site)
+        self._hit_of_query = self._hit_within_rate if config.rate_per_site else hit_of_query
         self.body_room = BodyRoom()
         self._cookie = VisitorCookie(config.cookie_secure)
         self._partition = lru_cache(_CACHED_PARTITIONS)(partial(partition_of, partitions=config.partitions))
@@ -123,7 +126,7 @@ class CollectorApp:
         config = self.config
         try:
             heard = self._heard(headers, ip, headers.get("user-agent", ""))
-            hit = hit_of_query(query, headers, heard, config.sites, config.default_currency)
+            hit = self._hit_of_query(query, headers, heard, config.sites, config.default_currency)
             if not hit.visitor_id:
                 answer = self._introduce([hit])
             return answer, self.spool.append(self._partition(hit.visitor_id), encode_hit(hit))
@@ -211,6 +214,9 @@ class CollectorApp:
         body = await read_body(request.body, is_gzip, hold) if request.body is not None else b""
         taken = take_body(kind, body, site, heard, self.config.sites, self.config.default_currency)
         hits, refusals = taken.hits, taken.refusals
+        if self.config.rate_per_site:
+            for site, count in Counter(hit.site for hit in hits).items():
+                self._check_site_rate(site, count)
         if kind != BATCH and refusals:
             raise refusals[0]
         answer = JSON_HEADERS + self._introduce([hit for hit in hits if not hit.visitor_id])
@@ -223,6 +229,18 @@ class CollectorApp:
             self._count_refusal(kind, refusal.reason)
         status, body = _batch_answer(taken)
         return Response(status, answer, body)
+
+    def _hit_within_rate(
+        self, query: str, headers: Mapping[str, str], heard: Heard, sites: frozenset[str], currency: str
+    ) -> Hit:
+        hit = hit_of_query(query, headers, heard, sites, currency)
+        self._check_site_rate(hit.site, 1)
+        return hit
+
+    def _check_site_rate(self, site: str, hits: int) -> None:
+        """Raise ``Rejected('rate_limited')`` when ``site`` has sent too much."""
+        if not self._site_limit.admits_many(site, time.monotonic(), hits):
+            raise Rejected(Refusal.rate_limited, "Too many hits of this site; slow down.", "site")
 
     def _heard(self, headers: Mapping[str, str], ip: str, user_agent: str) -> Heard:
         """What the request's headers say. Raises ``Rejected('rate_limited')``."""

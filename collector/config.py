@@ -28,6 +28,8 @@ class CollectorConfig:
     """Spool size at which the collector answers 503."""
     rate_per_second: int = 2000
     """Requests per second and client network (/24, /64) before 429; 0 = no limit."""
+    rate_per_site: int = 0
+    """Hits per second and write key before 429; 0 = no limit."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose ``X-Forwarded-For`` is believed, such as ``10.0.0.0/8``."""
     cookie_secure: bool = True

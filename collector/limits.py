@@ -44,34 +44,42 @@ _MAX_NETWORKS = 100_000
 
 
 class RateLimit:
-    """A token bucket per client network: ``rate`` requests a second, one second's worth at once.
+    """A token bucket per name (a client network, a write key): ``rate`` tokens a second, one second's worth at once.
 
-    Kept as one number per network, the time at which its bucket is full again (the "generic cell rate
-    algorithm"), so that a quiet network costs nothing and can be forgotten.
+    Kept as one number per name, the time at which its bucket is full again (the "generic cell rate
+    algorithm"), so that a quiet one costs nothing and can be forgotten.
     """
 
     def __init__(self, rate: int) -> None:
         self._cost = 1.0 / rate if rate > 0 else 0.0
         self._full_at: dict[str, float] = {}
 
-    def admits(self, network: str, now: float) -> bool:
-        """Take a token of ``network`` at ``now`` (seconds of any steady clock); False if there is none."""
+    def admits(self, name: str, now: float) -> bool:
+        """Take a token of ``name`` at ``now`` (seconds of any steady clock); False if there is none."""
         if not self._cost:
             return True
-        full_at = self._full_at.get(network, 0.0)
+        full_at = self._full_at.get(name, 0.0)
         if full_at <= now:
             if len(self._full_at) >= _MAX_NETWORKS:
                 self._forget(now)
-            self._full_at[network] = now + self._cost
+            self._full_at[name] = now + self._cost
             return True
         if full_at + self._cost > now + 1.0:
             return False
-        self._full_at[network] = full_at + self._cost
+        self._full_at[name] = full_at + self._cost
+        return True
+
+    def admits_many(self, name: str, now: float, tokens: int) -> bool:
+        """Take ``tokens``, of which all but the first are lent: else a large batch would wait for ever."""
+        if not self.admits(name, now):
+            return False
+        if self._cost:
+            self._full_at[name] += (tokens - 1) * self._cost
         return True
 
     def _forget(self, now: float) -> None:
-        """Drop networks whose bucket is full again; if all are busy, start afresh rather than grow."""
-        self._full_at = {network: at for network, at in self._full_at.items() if at > now}
+        """Drop names whose bucket is full again; if all are busy, start afresh rather than grow."""
+        self._full_at = {name: at for name, at in self._full_at.items() if at > now}
         if len(self._full_at) >= _MAX_NETWORKS:
             self._full_at.clear()
 

@@ -65,6 +65,8 @@ class Spool:
         self._hits: dict[int, list[bytes]] = {}
         self._pending_count = self._pending_bytes = self._committing_bytes = 0
         self._stored_bytes = 0
+        self._refused_bytes = 1
+        """What was refused last for want of room."""
         self._group: asyncio.Future[None]
         self._committing: asyncio.Future[None] | None = None
         self._is_scheduled = False
@@ -110,8 +112,8 @@ class Spool:
 
     @property
     def is_full(self) -> bool:
-        """True when hits are being refused for want of room."""
-        return self._used_bytes >= self.max_bytes
+        """True when hits are being refused for want of room: what was refused last would be refused again."""
+        return self._used_bytes + self._refused_bytes > self.max_bytes
 
     @property
     def _used_bytes(self) -> int:
@@ -130,8 +132,7 @@ class Spool:
         The result raises ``Transient`` if the hit could not be made durable.
         """
         size = len(hit) + _FRAME_OVERHEAD
-        if self._used_bytes + size > self.max_bytes:
-            raise Transient("the spool is full")
+        self._check_room(size)
         self._pending_bytes += size
         self._pending_count += 1
         if (hits := self._hits.get(partition)) is None:
@@ -145,11 +146,15 @@ class Spool:
         """Like ``append`` for several hits that become durable together, or are refused together."""
         pairs = list(hits)
         size = sum(len(hit) + _FRAME_OVERHEAD for _, hit in pairs)
-        if self._used_bytes + size > self.max_bytes:
-            raise Transient("the spool is full")
+        self._check_room(size)
         for partition, hit in pairs:
             self.append(partition, hit)
         return self._group
+
+    def _check_room(self, size: int) -> None:
+        if self._used_bytes + size > self.max_bytes:
+            self._refused_bytes = size
+            raise Transient("the spool is full")
 
     def probe(self) -> None:
         """After a failed write: try again without waiting for a hit, so that readiness can come back."""

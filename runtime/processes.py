@@ -60,6 +60,7 @@ def run_collector(settings: Settings) -> None:
             port=settings.collector_port,
             spool_max_bytes=settings.spool_max_bytes,
             rate_per_second=settings.rate_per_second,
+            rate_per_site=settings.rate_per_site,
             trusted_proxies=words_of(settings.trusted_proxies),
             cookie_secure=settings.cookie_secure,
             default_currency=settings.currency,

@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     rate_per_second: int = Field(
         2000, ge=0, description="Requests per second and client network before 429; 0 = no limit."
     )
+    rate_per_site: int = Field(
+        0, ge=0, description="Hits per second and write key before 429; 0 = no limit. Write keys are public."
+    )
     trusted_proxies: str = Field(
         "", description="Networks whose X-Forwarded-For is believed, comma separated."
     )

@@ -161,6 +161,21 @@ async def test_too_many_requests_from_one_network_wait(tmp_path: Path) -> None:
         assert app.metrics.value(Counted.rejected, "track", "rate_limited") == 1
 
 
+async def test_a_site_that_sends_too_much_waits_and_others_do_not(tmp_path: Path) -> None:
+    config = config_of(tmp_path, sites=frozenset({SITE, "blog"}), rate_per_site=3)
+    async with running(config) as (app, client):
+        batch = {"site": SITE, "batch": [{"userId": str(n)} for n in range(30)]}
+        assert (await client.post("/v1/batch", batch)).status == 200  # the bucket was full, the rest is lent
+        pixel = await client.get(f"/p.gif?site={SITE}")
+        post = await client.post("/v1/track", {"site": SITE})
+        assert (pixel.body, pixel.header("x-headwater-dropped")) == (GIF, "rate_limited")
+        assert (post.status, post.json["code"], post.json["field"]) == (429, "rate_limited", "site")
+        assert (await client.post("/v1/track", {"site": "blog"})).status == 200
+        assert not (await client.get("/p.gif?site=blog")).header("x-headwater-dropped")
+        assert len(spooled(tmp_path)) == 32
+        assert app.metrics.value(Counted.rejected, "p.gif", "rate_limited") == 1
+
+
 async def test_a_full_spool_answers_503_and_the_pixel_counts_what_it_cannot_keep(tmp_path: Path) -> None:
     async with running(config_of(tmp_path, spool_max_bytes=1000)) as (app, client):
         answers = [await client.post("/v1/track", {"site": SITE, "event_id": str(n)}) for n in range(20)]

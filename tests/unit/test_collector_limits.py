@@ -20,6 +20,14 @@ def test_a_network_gets_one_second_of_requests_at_once_and_then_its_rate() -> No
     assert [limit.admits("a", 200.0) for _ in range(11)] == [True] * 10 + [False]
 
 
+def test_what_is_too_much_at_once_is_lent_and_paid_back() -> None:
+    limit = RateLimit(10)
+    assert limit.admits_many("a", 100.0, 30)
+    assert not limit.admits("a", 101.9)
+    assert limit.admits("a", 102.11)
+    assert not limit.admits("a", 102.11)
+
+
 def test_no_rate_is_no_limit() -> None:
     assert all(RateLimit(0).admits("a", 1.0) for _ in range(1000))
 
