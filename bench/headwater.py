@@ -141,6 +141,10 @@ class Installation:
         """The first row of a query on the installation's database."""
         return list(self._client.query(sql).result_rows[0])
 
+    def command(self, sql: str) -> None:
+        """Carry out a statement on the installation's database, however long it takes."""
+        self._client.command(sql, settings={"max_execution_time": 0})
+
     def servers_cpu(self) -> float:
         """Processor seconds that broker, Valkey and engine have used so far."""
         return sum(cpu_seconds_with_children(pid) for pid in self.servers.pids.values())
