@@ -25,6 +25,7 @@ from bench.freshness import measure_freshness
 from bench.headwater import BenchFailed, Installation
 from bench.machine import Cores, describe, pick_cores, stay_on, using_both
 from bench.query import Latency, measure_scales, measure_visitors
+from bench.recovery import Hour, measure_recovery
 from bench.rivals.section import Found, RivalSizes, measure_rivals, print_races
 from bench.roll_up import Scale
 from bench.stores import measure_memory, used_memory
@@ -32,6 +33,8 @@ from bench.traffic import Traffic, build_traffic, envelopes, singles
 from bench.worker import PARTITIONS, Run, run_worker
 
 PARTS = ("worker", "rivals", "memory", "query", "collector", "freshness")
+WHEN_ASKED = ("recovery",)
+"""As long as all others together, so only by ``--only``."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,16 @@ class Sizes:
     queries: int
     scales: tuple[Scale, ...]
     """Of the roll-ups that the page's table is asked of, the smallest first."""
+    hour: Hour
+    """For which the worker was away."""
 
 
 FULL_SCALES = (Scale(1_000_000, 10_000), Scale(100_000_000, 1_000_000))
 QUICK_SCALES = (Scale(10_000, 100), Scale(100_000, 1_000))
-FULL = Sizes(240_000, 30_000, 3, RivalSizes(), 4, 30_000, 15.0, 200, FULL_SCALES)
-QUICK = Sizes(8_000, 2_000, 1, RivalSizes(1_000, 3_000, 500, 1_000), 1, 1_000, 3.0, 20, QUICK_SCALES)
+FULL = Sizes(240_000, 30_000, 3, RivalSizes(), 4, 30_000, 15.0, 200, FULL_SCALES, Hour(150.0, 3600))
+QUICK = Sizes(
+    8_000, 2_000, 1, RivalSizes(1_000, 3_000, 500, 1_000), 1, 1_000, 3.0, 20, QUICK_SCALES, Hour(50.0, 60)
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,9 @@ class Bench:
             await self._collector()
         if "freshness" in self._wanted:
             await self._freshness()
+        if "recovery" in self._wanted:
+            found = await measure_recovery(self._sizes.hour, self._cores, self._say)
+            self.figures += [Figure(*row) for row in found.rows()]
 
     async def _worker(self) -> None:
         """Rounds of both, one after the other, so that what else the machine does meets all of them."""
@@ -224,7 +234,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="small sizes: shows that it works, not how fast it is"
     )
-    parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be given several times")
+    parser.add_argument(
+        "--only", choices=PARTS + WHEN_ASKED, action="append", help="one part; may be given several times"
+    )
     options = parser.parse_args(argv)
     # A topic's first records meet leaders that are still being chosen, and are sent again.
     logging.getLogger("aiokafka.producer").setLevel(logging.ERROR)

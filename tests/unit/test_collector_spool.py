@@ -73,9 +73,11 @@ async def test_a_full_spool_refuses_and_takes_again_after_a_release(tmp_path: Pa
         spool.append(0, b"x" * 100)
     with pytest.raises(Transient):
         spool.append_all([(0, b"y"), (1, b"x" * 100)])
+    assert spool.is_full, "what was refused would be refused again, though something smaller would not"
     assert hits_of(spool) == [b"x" * 400]
     spool.close_active()
     spool.release(spool.segments[0])
+    assert not spool.is_full
     await spool.append(0, b"x" * 100)
     assert list(tmp_path.glob("*.spool")) == [spool.segments[0].path]
     await spool.close()
