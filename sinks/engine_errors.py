@@ -32,9 +32,10 @@ DATA_CODES = frozenset(
         349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
         407,  # DECIMAL_OVERFLOW
         441,  # CANNOT_PARSE_DOMAIN_VALUE_FROM_STRING
+        469,  # VIOLATED_CONSTRAINT
     }
 )
-"""The bytes are wrong and will always be."""
+"""The rows are wrong and will always be."""
 
 SCHEMA_CODES = frozenset(
     {
@@ -69,7 +70,7 @@ def explain_error(error: Error) -> HeadwaterError:
     """The error of ours that says what to do about ``error``."""
     text = " ".join(str(error).split())[:1000]
     if error.code in DATA_CODES:
-        return Rejected("refused_by_clickhouse", f"ClickHouse cannot read these rows: {text}")
+        return Rejected("refused_by_clickhouse", f"ClickHouse does not take these rows: {text}")
     if error.code in SCHEMA_CODES:
         return Misconfigured(
             f"ClickHouse does not have the tables that this version expects: {text}",

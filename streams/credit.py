@@ -25,12 +25,14 @@ from attribution.policy import AttributionPolicy
 from attribution.timeline import Timeline
 from sinks.tables import WRITTEN
 from streams import metrics
+from streams.credit_parts import insert_in_parts
 from streams.dead_letters import DeadLetter
 from streams.envelopes import envelopes
 from streams.journal import PART_BYTES, Decided
 from streams.ownership import Ownership
 from streams.patience import patiently
 from streams.records import Batch
+from streams.refusals import Refusals
 from streams.rows import Row, conversion_row, credit_row
 from streams.topics import (
     CONVERSIONS,
@@ -59,6 +61,8 @@ class Outbox(msgspec.Struct, array_like=True):
 
     rows: dict[str, list[Row]]
     answered: dict[int, dict[bytes, bytes]]
+    before: dict[str, bytes] = {}
+    """``CreditState`` by key as it stood, b"" = none, of the conversions that the rows are about."""
 
 
 class Decision(msgspec.Struct, array_like=True):
@@ -128,12 +132,13 @@ class CreditStage:
         """Finish the outboxes that an earlier owner left, then what the store has forgotten."""
         left = await self._store.fields(outbox_key(self._partition))
         for batch_id, packed in sorted(left.items()):
-            await self._deliver(batch_id, _outbox_of(packed))
+            await self._deliver(batch_id, _outbox_of(packed), is_repeat=True)
             metrics.RECOVERED.inc()
         for decision in self._decisions:
-            await self._apply(decision, _outbox_of(decision.outbox))
+            await self._apply(decision, _outbox_of(decision.outbox), is_repeat=True)
             metrics.RECOVERED.inc()
             log.info("recovered", partition=self._partition, batch=decision.batch_id)
+        await Refusals.put_away(self._own, CONVERSIONS)
 
     async def idle(self) -> None:
         """See that the store still is what it was. Stitch sends again what is not answered."""
@@ -146,14 +151,14 @@ class CreditStage:
         by_conversion: dict[str, list[Trigger]] = {}
         for trigger in triggers:
             by_conversion.setdefault(trigger.conversion_id, []).append(trigger)
-        states, rows = await self._decide(by_conversion)
+        states, rows, before = await self._decide(by_conversion)
         if dead_letters:
             rows["dead_letters"] = [letter.row() for letter in dead_letters]
             await self._own.publish_dead_letters(dead_letters)
         answered: dict[int, dict[bytes, bytes]] = {}
         for trigger in triggers:
             answered.setdefault(trigger.hits_partition, {})[trigger.field] = encode_trigger(trigger)
-        outbox = Outbox({table: r for table, r in rows.items() if r}, answered)
+        outbox = Outbox({table: r for table, r in rows.items() if r}, answered, before)
         batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._own.journal.owner}"
         decision = Decision(batch.broker, batch.last + 1, batch_id, _pack(outbox), states)
         if outbox.rows:
@@ -163,12 +168,12 @@ class CreditStage:
         metrics.BATCHES.labels(CONVERSIONS).inc()
         metrics.BATCH_SECONDS.labels(CONVERSIONS).observe(time.monotonic() - began)
 
-    async def _apply(self, decision: Decision, outbox: Outbox) -> None:
+    async def _apply(self, decision: Decision, outbox: Outbox, *, is_repeat: bool = False) -> None:
         journal = self._own.journal_done(decision.broker, decision.next)
         await self._fence.commit_credit(
             decision.broker, decision.next, journal, decision.batch_id, decision.outbox, decision.states
         )
-        await self._deliver(decision.batch_id.encode(), outbox)
+        await self._deliver(decision.batch_id.encode(), outbox, is_repeat=is_repeat)
 
     def _read(self, batch: Batch) -> tuple[list[Trigger], list[DeadLetter]]:
         triggers: list[Trigger] = []
@@ -193,13 +198,14 @@ class CreditStage:
 
     async def _decide(
         self, by_conversion: dict[str, list[Trigger]]
-    ) -> tuple[dict[str, bytes], dict[str, list[Row]]]:
-        """The new state of each conversion, and the rows by which the ledger gets there."""
+    ) -> tuple[dict[str, bytes], dict[str, list[Row]], dict[str, bytes]]:
+        """The new state of each conversion, the rows by which the ledger gets there, and the states before."""
         ids = list(by_conversion)
         known = await self._known(ids)
         conversions: list[tuple[Conversion, CreditState | None, list[Trigger]]] = []
         for conversion_id in ids:
-            state, triggers = known.get(conversion_id), by_conversion[conversion_id]
+            packed, triggers = known.get(conversion_id), by_conversion[conversion_id]
+            state = _state_of(packed) if packed is not None else None
             facts = [trigger.fact for trigger in triggers if trigger.fact is not None]
             conversion = state.conversion if state is not None else None
             for fact in facts:
@@ -209,6 +215,7 @@ class CreditStage:
             conversions.append((conversion, state, triggers))
         pasts = await self._pasts([conversion for conversion, _, _ in conversions])
         states: dict[str, bytes] = {}
+        before: dict[str, bytes] = {}
         credits: list[Row] = []
         changes: list[Row] = []
         for (conversion, state, triggers), past in zip(conversions, pasts, strict=True):
@@ -230,15 +237,18 @@ class CreditStage:
                 changes.append(conversion_row(fact, 1, cause, recorded_at))
             key = conversion_key(self._partition, fact.conversion_id)
             states[key] = _pack(CreditState(conversion, new.to_bytes()))
+            if difference or old_fact != fact:
+                before[key] = known.get(fact.conversion_id, b"")
             if difference:
                 metrics.CREDITED.inc()
                 metrics.ENTRIES.inc(len(difference))
-        return states, {"credits": credits, "conversions": changes}
+        return states, {"credits": credits, "conversions": changes}, before
 
-    async def _known(self, ids: list[str]) -> dict[str, CreditState]:
+    async def _known(self, ids: list[str]) -> dict[str, bytes]:
+        """The packed ``CreditState`` of those that have one."""
         keys = [conversion_key(self._partition, conversion_id) for conversion_id in ids]
         values = await self._fence.read_states(keys)
-        return {i: _state_of(value) for i, value in zip(ids, values, strict=True) if value is not None}
+        return {i: value for i, value in zip(ids, values, strict=True) if value is not None}
 
     async def _pasts(self, conversions: list[Conversion]) -> list[Timeline]:
         """The visitors' timelines as they stand: stitch wrote them before it sent the trigger."""
@@ -254,15 +264,31 @@ class CreditStage:
             for f, value in zip(winners, values, strict=True)
         ]
 
-    async def _deliver(self, batch_id: bytes, outbox: Outbox) -> None:
+    async def _deliver(self, batch_id: bytes, outbox: Outbox, *, is_repeat: bool) -> None:
         """Rows to ClickHouse, entries to the credits topic, then the outbox and the dirty fields are done with."""
-        token = f"{CONVERSIONS}:{self._partition}:{batch_id.decode()}"
-
-        await self._own.insert(outbox.rows, token)
-        await self._publish(outbox.rows.get("credits", []))
+        name = batch_id.decode()
+        token = f"{CONVERSIONS}:{self._partition}:{name}"
+        credits = outbox.rows.get("credits", [])
+        refusals = await Refusals.find(self._own, CONVERSIONS, token, is_repeat=is_repeat)
+        if refusals or not await self._insert(token, outbox):
+            rows, answered, before = outbox.rows, outbox.answered, outbox.before
+            credits = await insert_in_parts(self._own, name, rows, answered, before, refusals, token)
+        await self._publish(credits)
         await self._store.delete_field(outbox_key(self._partition), batch_id)
         for partition, fields in outbox.answered.items():
             await self._store.forget(dirty_key(partition), fields)
+        await refusals.forget()
+
+    async def _insert(self, token: str, outbox: Outbox) -> bool:
+        """False when ClickHouse refuses rows. The ledger comes last: it is never taken back."""
+        others = {table: rows for table, rows in outbox.rows.items() if table != "credits"}
+        try:
+            await self._own.insert(others, token)
+            await self._own.insert({"credits": outbox.rows.get("credits", [])}, token)
+        except Rejected as error:
+            log.warning("batch_refused", partition=self._partition, token=token, error=error.message)
+            return False
+        return True
 
     async def _publish(self, credits: list[Row]) -> None:
         """Ledger entries for other consumers, at least once. All of them are of this partition."""

@@ -14,6 +14,12 @@ TRANSFORM_VERSION = "1"
 """Part of every insert token and dead letter: raise it whenever the same input gives other rows."""
 
 
+MAX_ATTEMPTS = 65_535
+"""What the column holds: a range may be tried for days."""
+MAX_MESSAGE_BYTES = 900_000
+"""Brokers take a megabyte. The bytes of a letter beyond that are in ClickHouse only."""
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """One refused input. ``payload`` are its bytes as they came; ``recorded_at`` epoch ms."""
 
@@ -52,7 +58,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
             detail=detail[:500],
             key=record.key,
             payload=payload,
-            attempts=attempts,
+            attempts=min(attempts, MAX_ATTEMPTS),
             recorded_at=record.timestamp,
         )
 
@@ -80,5 +86,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def message(self) -> bytes:
-        """A value of ``headwater.dead-letters.v1``: the same facts as JSON, bytes in base64."""
-        return msgspec.json.encode({**msgspec.structs.asdict(self), "dead_letter_id": self.dead_letter_id})
+        """A value of ``headwater.dead-letters.v1``: the same facts as JSON, bytes in base64.
+
+        A payload that would make it larger than ``MAX_MESSAGE_BYTES`` is left out; ``payload_bytes`` says its length.
+        """
+        facts = {**msgspec.structs.asdict(self), "dead_letter_id": self.dead_letter_id}
+        message = msgspec.json.encode(facts)
+        if len(message) <= MAX_MESSAGE_BYTES:
+            return message
+        return msgspec.json.encode({**facts, "payload": b"", "payload_bytes": len(self.payload)})

@@ -81,6 +81,7 @@ class FenceStore:
         self.read_states = redis.register_script(_lua("read_states.lua"))
         self.note_journal = redis.register_script(_lua("note_journal.lua"))
         self.commit_stitch = redis.register_script(_lua("commit_stitch.lua"))
+        self.put_back = redis.register_script(_lua("put_back.lua"))
         self.commit_credit = redis.register_script(_lua("commit_credit.lua"))
 
     async def acquire(self, topic: str, partition: int) -> Fence:
@@ -123,6 +124,14 @@ class FenceStore:
         """All fields of the hash ``key``."""
         found: Any = await patiently(lambda: self.redis.hgetall(key), "redis hgetall")
         return dict(found)
+
+    async def put_field(self, key: str, field: str, value: str) -> None:
+        """Set one field of the hash ``key``."""
+        await patiently(lambda: self.redis.hset(key, field, value), "redis hset")
+
+    async def delete(self, key: str) -> None:
+        """Delete ``key``."""
+        await patiently(lambda: self.redis.delete(key), "redis del")
 
     async def delete_field(self, key: str, field: bytes) -> None:
         """Delete one field of the hash ``key``."""
@@ -194,6 +203,12 @@ class Fence:
         args += [len(conversions), *conversions.values()]
         await self.store.run(self.store.commit_credit, keys, args, "commit credit")
         self._stands = (broker, next_offset)
+
+    async def put_back(self, states: dict[str, bytes]) -> None:
+        """Values by key as they were before this owner's last commit; b"" = there was none."""
+        if states:
+            keys, args = [self._key, *states], [self.found.owner, *states.values()]
+            await self.store.run(self.store.put_back, keys, args, "put back")
 
     async def read_states(self, keys: Sequence[str] | Sequence[bytes]) -> list[bytes | None]:
         """The values of ``keys``, None where there is none; ``Fenced`` when the store was set back."""

@@ -12,15 +12,17 @@ from collections.abc import Sequence
 
 import structlog
 
-from attribution.errors import HeadwaterError, Transient
+from attribution.errors import HeadwaterError, Rejected, Transient
 from attribution.timeline import Timeline
 from streams import metrics
 from streams.envelopes import envelopes
 from streams.journal import Claimed
 from streams.ownership import Ownership
 from streams.records import Batch, pack_records, unpack_records
+from streams.refusals import Refusals
 from streams.rules import RuleBook, StitchRules
-from streams.stitch_batch import StitchOutput, Visitor, read_batch, stitch
+from streams.stitch_batch import ReadBatch, StitchOutput, Visitor, read_batch, stitch
+from streams.stitch_parts import insert_in_parts
 from streams.tally import Counts
 from streams.topics import (
     CONVERSIONS,
@@ -74,6 +76,8 @@ class StitchStage:
             records = unpack_records(self._fence.found.payload)
             batch = Batch(HITS, self._partition, pending.broker, records)
             await self._process(batch, pending.version, b"", is_repeat=True)
+        if not self._claims:
+            await Refusals.put_away(self._own, HITS)
         await self._resend_dirty(older_than=0.0)
 
     async def idle(self) -> None:
@@ -130,7 +134,28 @@ class StitchStage:
             attempt=attempt,
             isolate=isolate,
         )
-        await self._insert(batch, version, output, is_repeat=is_repeat)
+        token = f"{batch.topic}:{batch.broker}:{batch.partition}:{batch.first}-{batch.last}:{version}"
+        refusals = await Refusals.find(self._own, HITS, token, is_repeat=is_repeat)
+        if refusals or not await self._insert(batch, token, output, is_repeat=is_repeat):
+            read = await self._read_again(batch, rules, attempt, isolate=isolate)
+            parts = {
+                visitor: stitch(
+                    ReadBatch({visitor: read.by_visitor[visitor]}),
+                    self._timelines.__getitem__,
+                    batch,
+                    rules,
+                    owner=self._own.journal.owner,
+                    attempt=attempt,
+                    isolate=isolate,
+                )
+                for visitor in output.changed
+            }
+            output = await insert_in_parts(
+                self._own, batch, output, parts, read.by_visitor, refusals, token, attempt
+            )
+        if is_repeat:
+            metrics.RECOVERED.inc()
+            await self._check_recovered(batch, len(output.rows["hits"]))
         await self._own.publish_dead_letters(output.dead_letters)
         dirty = {trigger.field: encode_trigger(trigger) for trigger in output.triggers}
         states = {
@@ -152,6 +177,7 @@ class StitchStage:
                 dead_letters=len(output.dead_letters),
             ),
         )
+        await refusals.forget()
         for visitor in output.poisoned:
             self._timelines.pop(visitor, None)
         self._trim()
@@ -160,14 +186,32 @@ class StitchStage:
             metrics.DROPPED.labels(reason.value).inc(count)
         await self._send_triggers(dirty)
 
-    async def _insert(self, batch: Batch, version: str, output: StitchOutput, *, is_repeat: bool) -> None:
-        """Every table's rows under a token that names the immutable range; a repeat is dropped by ClickHouse."""
-        token = f"{batch.topic}:{batch.broker}:{batch.partition}:{batch.first}-{batch.last}:{version}"
+    async def _insert(self, batch: Batch, token: str, output: StitchOutput, *, is_repeat: bool) -> bool:
+        """Every table's rows under a token that names the immutable range; a repeat is dropped by ClickHouse.
 
-        await self._own.insert(output.rows, token)
-        if is_repeat:
-            metrics.RECOVERED.inc()
-            await self._check_recovered(batch, len(output.rows["hits"]))
+        Rows of ``hits`` last: they cannot be taken back. False when ClickHouse refuses rows, and no hit is there.
+        """
+        others = {table: rows for table, rows in output.rows.items() if table != "hits"}
+        try:
+            await self._own.insert(others, token)
+            await self._own.insert({"hits": output.rows["hits"]}, token)
+        except Rejected as error:
+            log.warning("batch_refused", partition=self._partition, first=batch.first, error=error.message)
+            # All hits there means that all was there, before ClickHouse began to refuse it.
+            hits = len(output.rows["hits"])
+            found = await self._own.count_hits(batch.broker, batch.first, batch.last) if is_repeat else 0
+            return 0 < hits == found
+        return True
+
+    async def _read_again(
+        self, batch: Batch, rules: StitchRules, attempt: int, *, isolate: bool
+    ) -> ReadBatch:
+        """The batch and its visitors' timelines as they were before it."""
+        read = read_batch(batch, rules, attempt=attempt, isolate=isolate)
+        for visitor in read.by_visitor:
+            self._timelines.pop(visitor, None)
+        await self._load(list(read.by_visitor))
+        return read
 
     async def _check_recovered(self, batch: Batch, expected: int) -> None:
         """After a repeated range ClickHouse must hold its hits once; anything else is an alarm, not a guess."""

@@ -226,12 +226,7 @@ def stitch(
             if not isinstance(error, Rejected) and not isolate:
                 raise
             reason = error.reason if isinstance(error, Rejected) else "poison"
-            dead_letters.extend(
-                DeadLetter.of(
-                    batch, i.record, i.index, reason, repr(error), _part(i.record, i.index), attempt
-                )
-                for i in items
-            )
+            dead_letters.extend(letters_of(batch, items, reason, repr(error), attempt))
             poisoned.append(visitor)
             continue
         accepted = items
@@ -265,6 +260,16 @@ def stitch(
     for (_, _, reason), count in drops.items():
         dropped[reason] += count
     return StitchOutput(rows, triggers, changed, poisoned, dead_letters, len(hits), dropped)
+
+
+def letters_of(
+    batch: Batch, hits: Iterable[ReadHit], reason: str, detail: str, attempt: int
+) -> list[DeadLetter]:
+    """Dead letters for hits that were read and then refused."""
+    return [
+        DeadLetter.of(batch, hit.record, hit.index, reason, detail, _part(hit.record, hit.index), attempt)
+        for hit in hits
+    ]
 
 
 def _triggers(

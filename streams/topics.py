@@ -94,5 +94,10 @@ def outbox_key(partition: int) -> str:
     return f"hw:{{c{partition}}}:outbox"
 
 
+def refused_key(topic: str, partition: int) -> str:
+    """Hash: blocks of the range at work that ClickHouse refused, and why (``streams.refusals``)."""
+    return f"hw:{{{_tag(topic)}{partition}}}:refused"
+
+
 def _tag(topic: str) -> str:
     return {HITS: "h", CONVERSIONS: "c", DEALS: "d", SPEND: "s"}[topic]

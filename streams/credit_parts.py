@@ -1,0 +1,103 @@
+"""A decision of credit of which ClickHouse refuses rows: conversions whose rows it takes are credited, the triggers of
+the others are dead letters, and Redis says of them what the ledger says.
+
+The ledger comes last and is never taken back: a reader finds balanced books, and a conversion whose ledger rows are
+refused does not stand in ``conversions`` either. Whoever replays the trigger makes the difference to what stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from sinks.tables import WRITTEN
+from streams.dead_letters import DeadLetter
+from streams.ownership import Ownership
+from streams.refusals import REFUSED, Refusals, digest_of, taken_back
+from streams.rows import Row
+from streams.topics import CONVERSIONS, conversion_key
+from streams.triggers import conversion_of, decode_triggers
+
+log = structlog.get_logger(__name__)
+
+_ID_OF = {table: WRITTEN[table].index("conversion_id") for table in ("conversions", "credits")}
+_FIRST_INDEX = 100_000
+"""Of these letters: those of the batch's records that could not be read come before."""
+
+
+async def insert_in_parts(
+    own: Ownership,
+    batch_id: str,
+    rows: Mapping[str, Sequence[Row]],
+    answered: Mapping[int, Mapping[bytes, bytes]],
+    before: Mapping[str, bytes],
+    refusals: Refusals,
+    token: str,
+) -> list[Row]:
+    """Insert what ClickHouse takes, make dead letters of the rest; the ledger rows that were inserted.
+
+    ``answered`` are the batch's triggers, ``before`` the conversions as they stood, by key (b"" = there was none).
+    """
+    places = {table: _ID_OF[table] for table in ("conversions", "credits")}
+    ids = list(dict.fromkeys(row[place] for table, place in places.items() for row in rows.get(table, ())))
+    parts: dict[str, list[list[Row]]] = {}
+    for table, place in places.items():
+        by_id: dict[str, list[Row]] = {}
+        for row in rows.get(table, ()):
+            by_id.setdefault(row[place], []).append(row)
+        parts[table] = [by_id.get(i, []) for i in ids]
+    await own.insert({"dead_letters": rows.get("dead_letters", ())}, token)
+    facts_refused = await refusals.insert("conversions", parts["conversions"], token)
+    left = [[] if number in facts_refused else part for number, part in enumerate(parts["credits"])]
+    credits_token = f"{token}:without:{digest_of(facts_refused)}" if facts_refused else token
+    credits_refused = await refusals.insert("credits", left, credits_token)
+    culprits = {**facts_refused, **credits_refused}
+    taken = [row for number in sorted(credits_refused) for row in parts["conversions"][number]]
+    back = taken_back("conversions", taken)
+    await own.insert({"conversions": back}, f"{token}:back:{digest_of(culprits)}")
+    letters = _letters(batch_id, own.partition, answered, {ids[n]: why for n, why in culprits.items()})
+    await own.insert(
+        {"dead_letters": [letter.row() for letter in letters]}, f"{token}:refused:{digest_of(culprits)}"
+    )
+    await own.publish_dead_letters(letters)
+    keys = [conversion_key(own.partition, ids[number]) for number in sorted(culprits)]
+    await own.fence.put_back({key: before[key] for key in keys if key in before})
+    log.warning(
+        "rows_refused",
+        partition=own.partition,
+        batch=batch_id,
+        conversions=len(culprits),
+        dead_letters=len(letters),
+        why=next(iter(culprits.values()), ""),
+    )
+    return [row for number, part in enumerate(parts["credits"]) if number not in culprits for row in part]
+
+
+def _letters(
+    batch_id: str, partition: int, answered: Mapping[int, Mapping[bytes, bytes]], why: Mapping[str, str]
+) -> list[DeadLetter]:
+    """One for each trigger of the conversions that ``why`` names."""
+    broker, borders, _ = batch_id.rsplit(":", 2)
+    of_them = sorted(
+        (field, value)
+        for triggers in answered.values()
+        for field, value in triggers.items()
+        if conversion_of(field).decode() in why
+    )
+    return [
+        DeadLetter(
+            topic=CONVERSIONS,
+            broker=broker,
+            partition=partition,
+            offset=int(borders.partition("-")[0]),
+            index=_FIRST_INDEX + number,
+            reason=REFUSED,
+            detail=why[conversion_of(field).decode()][:500],
+            key=conversion_of(field),
+            payload=value,
+            attempts=1,
+            recorded_at=decode_triggers(value)[0].recorded_at,
+        )
+        for number, (field, value) in enumerate(of_them)
+    ]

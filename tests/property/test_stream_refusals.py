@@ -1,0 +1,236 @@
+"""ClickHouse refuses rows for good: the others get through, the causes are dead letters, and a replay makes it whole.
+
+Through the real stages, with crashes at points all along the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+from stream_house import (
+    PARTITIONS,
+    Crash,
+    CrashingWriter,
+    Faults,
+    House,
+    assert_tallies_equal_rows,
+    settled,
+    tallies,
+)
+from stream_worlds import T0, URLS, assert_equals_oracle
+
+from attribution.errors import Rejected
+from attribution.hit import Hit, encode_envelope
+from attribution.oracle import oracle
+from attribution.policy import DAY_MS, AttributionPolicy
+from sinks.tables import WRITTEN
+from streams.refusals import REFUSED
+from streams.topics import CONVERSIONS, HITS, partition_of, refused_key
+
+Refuses = Callable[[str, dict[str, Any]], bool]
+VISITORS = ["v0", "v1", "v2", "v3", "v4", "v5"]
+BAD = ("v1", "v4")
+POLICY = AttributionPolicy()
+
+
+class RefusingWriter(CrashingWriter):
+    """Refuses a block for one of its rows, whatever its token."""
+
+    refuses: Refuses = staticmethod(lambda _table, _row: False)
+
+    def insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Any], token: str) -> None:
+        for row in rows:
+            values = msgspec.json.decode(row) if isinstance(row, msgspec.Raw) else row
+            if self.refuses(table, dict(zip(WRITTEN[table], values, strict=True))):
+                self.faults.point()
+                raise Rejected(REFUSED, "a constraint is violated", "")
+        super().insert(table, columns, rows, token)
+
+
+def hits_of(visitor: str) -> list[list[Hit]]:
+    """A visit and a purchase; then a touch between them that comes late."""
+
+    def hit(event_id: str, after: int, **fields: Any) -> Hit:
+        return Hit(
+            event_id=event_id, site="s", visitor_id=visitor, occurred_at=T0 + after, received_at=T0 + after, **fields
+        )  # fmt: skip
+
+    bought = {"event": "purchase", "value": "30.01", "currency": "USD", "order_id": f"o-{visitor}"}
+    return [
+        [hit("1", 0, url=URLS[1]), hit("2", DAY_MS, **bought)],
+        [hit("3", 3_600_000, url=URLS[3])],
+    ]
+
+
+def envelopes_of(round_: int) -> list[list[Hit]]:
+    """The hits of one round: one envelope for each partition."""
+    found: dict[int, list[Hit]] = {}
+    for visitor in VISITORS:
+        found.setdefault(partition_of(visitor, PARTITIONS), []).extend(hits_of(visitor)[round_])
+    return list(found.values())
+
+
+def all_hits(visitors: Sequence[str]) -> list[Hit]:
+    return [hit for visitor in visitors for part in hits_of(visitor) for hit in part]
+
+
+async def settle(house: House, on_crash: Callable[[], None] = lambda: None) -> None:
+    for _ in range(500):
+        try:
+            if await settled(house, house.rng):
+                break
+        except Crash:
+            house.all_die()
+            on_crash()
+    else:
+        raise AssertionError("not settled")
+    house.tallies = {partition: await tallies(house.redis, partition) for partition in range(PARTITIONS)}
+
+
+def letters(house: House) -> list[dict[str, Any]]:
+    return house.writer.dicts("dead_letters")
+
+
+async def begin(url: str, refuses: Refuses, crashes: list[int]) -> tuple[House, RefusingWriter]:
+    redis = Redis.from_url(url)
+    await redis.flushdb()
+    house = House(redis, POLICY, Faults(crashes), "durable", random.Random(1))
+    writer = RefusingWriter()
+    writer.faults, writer.refuses = house.faults, refuses
+    house.writer = writer
+    return house, writer
+
+
+def arrive(house: House, round_: int) -> None:
+    for envelope in envelopes_of(round_):
+        house.append(HITS, envelope[0].visitor_id.encode(), encode_envelope(envelope))
+
+
+async def replay_all(house: House) -> None:
+    """Every dead letter comes back, and nothing is refused any more: all is as if it had never been."""
+    for letter in letters(house):
+        key = base64.b64decode(letter["key_base64"])
+        house.append(letter["topic"], key, base64.b64decode(letter["payload_base64"]))
+    await settle(house)
+    assert_equals_oracle(house.writer, oracle(all_hits(VISITORS), POLICY, "USD"))
+    assert_tallies_equal_rows(house)
+    await house.redis.aclose()
+
+
+async def play(url: str, refuses: Refuses, crashes: list[int], look: Callable[[House], None]) -> int:
+    """Everything arrives, rows are refused, and it is looked at; then nothing is refused and the letters are replayed.
+
+    The number of moments at which a crash could have come.
+    """
+    house, writer = await begin(url, refuses, crashes)
+    for round_ in (0, 1):
+        arrive(house, round_)
+        await settle(house)
+    assert_tallies_equal_rows(house)
+    assert {letter["reason"] for letter in letters(house)} == {REFUSED}
+    assert set(Counter(letter["dead_letter_id"] for letter in letters(house)).values()) == {1}
+    look(house)
+    points = house.faults.count
+    house.all_die()  # what a crash left behind, the next owners put away
+    await settle(house)
+    for partition in range(PARTITIONS):
+        assert not await house.redis.exists(refused_key(HITS, partition), refused_key(CONVERSIONS, partition))
+    writer.refuses = lambda _table, _row: False
+    await replay_all(house)
+    return points
+
+
+async def play_until_lifted(url: str, refuses: Refuses, crash: int) -> int:
+    """From a crash on nothing is refused: what was inserted in parts must not be inserted as a whole."""
+    house, writer = await begin(url, refuses, [crash])
+
+    def lift() -> None:
+        writer.refuses = lambda _table, _row: False
+
+    for round_ in (0, 1):
+        arrive(house, round_)
+        await settle(house, lift)
+    points = house.faults.count
+    lift()
+    await replay_all(house)
+    return points
+
+
+def at_many_points(url: str, refuses: Refuses, look: Callable[[House], None]) -> None:
+    """Without a crash, then with one at every seventh point, and a second one soon after."""
+    points = asyncio.run(play(url, refuses, [], look))
+    for point in range(random.randint(1, 7), points + 1, 7):
+        asyncio.run(play(url, refuses, [point, point + 1 + point % 5], look))
+
+
+@pytest.mark.parametrize("table", ["sessions", "touchpoints", "hits"])
+def test_hits_whose_rows_are_refused_are_dead_letters_and_all_others_get_through(
+    empty_valkey: str, table: str
+) -> None:
+    """Nothing of them stays in any table, every input ends in one place, and the partition goes on."""
+    good = [visitor for visitor in VISITORS if visitor not in BAD]
+
+    def look(house: House) -> None:
+        assert_equals_oracle(house.writer, oracle(all_hits(good), POLICY, "USD"))
+        refused = [
+            msgspec.json.decode(base64.b64decode(letter["payload_base64"]), type=Hit)
+            for letter in letters(house)
+        ]
+        assert sorted((hit.visitor_id, hit.event_id) for hit in refused) == [
+            (visitor, event_id) for visitor in BAD for event_id in ("1", "2", "3")
+        ]
+
+    at_many_points(empty_valkey, lambda where, row: where == table and row["visitor_id"] in BAD, look)
+
+
+@pytest.mark.parametrize("table", ["conversions", "credits"])
+def test_a_conversion_whose_rows_are_refused_does_not_stop_its_partition(
+    empty_valkey: str, table: str
+) -> None:
+    """It stands in neither table, and its triggers are dead letters; its hits and sessions are there."""
+
+    def look(house: House) -> None:
+        for where in ("conversions", "credits"):
+            net: Counter[str] = Counter()
+            for row in house.writer.dicts(where):
+                net[row["conversion_id"]] += row.get("sign", 1)
+            assert sum(count > 0 for count in net.values()) == len(VISITORS) - len(BAD)
+        assert len(house.writer.dicts("hits")) == len(all_hits(VISITORS))
+        assert {letter["topic"] for letter in letters(house)} == {CONVERSIONS}
+
+    at_many_points(empty_valkey, lambda where, row: where == table and row["visitor_id"] in BAD, look)
+
+
+def test_a_correction_that_is_refused_leaves_what_stood(empty_valkey: str) -> None:
+    """The ledger says what it said, Redis says the same, and the replayed trigger makes the difference to it."""
+
+    def look(house: House) -> None:
+        causes = Counter((row["visitor_id"], row["cause"]) for row in house.writer.dicts("credits"))
+        assert not any(causes[visitor, "late_touch"] for visitor in BAD)
+        assert all(causes[visitor, "conversion"] for visitor in VISITORS)
+        assert all(causes[visitor, "late_touch"] for visitor in VISITORS if visitor not in BAD)
+
+    def refuses(table: str, row: dict[str, Any]) -> bool:
+        return table == "credits" and row["cause"] == "late_touch" and row["visitor_id"] in BAD
+
+    at_many_points(empty_valkey, refuses, look)
+
+
+@pytest.mark.parametrize("table", ["sessions", "touchpoints", "hits", "conversions", "credits"])
+def test_what_was_inserted_in_parts_is_not_inserted_again_as_a_whole(empty_valkey: str, table: str) -> None:
+    """Somebody drops the constraint between the crash and the next attempt."""
+
+    def refuses(where: str, row: dict[str, Any]) -> bool:
+        return where == table and row["visitor_id"] in BAD
+
+    points = asyncio.run(play_until_lifted(empty_valkey, refuses, 0))
+    for point in range(random.randint(1, 3), points + 1, 3):
+        asyncio.run(play_until_lifted(empty_valkey, refuses, point))
