@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +31,8 @@ from sinks.migrate import pending_migrations
 
 MAX_BODY = 64 * 1024
 """Bytes of a question; more is refused before it is read."""
+BODY_SECONDS = 10.0
+"""Time for a client to send a question."""
 MAX_REFERENCE = 500
 """Characters of a conversion id or order id."""
 
@@ -127,7 +130,7 @@ def _add_questions(app: FastAPI, backend: _Backend, keys: ReadKeys, models: Sequ
         "/v1/query",
         summary="Metrics by dimensions",
         openapi_extra=body,
-        responses={**answer("QueryAnswer"), **problems(400, 401, 413, 415, 422, 503)},
+        responses={**answer("QueryAnswer"), **problems(400, 401, 408, 413, 415, 422, 503)},
         **secured,
     )
     async def query(request: Request) -> Response:
@@ -167,10 +170,14 @@ async def _read_body(request: Request) -> bytes:
     if kind != JSON:
         raise Rejected("unsupported_media_type", f"Send Content-Type: {JSON}.", "Content-Type")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise Rejected("too_large", f"A question has at most {MAX_BODY} bytes.")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise Rejected("too_large", f"A question has at most {MAX_BODY} bytes.")
+    except TimeoutError as error:
+        raise Rejected("too_slow", f"Send the question within {BODY_SECONDS:.0f} seconds.") from error
     return bytes(body)
 
 

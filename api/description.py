@@ -37,6 +37,7 @@ _PROBLEMS = {
     400: "The body is not JSON.",
     401: "The read key is missing or unknown.",
     404: "There is nothing of that name.",
+    408: "The question did not arrive in time.",
     409: "Several conversions have this order id; the message names them.",
     413: "The question is too large.",
     415: "The content type is not JSON.",

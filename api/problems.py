@@ -20,6 +20,7 @@ _STATUS_BY_REASON = {
     "unauthorized": 401,
     "not_found": 404,
     "ambiguous": 409,
+    "too_slow": 408,
     "too_large": 413,
     "unsupported_media_type": 415,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -149,6 +150,31 @@ def test_bad_questions_get_a_clear_answer(
     assert problem(response) == expected
 
 
+async def test_a_question_that_comes_drop_by_drop_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.app.BODY_SECONDS", 0.05)
+    sent: list[Any] = []
+    is_waiting = asyncio.Event()
+
+    def factory() -> Client:
+        raise Transient("not needed")
+
+    async def receive() -> dict[str, Any]:
+        if not is_waiting.is_set():
+            is_waiting.set()
+            return {"type": "http.request", "body": b'{"metrics"', "more_body": True}
+        await asyncio.Event().wait()
+        raise AssertionError("nothing more comes")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", b"Bearer old"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/query", "query_string": b"", "headers": headers}
+    await asyncio.wait_for(create_app(config(), factory)(scope, receive, send), 20)
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["code"] == "too_slow"
+
+
 def test_names_with_lone_surrogates_do_no_harm(http: TestClient) -> None:
     body = b'{"metrics": ["hits"], "filters": [["channel", "is", ["\\ud800"]]]}'
     response = http.post("/v1/query", content=body, headers={**KEY, "Content-Type": "application/json"})
@@ -259,7 +285,7 @@ def test_the_schema_tells_every_answer_error_and_name(http: TestClient) -> None:
     told = {
         path: set(next(iter(methods.values()))["responses"]) for path, methods in document["paths"].items()
     }
-    assert told["/v1/query"] == {"200", "400", "401", "413", "415", "422", "503", "default"}
+    assert told["/v1/query"] == {"200", "400", "401", "408", "413", "415", "422", "503", "default"}
     assert told["/v1/conversions/{conversion_id}"] == {"200", "401", "404", "409", "422", "503", "default"}
     assert told["/readyz"] == {"200", "503", "default"}
     scrape = document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]

@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from attribution.errors import Misconfigured
@@ -25,6 +27,13 @@ RUN: dict[str, Any] = {
     "settings": {"partitions": 2, "currency": "EUR", "conversion_lookbacks": "purchase=1"},
     "pids": {"up": os.getpid()},
 }
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Iterator[None]:
+    """``main`` sends the log to the standard error of its test, which is closed afterwards."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +121,7 @@ def test_a_key_that_stands_in_every_page_reads_nothing(
     monkeypatch.setenv("HEADWATER_SITES", "shop-key, blog-key")
     monkeypatch.setenv("HEADWATER_READ_KEYS", "a secret,blog-key")
     monkeypatch.setattr(sys, "argv", ["headwater", "serve"])
+    monkeypatch.setattr("runtime.processes.run_api", lambda _: pytest.fail("it started"))
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2
