@@ -23,7 +23,7 @@ MAX_FIELD = 256
 NOT_SET = "(not set)"
 
 
-class Acquisition(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Acquisition(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash=True):
     """Where a hit came from. Immutable; a hit without one is Direct."""
 
     channel: str

@@ -57,7 +57,12 @@ def enrich(hit: Hit) -> Enriched:
         referrer_location, _ = split_url(referrer)
     else:
         referrer_location = referrer.partition("?")[0] if "?" in referrer else referrer
-    page, origin = _parse_location(location), _parse_location(referrer_location)
+    page = _cached_location(location) if len(location) <= _MAX_CACHED else parse_location(location)
+    origin = (
+        _cached_location(referrer_location)
+        if len(referrer_location) <= _MAX_CACHED
+        else parse_location(referrer_location)
+    )
     # The commonest hit, a step within the site, needs no look at the rules; acquire() would say None as well.
     is_inside = not query and origin.host == page.host and origin.scheme in ("https", "http", "")
     is_page_view = hit.event == PAGE_VIEW
@@ -70,10 +75,6 @@ def enrich(hit: Hit) -> Enriched:
         origin.host,
         is_page_view,
     )
-
-
-def _parse_location(location: str) -> ParsedUrl:
-    return _cached_location(location) if len(location) <= _MAX_CACHED else parse_location(location)
 
 
 def _acquire(host: str, query: str, referrer_location: str) -> Acquisition | None:

@@ -9,6 +9,9 @@ import msgspec
 
 from attribution.errors import Rejected
 
+NO_PROPS = msgspec.Raw(b"{}")
+"""What ``Hit.props`` is, as an object too, when nothing was sent."""
+
 
 class Hit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """One tracked request as received, before judgement. Instants are epoch milliseconds, UTC."""
@@ -40,7 +43,7 @@ class Hit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     user_agent: str = ""
     ip: str = ""
     """Truncated to /24 (IPv4) or /48 (IPv6) before it was first written."""
-    props: msgspec.Raw = msgspec.Raw(b"{}")
+    props: msgspec.Raw = NO_PROPS
     """JSON object, unparsed: stored as it came."""
 
 

@@ -14,19 +14,18 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 from operator import attrgetter
-from struct import pack, unpack
+from struct import pack
 from typing import NamedTuple
 
 import msgspec
 
-from attribution.acquisition import Acquisition
+from attribution.columns import Columns, unpack_hashes
 from attribution.drops import DropReason
 from attribution.errors import HeadwaterError
 from attribution.ids import visitor_hash
 from attribution.marks import Mark, mark_of
-from attribution.packing import Packed, pack_acquisition, pack_word, unpack_acquisition, unpack_word
+from attribution.packing import Packed, pack_word, unpack_word
 from attribution.policy import AttributionPolicy
 from attribution.sessions import (
     DEFAULT_RULES,
@@ -73,20 +72,16 @@ class Change(msgspec.Struct, gc=False):
 
 
 class _Stored(msgspec.Struct, array_like=True, gc=False):
-    """The MessagePack form. Columns have one entry per in-session hit, in order."""
+    """The MessagePack form. Columns have one entry per in-session hit, in order: see ``Columns``."""
 
     format: int
     rules: tuple[int, int, str] | None
     """``None`` = ``DEFAULT_RULES``."""
     began_at: int
     pauses: list[int]
-    """Milliseconds since the hit before; one fewer than hits."""
     hashes: bytes
-    """8 bytes per hit, big-endian."""
     pages: list[int]
-    """2 x index into ``paths``, + 1 for a page view."""
     arrivals: list[int]
-    """Index into ``acquisitions`` + 1; 0 = none."""
     paths: list[str]
     acquisitions: list[Packed]
     outside: bytes
@@ -98,72 +93,24 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Stored).decode
 
 
-class _Columns:
-    """The stored form of a timeline's first hits, to which later hits are added.
+class Timeline:
+    """All hits of one visitor of one site. Not safe for use by several threads.
 
-    Most hits are later than all before; then only they need to be worked out.
+    Its hits are columns, or a list with its cuts, or both. ``_columns`` are ``None`` after a late hit, until the
+    timeline is stored. ``_hits`` and ``_cuts`` are ``None`` until somebody asks what only they can tell, and again
+    after the next hit that is not late. ``_tail`` is the last cut if it is known.
     """
 
-    __slots__ = ("_acquisitions", "_arrivals", "_last", "_paths", "_stored")
-
-    def __init__(self, stored: _Stored, acquisitions: Sequence[Acquisition | None]) -> None:
-        """``acquisitions`` are those of ``stored`` behind a ``None``."""
-        self._stored = stored
-        self._acquisitions = acquisitions
-        self._paths: dict[str, int] = {}
-        self._arrivals: dict[Acquisition | None, int] = {}
-        self._last = 0
-
-    def append(self, hits: list[PlacedHit]) -> _Stored:
-        """The stored form of ``hits``, which begin with those that are in it already."""
-        stored = self._stored
-        known = len(stored.pages)
-        if known == len(hits):
-            return stored
-        if not self._arrivals:  # only now: many timelines are read and never written
-            self._paths = {path: index for index, path in enumerate(stored.paths)}
-            self._arrivals = {acquisition: index for index, acquisition in enumerate(self._acquisitions)}
-            self._last = stored.began_at + sum(stored.pauses)
-        paths, arrivals, last = self._paths, self._arrivals, self._last
-        if not known:
-            stored.began_at = last = hits[0][0]
-        hashes = [stored.hashes]
-        for at, hash_, path, is_page_view, acquisition in hits[known:]:
-            stored.pauses.append(at - last)
-            last = at
-            hashes.append(hash_.to_bytes(8, "big"))
-            page = paths.get(path)
-            if page is None:
-                page = paths[path] = len(paths)
-                stored.paths.append(path)
-            stored.pages.append(page * 2 + is_page_view)
-            if acquisition is None:
-                stored.arrivals.append(0)
-                continue
-            arrival = arrivals.get(acquisition)
-            if arrival is None:
-                arrival = arrivals[acquisition] = len(arrivals)
-                stored.acquisitions.append(pack_acquisition(acquisition))
-            stored.arrivals.append(arrival)
-        if not known:
-            del stored.pauses[0]
-        stored.hashes = b"".join(hashes)
-        self._last = last
-        return stored
-
-
-class Timeline:
-    """All hits of one visitor of one site. Not safe for use by several threads."""
-
     __slots__ = (
+        "_columns",
         "_conversions",
         "_cuts",
         "_hits",
         "_outside",
         "_rules",
         "_seen",
+        "_tail",
         "_visitor",
-        "_written",
         "site",
         "visitor_id",
     )
@@ -172,13 +119,14 @@ class Timeline:
         self.site = site
         self.visitor_id = visitor_id
         self._visitor = ""
-        self._hits: list[PlacedHit] = []
+        self._columns: Columns | None = Columns()
+        self._hits: list[PlacedHit] | None = None
+        self._cuts: list[Cut] | None = None
+        self._tail: Cut | None = None
         self._seen: set[int] = set()
         self._outside: list[int] = []
         self._conversions: list[TimelineConversion] = []
         self._rules = DEFAULT_RULES
-        self._cuts: list[Cut] | None = []
-        self._written: _Columns | None = None
 
     @classmethod
     def empty(cls, site: str, visitor_id: str) -> Timeline:
@@ -193,52 +141,52 @@ class Timeline:
             if stored.format != _FORMAT:
                 raise ValueError(f"format {stored.format} is not {_FORMAT}")
             return cls._restored(stored, site, visitor_id)
-        except (msgspec.DecodeError, ValueError, IndexError) as error:
+        except (msgspec.DecodeError, ValueError) as error:
             raise UnreadableTimeline(f"stored timeline: {error}") from error
 
     @classmethod
     def _restored(cls, stored: _Stored, site: str, visitor_id: str) -> Timeline:
         timeline = cls(site, visitor_id)
-        count = len(stored.pages)
-        hashes = _hashes(stored.hashes)
-        outside = _hashes(stored.outside)
-        times = list(accumulate(stored.pauses, initial=stored.began_at)) if count else []
-        if not len(hashes) == len(times) == len(stored.arrivals) == count:
-            raise ValueError("columns differ in length")
-        if count and min(min(stored.pauses, default=0), min(stored.pages), min(stored.arrivals)) < 0:
-            raise ValueError("negative number in a column")
-        paths = stored.paths
-        arrivals: list[Acquisition | None] = [None, *map(unpack_acquisition, stored.acquisitions)]
-        timeline._hits = [
-            (at, hash_, paths[page >> 1], page & 1 == 1, arrivals[arrival])
-            for at, hash_, page, arrival in zip(times, hashes, stored.pages, stored.arrivals, strict=True)
-        ]
+        timeline._columns = Columns.restored(
+            stored.began_at,
+            stored.pauses,
+            stored.hashes,
+            stored.pages,
+            stored.arrivals,
+            stored.paths,
+            stored.acquisitions,
+        )
+        outside = unpack_hashes(stored.outside)
         timeline._outside = list(outside)
-        timeline._seen = {*hashes, *outside}
+        timeline._seen = {*unpack_hashes(stored.hashes), *outside}
         timeline._conversions = [
             TimelineConversion(at, digest.hex(), unpack_word(type_))
             for at, digest, type_ in stored.conversions
         ]
         timeline._rules = stored.rules or DEFAULT_RULES
-        timeline._cuts = None
-        timeline._written = _Columns(stored, arrivals)
         return timeline
 
     def to_bytes(self) -> bytes:
         """The stored form: equal for equal sets of hits, however they arrived."""
-        written = self._written
-        if written is None:
-            rules = None if self._rules == DEFAULT_RULES else self._rules
-            written = self._written = _Columns(
-                _Stored(_FORMAT, rules, 0, [], b"", [], [], [], [], b"", []), [None]
+        columns = self._packed()
+        rules, outside, conversions = self._rules, self._outside, self._conversions
+        return _encode(
+            _Stored(
+                _FORMAT,
+                None if rules == DEFAULT_RULES else rules,
+                columns.began_at,
+                columns.pauses,
+                columns.hashes,
+                columns.pages,
+                columns.arrivals,
+                list(columns.paths),
+                list(columns.acquisitions),
+                pack(f">{len(outside)}Q", *sorted(outside)) if outside else b"",
+                [(c.converted_at, bytes.fromhex(c.conversion_id), pack_word(c.type)) for c in conversions]
+                if conversions
+                else [],
             )
-        stored = written.append(self._hits)
-        stored.outside = pack(f">{len(self._outside)}Q", *sorted(self._outside)) if self._outside else b""
-        stored.conversions = [
-            (conversion.converted_at, bytes.fromhex(conversion.conversion_id), pack_word(conversion.type))
-            for conversion in self._conversions
-        ]
-        return _encode(stored)
+        )
 
     @property
     def hit_count(self) -> int:
@@ -253,13 +201,15 @@ class Timeline:
     def sessions(self) -> list[Session]:
         """The sessions that hold now, in time order."""
         visitor = self._visitor_hash()
-        return [cut.freeze(self.site, self.visitor_id, visitor) for cut in self._derived()]
+        return [cut.freeze(self.site, self.visitor_id, visitor) for cut in self._unpacked()[1]]
 
     def touchpoints(self) -> list[Touchpoint]:
         """The touchpoints that hold now, in time order."""
         visitor = self._visitor_hash()
         return [
-            touch for cut in self._derived() for touch in cut.touchpoints(self.site, self.visitor_id, visitor)
+            touch
+            for cut in self._unpacked()[1]
+            for touch in cut.touchpoints(self.site, self.visitor_id, visitor)
         ]
 
     def apply(self, marks: Iterable[Mark], policy: AttributionPolicy) -> Change:
@@ -308,60 +258,92 @@ class Timeline:
             visitor = self._visitor = visitor_hash(self.site, self.visitor_id)
         return visitor
 
-    def _derived(self) -> list[Cut]:
-        cuts = self._cuts
-        if cuts is None:
-            cuts = self._cuts = []
-            extend_cuts(self._hits, 0, cuts, self._rules)
-        return cuts
+    def _unpacked(self) -> tuple[list[PlacedHit], list[Cut]]:
+        """The hits and their cuts."""
+        hits, cuts = self._hits, self._cuts
+        if hits is None or cuts is None:
+            columns = self._packed()
+            hits, cuts = self._hits, self._cuts = columns.hits(), []
+            extend_cuts(hits, 0, cuts, self._rules)
+        return hits, cuts
+
+    def _packed(self) -> Columns:
+        """The columns. If they were not at hand, the hits and cuts are let go for them."""
+        columns = self._columns
+        if columns is None:
+            hits, cuts = self._unpacked()
+            columns = self._columns = Columns()
+            if hits:
+                columns.append(hits)
+                self._tail = cuts[-1]
+            self._hits = self._cuts = None
+        return columns
 
     def _place(self, placed: list[PlacedHit], rules: Rules, change: Change) -> None:
         """Put ``placed`` among the hits, cut what they touch anew, and note the difference."""
-        cuts = self._derived()
-        hits = self._hits
         if len(placed) > 1:
             placed.sort()
         if rules != self._rules:
+            hits, old = self._unpacked()
             self._rules = rules
-            self._written = None
+            self._columns = self._tail = None
             for hit in placed:
                 insort(hits, hit)
-            self._cuts = []
-            extend_cuts(hits, 0, self._cuts, rules)
-            self._note(cuts, self._cuts, change)
-        elif not hits or hits[-1] < placed[0]:
-            self._append(placed, cuts, change)
+            cuts = self._cuts = []
+            extend_cuts(hits, 0, cuts, rules)
+            self._note(old, cuts, change)
+            return
+        columns = self._packed()
+        first = placed[0]
+        if columns.ended_at < first[0] or not columns.pages:
+            is_late = False
         else:
-            self._insert(placed, cuts, change)
+            is_late = (first[0], first[1]) < (columns.ended_at, columns.last_hash)
+        if is_late:
+            self._insert(placed, change)
+        else:
+            self._append(placed, columns, change)
 
-    def _append(self, placed: list[PlacedHit], cuts: list[Cut], change: Change) -> None:
+    def _append(self, placed: list[PlacedHit], columns: Columns, change: Change) -> None:
         """The common case: everything is later than all before. Only the last session can change."""
-        hits = self._hits
-        start = len(hits)
-        hits.extend(placed)
         site, visitor_id, visitor = self.site, self.visitor_id, self._visitor_hash()
-        first_new = len(cuts)
-        last = cuts[-1] if cuts else None
+        cuts: list[Cut] = []
         # Only a session that may go on has to be known as it was.
-        if last is not None and placed[0][0] - last.ended_at <= self._rules[0]:
+        if columns.pages and placed[0][0] - columns.ended_at <= self._rules[0]:
+            last = self._last_cut(columns)
             session = last.freeze(site, visitor_id, visitor)
             touches = last.touches.copy()
-            extend_cuts(hits, start, cuts, self._rules)
+            cuts.append(last)
+            extend_cuts(placed, 0, cuts, self._rules)
             if last.session is not session:
                 change.sessions_minus.append(session)
                 change.sessions_plus.append(last.freeze(site, visitor_id, visitor))
                 if last.touches != touches:
                     self._note_touches(touches, last.touches, change)
+            new = cuts[1:]
         else:
-            extend_cuts(hits, start, cuts, self._rules)
-        for cut in cuts[first_new:]:
+            extend_cuts(placed, 0, cuts, self._rules)
+            new = cuts
+        for cut in new:
             change.sessions_plus.append(cut.freeze(site, visitor_id, visitor))
             change.touchpoints_plus.extend(cut.touchpoints(site, visitor_id, visitor))
+        self._tail = cuts[-1]
+        self._hits = self._cuts = None
+        columns.append(placed)
 
-    def _insert(self, placed: list[PlacedHit], cuts: list[Cut], change: Change) -> None:
+    def _last_cut(self, columns: Columns) -> Cut:
+        """The last session. A pause longer than the gap begins one for sure, so only what follows it is cut."""
+        tail = self._tail
+        if tail is None:
+            cuts: list[Cut] = []
+            extend_cuts(columns.hits(columns.last_start_behind(self._rules[0])), 0, cuts, self._rules)
+            tail = self._tail = cuts[-1]
+        return tail
+
+    def _insert(self, placed: list[PlacedHit], change: Change) -> None:
         """Some hit is late: cut anew from the session it falls behind until a border stays where it was."""
-        hits = self._hits
-        self._written = None
+        hits, cuts = self._unpacked()
+        self._columns = self._tail = None
         lowest = bisect_left(hits, placed[0])
         for hit in placed:
             insort(hits, hit)
@@ -425,11 +407,3 @@ class Timeline:
                 if latest and touched[latest - 1] >= conversion.converted_at - lookback:
                     affected[conversion] = None
         return list(affected)
-
-
-def _hashes(data: bytes) -> tuple[int, ...]:
-    """The numbers of a column of 8-byte hashes. Raises ``ValueError`` when it does not divide."""
-    count, rest = divmod(len(data), 8)
-    if rest:
-        raise ValueError("a column of hashes is cut off")
-    return unpack(f">{count}Q", data)

@@ -15,7 +15,7 @@ import msgspec
 from attribution.acquisition import DIRECT, Acquisition
 from attribution.conversions import ConversionFact
 from attribution.enrich import Enriched
-from attribution.hit import Hit
+from attribution.hit import NO_PROPS, Hit
 from attribution.ledger import Entry
 from attribution.money import format_amount
 from attribution.touchpoints import Session, Touchpoint
@@ -76,7 +76,7 @@ def hit_row(hit: Hit, enriched: Enriched, broker: str, partition: int, offset: i
         agent.os,
         hit.user_agent,
         hit.ip,
-        str(hit.props, "utf-8"),
+        "{}" if hit.props is NO_PROPS else str(hit.props, "utf-8"),
         broker,
         partition,
         offset,

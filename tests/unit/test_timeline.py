@@ -434,3 +434,47 @@ def test_mark_keeps_of_a_click_id_only_whether_it_is_the_same() -> None:
 def test_packed_acquisition_comes_back(acquisition: Acquisition) -> None:
     """For any texts, those in the table of words and others."""
     assert unpack_acquisition(pack_acquisition(acquisition)) == acquisition
+
+
+_between = st.sampled_from(["nothing", "stored", "asked", "reloaded"])
+_step = st.sampled_from([0, 0, 1, 3, 7, 9, 10, 10, 11, 12, -1, -8, -20, -40])
+"""Since the latest hit so far; below 0 = late."""
+_visit = st.tuples(_step, st.sampled_from([None, None, GOOGLE, GOOGLE_AGAIN, BLOG, FORUM]))
+
+
+@given(st.lists(st.tuples(_between, st.lists(_visit, min_size=1, max_size=4)), max_size=8))
+def test_changes_add_up_whatever_happens_to_the_timeline_in_between(
+    batches: list[tuple[str, list[tuple[int, Acquisition | None]]]],
+) -> None:
+    """Stored, read back, asked for its sessions, with late hits or none: the changes lead to what one batch gives."""
+    policy = AttributionPolicy(session_gap_ms=10, session_cap_ms=25)
+    timeline, everything, latest = Timeline.empty("site", "visitor"), list[Mark](), NOON
+    sessions, touchpoints = set[str](), set[str]()
+    for between, visits in batches:
+        if between == "stored":
+            timeline.to_bytes()
+        elif between == "asked":
+            timeline.sessions()
+        elif between == "reloaded":
+            timeline = Timeline.from_bytes(timeline.to_bytes(), "site", "visitor")
+        marks = []
+        for step, acquisition in visits:
+            marks.append(
+                mark(latest + step, acquisition, event_hash=next(_numbers) * 97 % 89 << 32 | next(_numbers))
+            )
+            latest = max(latest, latest + step)
+        change = timeline.apply(marks, policy)
+        everything += marks
+        for standing, minus, plus in (
+            (sessions, change.sessions_minus, change.sessions_plus),
+            (touchpoints, change.touchpoints_minus, change.touchpoints_plus),
+        ):
+            gone, new = set(map(repr, minus)), set(map(repr, plus))
+            assert gone <= standing
+            assert not new & standing
+            standing -= gone
+            standing |= new
+    at_once = timeline_of(*everything, policy=policy)
+    assert sessions == set(map(repr, at_once.sessions())) == set(map(repr, timeline.sessions()))
+    assert touchpoints == set(map(repr, at_once.touchpoints())) == set(map(repr, timeline.touchpoints()))
+    assert timeline.to_bytes() == at_once.to_bytes()

@@ -1,0 +1,135 @@
+"""The stored form of a visitor's in-session hits: columns that grow by what is appended.
+
+Nearly every hit is later than all before. Then only that hit needs to be worked out, and nothing of the earlier ones
+has to be at hand but these columns: a tenth of the memory that the hits would take.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate, islice
+from struct import unpack
+
+import msgspec
+
+from attribution.acquisition import Acquisition
+from attribution.packing import Packed, pack_acquisition, unpack_acquisition
+from attribution.sessions import PlacedHit
+
+
+class Columns(msgspec.Struct, gc=False, eq=False):
+    """One entry per hit, in order."""
+
+    began_at: int = 0
+    """Instant of the first hit, epoch milliseconds, UTC."""
+    ended_at: int = 0
+    """Instant of the last hit."""
+    last_hash: int = 0
+    """Event hash of the last hit."""
+    pauses: list[int] = []
+    """Milliseconds since the hit before; one fewer than hits."""
+    hashes: bytes = b""
+    """8 bytes per hit, big-endian."""
+    pages: list[int] = []
+    """2 x index into ``paths``, + 1 for a page view."""
+    arrivals: list[int] = []
+    """What ``acquisitions`` says; 0 = none."""
+    paths: dict[str, int] = {}
+    """Index by path, in order of first appearance."""
+    acquisitions: dict[Packed, int] = {}
+    """Index + 1 by acquisition, in order of first appearance."""
+
+    @classmethod
+    def restored(
+        cls,
+        began_at: int,
+        pauses: list[int],
+        hashes: bytes,
+        pages: list[int],
+        arrivals: list[int],
+        paths: list[str],
+        acquisitions: list[Packed],
+    ) -> Columns:
+        """Columns as they were stored. Raises ``ValueError`` when they cannot have been."""
+        columns = cls(
+            began_at,
+            began_at + sum(pauses),
+            0,
+            pauses,
+            hashes,
+            pages,
+            arrivals,
+            {path: index for index, path in enumerate(paths)},
+            {packed: index for index, packed in enumerate(acquisitions, 1)},
+        )
+        count = len(pages)
+        if not len(hashes) == 8 * count == 8 * len(arrivals) or len(pauses) != max(count - 1, 0):
+            raise ValueError("columns differ in length")
+        for packed in acquisitions:
+            unpack_acquisition(packed)
+        if len(columns.paths) != len(paths) or len(columns.acquisitions) != len(acquisitions):
+            raise ValueError("a column names something twice")
+        if count:
+            columns.last_hash = int.from_bytes(hashes[-8:], "big")
+            if min(min(pauses, default=0), min(pages), min(arrivals)) < 0:
+                raise ValueError("negative number in a column")
+            if max(pages) >> 1 >= len(paths) or max(arrivals) > len(acquisitions):
+                raise ValueError("a number in a column names nothing")
+        return columns
+
+    def append(self, hits: list[PlacedHit]) -> None:
+        """Add ``hits``, in order and later than all before."""
+        pauses, pages, arrivals = self.pauses, self.pages, self.arrivals
+        paths, acquisitions = self.paths, self.acquisitions
+        is_first = not pages
+        if is_first:
+            self.began_at = self.ended_at = hits[0][0]
+        last = self.ended_at
+        hashes = [self.hashes]
+        for at, hash_, path, is_page_view, acquisition in hits:
+            pauses.append(at - last)
+            last = at
+            hashes.append(hash_.to_bytes(8, "big"))
+            page = paths.setdefault(path, len(paths)) * 2
+            pages.append(page + 1 if is_page_view else page)
+            if acquisition is None:
+                arrivals.append(0)
+            else:
+                arrivals.append(acquisitions.setdefault(pack_acquisition(acquisition), len(acquisitions) + 1))
+        if is_first:
+            del pauses[0]
+        self.hashes = b"".join(hashes)
+        self.ended_at, self.last_hash = last, hits[-1][1]
+
+    def hits(self, start: int = 0) -> list[PlacedHit]:
+        """The hits from index ``start`` on."""
+        if not self.pages:
+            return []
+        paths = list(self.paths)
+        acquisitions: list[Acquisition | None] = [None, *map(unpack_acquisition, self.acquisitions)]
+        times = islice(accumulate(self.pauses, initial=self.began_at), start, None)
+        return [
+            (at, hash_, paths[page >> 1], page & 1 == 1, acquisitions[arrival])
+            for at, hash_, page, arrival in zip(
+                times,
+                unpack_hashes(self.hashes[8 * start :]),
+                self.pages[start:],
+                self.arrivals[start:],
+                strict=True,
+            )
+        ]
+
+    def last_start_behind(self, gap: int) -> int:
+        """Index of the last hit that follows a pause longer than ``gap``, 0 if none does."""
+        pauses = self.pauses
+        index = len(pauses)
+        while index and pauses[index - 1] <= gap:
+            index -= 1
+        return index
+
+
+def unpack_hashes(data: bytes) -> tuple[int, ...]:
+    """The numbers of a column of 8-byte hashes. Raises ``ValueError`` when it does not divide."""
+    count, rest = divmod(len(data), 8)
+    if rest:
+        raise ValueError("a column of hashes is cut off")
+    return unpack(f">{count}Q", data)
