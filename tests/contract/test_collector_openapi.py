@@ -68,6 +68,8 @@ def test_every_reason_stands_at_its_status(path: str) -> None:
 def test_every_place_that_an_event_tells_is_read(kind: str) -> None:
     """A text put into each place of the schema, one at a time, arrives in the fields of the hit."""
     schema = DOCUMENT["components"]["schemas"][f"{kind.title()}Event"]
+    names = set(MAX_LENGTH) - {"ip", "user_agent"} - ({"event"} if kind != "track" else set())
+    assert names <= set(schema["properties"])
     places = list(leaves(schema))
     assert len(places) > len(MAX_LENGTH)
     for place in places:
