@@ -44,6 +44,19 @@ def test_the_container_runs_without_rights() -> None:
     assert any("--require-hashes" in line for line in lines)
 
 
+def test_compose_has_no_password_of_its_own_and_no_rights_to_spare() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    for secret in ("HEADWATER_SITES", "HEADWATER_READ_KEYS", "CLICKHOUSE_PASSWORD"):
+        assert set(re.findall(rf"\$\{{{secret}(.)", text)) == {":"}
+        assert f"${{{secret}:-" not in text, "a default would be a password that everybody knows"
+    ours = text.partition("x-headwater:")[2].partition("\nservices:")[0]
+    assert all(line in ours for line in ("read_only: true", "cap_drop: [ALL]", "no-new-privileges:true"))
+    published = re.findall(r"ports: \[(.*)\]", text)
+    assert published == ['"8080:8080"', '"127.0.0.1:8081:8081"'], (
+        "the collector to all, the API to this machine"
+    )
+
+
 def test_a_text_with_line_breaks_is_one_line_of_the_log() -> None:
     """Nobody can write a line of their own into it (OWASP ASVS 5.0, 16.4.1)."""
     text = 'a\r\nb\u2028{"event": "forged"}'
