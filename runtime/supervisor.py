@@ -27,7 +27,8 @@ log = structlog.get_logger("supervisor")
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.02
-_LOG_CHECK_S = 5.0
+_CHECK_S = 5.0
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 MAX_LOG_BYTES = 8 << 20
 """A child's log is moved to ``<name>.log.1`` when it is longer; the one before that is dropped."""
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.05, 5.0
@@ -60,6 +61,8 @@ class Process:
     """Exit codes after which the first start is tried again while there is time: it met what passes by itself."""
     stop_within_s: float = 10.0
     """Time after SIGTERM, then SIGKILL."""
+    max_memory_bytes: int = 0
+    """A child that holds more is told to end, and started again; 0 = no limit."""
     stop_rank: int = 0
     """Lower ranks stop first; one rank stops together."""
 
@@ -76,12 +79,18 @@ class Supervisor:
     """Children of this process. Use it from one event loop."""
 
     def __init__(
-        self, logs: Path, on_change: Callable[[], None] | None = None, max_backoff_s: float = _MAX_BACKOFF_S
+        self,
+        logs: Path,
+        on_change: Callable[[], None] | None = None,
+        max_backoff_s: float = _MAX_BACKOFF_S,
+        check_s: float = _CHECK_S,
     ) -> None:
         """``logs`` gets one file per child; ``on_change`` is called when a process id has changed.
 
-        ``max_backoff_s`` bounds the pause before a child that keeps dying is started again.
+        ``max_backoff_s`` bounds the pause before a child that keeps dying is started again; every ``check_s``
+        seconds logs and memory are looked at.
         """
+        self._check_s = check_s
         self._logs = logs
         self._max_backoff_s = max_backoff_s
         self._on_change = on_change or (lambda: None)
@@ -106,7 +115,7 @@ class Supervisor:
         From then on each is watched. After a failure call ``stop``.
         """
         if self._janitor is None:
-            self._janitor = asyncio.create_task(self._bound_logs())
+            self._janitor = asyncio.create_task(self._keep_bounds())
         await together(*(self._start_first(process) for process in processes))
 
     async def run(self, process: Process) -> None:
@@ -235,9 +244,17 @@ class Supervisor:
         text = since[-4000:].decode(errors="replace")
         return ProcessFailed(process.name, code, "\n".join(text.splitlines()[-12:]), detail)
 
-    async def _bound_logs(self) -> None:
+    async def _keep_bounds(self) -> None:
+        """Now and then: logs that are too long are cut, children that hold too much memory begin anew."""
         while True:
-            await asyncio.sleep(_LOG_CHECK_S)
+            await asyncio.sleep(self._check_s)
+            for child in list(self._children.values()):
+                limit, running = child.process.max_memory_bytes, child.running
+                # One that is not watched yet is only just starting.
+                if limit and child.watcher is not None and (held := resident_bytes(running.pid)) > limit:
+                    log.warning("process too large", process=child.process.name, bytes=held, limit=limit)
+                    with suppress(ProcessLookupError):
+                        running.terminate()
             for path in self._logs.glob("*.log"):
                 with suppress(OSError):
                     if path.stat().st_size > MAX_LOG_BYTES:
@@ -252,6 +269,14 @@ async def together(*steps: Coroutine[Any, Any, None]) -> None:
                 group.create_task(step)
     except* HeadwaterError as failures:
         raise failures.exceptions[0] from None
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a process holds (Linux); 0 when it cannot be told, or the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def cut_log(path: Path) -> None:

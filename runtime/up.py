@@ -45,6 +45,8 @@ class UpOptions:
     """``embedded``, ``apache`` (Apache Kafka's own broker, needs Java), or the address of a Kafka cluster."""
     brokers: int = 1
     """Nodes of ``apache``: 1, or 3 with three copies of each record."""
+    broker_max_bytes: int = 0
+    """Memory at which the embedded broker begins anew; 0 = ``broker_limit`` of this machine."""
     env: Mapping[str, str] = field(default_factory=dict)
     """More environment for the children."""
     program: Sequence[str] = (sys.executable, "-m", "runtime.cli")
@@ -75,6 +77,8 @@ class Up:
                 names=[VALKEY, ENGINE, *([BROKER] if is_ours else [])],
                 supervisor=self._supervisor,
                 apache_nodes=options.brokers if options.kafka == APACHE else 0,
+                broker_max_bytes=options.broker_max_bytes
+                or broker_limit(self._settings.spool_max_bytes, machine_memory()),
             )
             self._kafka = self._servers.kafka if is_ours else options.kafka
             self._site_key = self._place.secret("site_key", lambda: f"site_{secrets.token_hex(8)}")
@@ -248,6 +252,20 @@ class Up:
         if "cookie_secure" not in settings.model_fields_set:
             env["HEADWATER_COOKIE_SECURE"] = "false"  # plain HTTP on loopback
         return env
+
+
+def machine_memory() -> int:
+    """Bytes that this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def broker_limit(spool_bytes: int, machine_bytes: int) -> int:
+    """Memory at which the embedded broker begins anew, in bytes: a quarter of the machine's.
+
+    Never less than it needs for all that may wait, or it would end before that is processed: what a full spool holds,
+    about half as much for journals and triggers (measured, docs/performance.md), and itself.
+    """
+    return max(machine_bytes // 4, 2 * spool_bytes + (512 << 20))
 
 
 OnReady = Callable[[Up], Awaitable[int | None]]

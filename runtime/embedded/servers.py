@@ -39,14 +39,18 @@ class EmbeddedServers:
         names: Sequence[str] = ALL,
         supervisor: Supervisor | None = None,
         apache_nodes: int = 0,
+        broker_max_bytes: int = 0,
     ) -> None:
         """``names`` says which servers; with ``apache_nodes`` the broker is Apache Kafka, else Tansu.
+
+        ``broker_max_bytes`` bounds the memory of Tansu, which is its log and only grows: beyond it, it begins anew.
 
         Tansu is ready when it has the topics, because it forgets them; on Apache Kafka whoever needs them makes them.
         Raises ``Misconfigured`` when one is not installed.
         """
         self._place = place
         self._partitions = partitions
+        self._broker_max_bytes = broker_max_bytes
         self._names = tuple(names)
         self.supervisor = supervisor or Supervisor(place.logs)
         self._apache = self._new_apache(apache_nodes) if apache_nodes and BROKER in names else None
@@ -123,6 +127,7 @@ class EmbeddedServers:
             name=BROKER,
             command=lambda: broker.broker_command(binary, port),
             ready=lambda: broker.broker_is_ready(port, self._partitions),
+            max_memory_bytes=self._broker_max_bytes,
             stop_rank=_STOP_RANK,
         )
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from attribution.errors import Misconfigured, Transient
-from runtime.supervisor import MAX_LOG_BYTES, Process, ProcessFailed, Supervisor, cut_log
+from runtime.supervisor import MAX_LOG_BYTES, Process, ProcessFailed, Supervisor, cut_log, resident_bytes
 
 Ready = Callable[[], Awaitable[bool]]
 FOREVER = "import time; print('here', flush=True); time.sleep(1000)"
@@ -114,6 +114,31 @@ async def test_the_last_words_are_not_those_of_an_earlier_run(supervisor: Superv
     with pytest.raises(ProcessFailed) as caught:
         await supervisor.start(process)
     assert caught.value.output == "port 2 is taken"
+
+
+async def test_a_child_that_holds_too_much_memory_begins_anew(tmp_path: Path) -> None:
+    greedy = """
+import pathlib, time
+print("here", flush=True)
+tries = pathlib.Path(TRIES)
+is_first = not tries.exists()
+tries.touch()
+held = bytearray(200 << 20) if is_first else b""
+time.sleep(1000)
+""".replace("TRIES", repr(str(tmp_path / "tries")))
+    supervisor = Supervisor(tmp_path, check_s=0.1)
+    try:
+        process = python("a", greedy, ready=says(tmp_path, "a"))
+        await supervisor.start(replace(process, max_memory_bytes=100 << 20), python("b", FOREVER))
+        first = supervisor.pids
+        await eventually(lambda: supervisor.restarts("a") == 1 and "a" in supervisor.pids)
+        await asyncio.sleep(0.5)  # several looks: the modest one, and the other child, are left alone
+        assert (supervisor.restarts("a"), supervisor.restarts("b")) == (1, 0)
+        assert supervisor.pids["b"] == first["b"]
+        assert resident_bytes(supervisor.pids["a"]) < 100 << 20
+    finally:
+        await supervisor.stop()
+    assert resident_bytes(first["a"]) == 0, "there is no such process"
 
 
 async def test_a_first_start_is_tried_again_after_an_exit_code_that_asks_for_it(

@@ -21,7 +21,7 @@ from attribution.errors import Misconfigured, Transient
 from runtime.installation import settings_of
 from runtime.place import Place
 from runtime.supervisor import ProcessFailed
-from runtime.up import Up, UpOptions, run_up
+from runtime.up import Up, UpOptions, broker_limit, run_up
 from streams import kafka_admin
 
 STUB = (sys.executable, str(Path(__file__).with_name("up_stub.py")))
@@ -110,6 +110,19 @@ async def test_a_killed_broker_comes_back_as_another_cluster_with_its_topics(opt
             except Transient:
                 assert time.monotonic() < deadline
         await kafka_admin.ensure_topics(up.run["kafka"], 2)
+
+
+async def test_a_broker_that_holds_too_much_memory_comes_back_as_another_cluster(options: UpOptions) -> None:
+    """Its log is in memory and only grows. What the worker has not passed is in the collector's spool."""
+    async with Up(replace(options, broker_max_bytes=1 << 20)) as up:
+        await run_file_where(options.data_dir, broker=up.run["pids"]["broker"])
+
+
+def test_the_embedded_broker_has_room_for_all_that_may_wait() -> None:
+    gib = 1 << 30
+    assert broker_limit(gib, 4 * gib) == 2.5 * gib
+    assert broker_limit(gib, 64 * gib) == 16 * gib
+    assert broker_limit(20 * gib, 64 * gib) > 40 * gib
 
 
 async def test_one_up_per_folder(options: UpOptions) -> None:
