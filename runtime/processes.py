@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runtime.up import Up, UpOptions
     from streams.audit import AuditConfig
 
-_GC_THRESHOLD = 500_000
+_GC_THRESHOLD = 2_000_000
 """Objects made and not freed before the worker looks for cycles among the young ones: some batches."""
 
 

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from functools import lru_cache
 
 import structlog
 
@@ -43,6 +44,9 @@ RESEND_AFTER_SECONDS = 15.0
 """A trigger whose conversion is still dirty after this is sent again (the broker may have forgotten it)."""
 RESEND_AT_MOST = 1_000
 """Triggers sent again at once while the owner works: if credit is only slow, repetitions must not swamp it."""
+
+_cached_key = lru_cache(maxsize=65_536)(timeline_key)
+"""Who is loaded for a batch is stored after it."""
 
 
 class RangeLost(HeadwaterError):
@@ -159,7 +163,7 @@ class StitchStage:
         await self._own.publish_dead_letters(output.dead_letters)
         dirty = {trigger.field: encode_trigger(trigger) for trigger in output.triggers}
         states = {
-            timeline_key(self._partition, *visitor): self._timelines[visitor].to_bytes()
+            _cached_key(self._partition, *visitor): self._timelines[visitor].to_bytes()
             for visitor in output.changed
         }
         await self._fence.commit_stitch(
@@ -234,7 +238,7 @@ class StitchStage:
                 self._timelines.move_to_end(visitor)
             else:
                 missing.append(visitor)
-        keys = [timeline_key(self._partition, *visitor) for visitor in missing]
+        keys = [_cached_key(self._partition, *visitor) for visitor in missing]
         values = await self._fence.read_states(keys)
         for visitor, value in zip(missing, values, strict=True):
             self._timelines[visitor] = (
