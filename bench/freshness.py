@@ -93,9 +93,10 @@ class _Sender:
 
 
 class _Looker:
-    """Reads ``channel_metrics`` as a dashboard's server would."""
+    """Reads ``channel_metrics`` as a dashboard's server would: one site, a range of hours."""
 
     def __init__(self, run: Any) -> None:
+        self._site = run["site_key"]
         self._client = clickhouse_connect.get_client(dsn=run["clickhouse"], database="headwater")
 
     async def hits(self) -> int:
@@ -106,9 +107,13 @@ class _Looker:
         return int((await asyncio.to_thread(self._client.query, sql)).result_rows[0][0])
 
     async def campaigns(self, prefix: str) -> set[str]:
-        """Campaigns of traffic that begin with ``prefix``."""
-        sql = "SELECT DISTINCT campaign FROM channel_metrics WHERE model = '' AND startsWith(campaign, {p:String})"
-        rows = (await asyncio.to_thread(self._client.query, sql, {"p": prefix})).result_rows
+        """Campaigns of this hour's and the last hour's traffic that begin with ``prefix``."""
+        sql = (
+            "SELECT DISTINCT campaign FROM channel_metrics WHERE site = {site:String} AND model = '' AND basis = ''"
+            " AND hour >= now('UTC') - INTERVAL 2 HOUR AND startsWith(campaign, {prefix:String})"
+        )
+        parameters = {"site": self._site, "prefix": prefix}
+        rows = (await asyncio.to_thread(self._client.query, sql, parameters)).result_rows
         return {str(row[0]) for row in rows}
 
 
