@@ -57,7 +57,7 @@ class StitchStage:
     """One partition's stitch stage."""
 
     def __init__(
-        self, own: Ownership, rules: RuleBook, claims: Sequence[Claimed] = (), *, cache_visitors: int = 50_000
+        self, own: Ownership, rules: RuleBook, claims: Sequence[Claimed] = (), *, cache_visitors: int = 20_000
     ) -> None:
         """``claims``: ranges of earlier owners that may be in ClickHouse, in order; the first batches must be these."""
         self._own = own
