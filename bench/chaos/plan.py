@@ -36,8 +36,6 @@ SLEEP_S = (8.0, 14.0)
 WEATHER_S = (2.0, 8.0)
 CLOCK_JUMPS_MS = (-3 * 86_400_000, -3_600_000, 1_800_000, 86_400_000)
 SET_BACK_S = (2.0, 6.0)
-SET_BACK_VOLATILE_S = (0.3, 1.0)
-"""The collector believes a fence after three seconds: a store that forgets more takes the only copy of hits with it."""
 
 LINKS = ("senders>collector", "worker>valkey", "worker>engine", "collector>broker", "worker>broker")
 COLLECTOR_CLIENT = "headwater-collector"
@@ -115,7 +113,9 @@ def _deck(shape: Shape) -> list[tuple[Act, str]]:
         (Act.storm, ""),
         *((act, link) for act in (Act.reset, Act.deaf, Act.hole) for link in links),
         *((Act.slow, link) for link in ("worker>engine", "worker>broker")),
-        (Act.set_back, "valkey"),
+        # The journal that makes up for it is in the broker: an embedded one may be killed before it is read, and who
+        # loses the store's last seconds and the journal at once has a power cut (docs/delivery.md, known limits).
+        *([(Act.set_back, "valkey")] if shape.kafka is Kind.apache else []),
         (Act.disk_full, "collector"),
         (Act.clock, "collector"),
         (Act.malformed, ""),
@@ -134,8 +134,7 @@ def _draw(act: Act, part: str, names: _Names, rng: random.Random) -> Fault:
     if act is Act.storm:
         return Fault(act, seconds=rng.uniform(10.0, 16.0))
     if act is Act.set_back:
-        span = SET_BACK_S if names.kafka is Kind.apache else SET_BACK_VOLATILE_S
-        return Fault(act, (part,), rng.uniform(*span))
+        return Fault(act, (part,), rng.uniform(*SET_BACK_S))
     if act is Act.disk_full:
         return Fault(act, (rng.choice(names.collectors),), rng.uniform(3.0, 8.0))
     if act is Act.clock:
