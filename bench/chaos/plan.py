@@ -86,7 +86,6 @@ class _Names:
     """The processes of each part."""
 
     def __init__(self, shape: Shape) -> None:
-        self.kafka = shape.kafka
         self.collectors = [f"collector-{n}" for n in range(1, shape.collectors + 1)]
         self.workers = [f"worker-{n}" for n in range(1, shape.workers + 1)]
         self.brokers = [f"kafka-{n}" for n in range(1, 4)] if shape.kafka is Kind.apache else ["broker"]
