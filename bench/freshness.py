@@ -19,7 +19,7 @@ from typing import Any
 import clickhouse_connect
 
 from bench.headwater import BenchFailed
-from bench.traffic import DAY_MS, DAYS, build_traffic
+from bench.traffic import DAY_MS, DAYS, body_of, build_traffic
 from runtime.collector_client import Intake, open_intake
 from runtime.up import Up, UpOptions
 
@@ -29,17 +29,6 @@ _MARKER_S = 0.1
 _LOOK_S = 0.05
 _DEADLINE_S = 30.0
 _AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"
-_FIELDS = (
-    "event_id",
-    "visitor_id",
-    "url",
-    "referrer",
-    "title",
-    "value",
-    "currency",
-    "order_id",
-    "user_agent",
-)
 
 
 @dataclass(frozen=True)
@@ -77,7 +66,7 @@ class _Sender:
         hits = build_traffic(burst_hits + int(seconds * 20_000), began_at=began_at).hits
         self._intake = intake
         self._batches: Iterator[list[dict[str, Any]]] = (
-            [_body(hit) for hit in hits[begin : begin + BATCH]] for begin in range(0, len(hits), BATCH)
+            [body_of(hit) for hit in hits[begin : begin + BATCH]] for begin in range(0, len(hits), BATCH)
         )
         self.sent = 0
 
@@ -180,8 +169,3 @@ async def _markers(
     is_over.set()
     await asyncio.gather(loading, looking)
     return [max(0.0, seen[name] - at) for name, at in answered.items()], rate_sent
-
-
-def _body(hit: Any) -> dict[str, Any]:
-    said = {name: value for name in _FIELDS if (value := getattr(hit, name))}
-    return {**said, "event": hit.event, "occurred_at": hit.occurred_at}

@@ -15,24 +15,13 @@ import msgspec
 
 from attribution.hit import Hit, encode_envelope
 from bench.headwater import BenchFailed
-from bench.traffic import RecordOut, Traffic, build_traffic
+from bench.traffic import RecordOut, Traffic, body_of, build_traffic
 from runtime.collector_client import MAX_BATCH, Intake
 from streams.topics import partition_of
 
 ROUND_MS = 20
 """At some hundreds of hits a second the collector sends what came while the last round was on its way."""
 _PAUSE_S = 0.1
-_FIELDS = (
-    "event_id",
-    "visitor_id",
-    "url",
-    "referrer",
-    "title",
-    "value",
-    "currency",
-    "order_id",
-    "user_agent",
-)
 
 
 def build_hour(hits: int, rate: float, *, began_at: int, seed: int = 1) -> list[Hit]:
@@ -125,9 +114,3 @@ class Live:
                 self.slowest_s = max(self.slowest_s, time.monotonic() - asked)
                 self._acknowledged.append((time.monotonic(), due))
             await asyncio.sleep(_PAUSE_S)
-
-
-def body_of(hit: Hit) -> dict[str, str | int]:
-    """What a sender says of a hit."""
-    said = {name: value for name in _FIELDS if (value := getattr(hit, name))}
-    return {**said, "event": hit.event, "occurred_at": hit.occurred_at}

@@ -26,6 +26,18 @@ HITS_PER_VISITOR = 8
 ENVELOPE_HITS = (100, 500)
 """Fewest and most hits of one record, as the collector makes them under load."""
 
+_SAID = (
+    "event_id",
+    "visitor_id",
+    "url",
+    "referrer",
+    "title",
+    "value",
+    "currency",
+    "order_id",
+    "user_agent",
+)
+
 _TOUCHES = (2, 3, 4, 5, 6, 7, 8)
 _TOUCH_WEIGHTS = (8, 14, 20, 22, 18, 11, 7)
 _STEPS = (0, 1, 2, 3)
@@ -175,3 +187,9 @@ def _robot(rng: random.Random, number: int, began_at: int) -> Hit:
     at = began_at + rng.randrange(DAYS * DAY_MS)
     page = SHOP + rng.choice(_PAGES)
     return _hit(rng, f"robot-{number % 50:04d}", number, at, page, "", _ROBOT, "66.249.66.0")
+
+
+def body_of(hit: Hit) -> dict[str, str | int]:
+    """What a sender says of a hit: one event of ``POST /v1/batch``."""
+    said = {name: value for name in _SAID if (value := getattr(hit, name))}
+    return {**said, "event": hit.event, "occurred_at": hit.occurred_at}
