@@ -75,11 +75,11 @@ def run_worker(settings: Settings) -> int:
     from runtime.allocator import keep_freed_memory
     from sinks.client import connect
     from sinks.windows import check_windows
-    from sinks.writer import RowWriter
+    from sinks.writer import WRITE_SECONDS, RowWriter
     from streams.worker import Worker, WorkerConfig
 
     keep_freed_memory()
-    client = connect(settings.clickhouse, settings.database)
+    client = connect(settings.clickhouse, settings.database, timeout=WRITE_SECONDS)
     check_windows(client, settings.database)
     audit = audit_config(settings)
 

@@ -22,6 +22,10 @@ from sinks.engine_errors import explain_error
 from sinks.names import qualify, quote_identifier
 from sinks.tables import HAS_SOURCE
 
+WRITE_SECONDS = 30.0
+"""For a writer's client: how long one request may take, as ``timeout`` of ``connect``."""
+DEADLINE_SECONDS = 15.0
+"""For how long an insert is repeated; its last request may take ``WRITE_SECONDS`` more."""
 MAX_ROWS = 1_000_000
 """Most rows of one insert: what surely stays one block (ClickHouse's own limit is 1,048,449)."""
 
@@ -50,7 +54,7 @@ class RowWriter:
         client: Client,
         database: str,
         *,
-        deadline: float = 30.0,
+        deadline: float = DEADLINE_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -44,7 +44,6 @@ from streams.topics import (
     timeline_key,
 )
 from streams.triggers import Trigger, decode_triggers, encode_trigger
-from streams.vitals import KAFKA_CALL_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -297,9 +296,7 @@ class CreditStage:
             values = envelopes(_encode(CreditEntry(*row)) for row in credits)
             await asyncio.gather(
                 *(
-                    patiently(
-                        partial(self._own.send, CREDITS, key, value), "credits topic", KAFKA_CALL_SECONDS
-                    )
+                    patiently(partial(self._own.send, CREDITS, key, value), "credits topic")
                     for value in values
                 )
             )

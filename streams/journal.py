@@ -22,7 +22,6 @@ import structlog
 from attribution.errors import HeadwaterError
 from streams.patience import patiently
 from streams.topics import CONVERSIONS, CONVERSIONS_JOURNAL, HITS, HITS_JOURNAL
-from streams.vitals import KAFKA_CALL_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -171,9 +170,7 @@ class Journal:
     async def _append(self, entry: Entry) -> int:
         value = _encode(entry)
         return await patiently(
-            lambda: self._journals.append(self._topic, self._partition, value),
-            f"journal {self._topic}",
-            KAFKA_CALL_SECONDS,
+            lambda: self._journals.append(self._topic, self._partition, value), f"journal {self._topic}"
         )
 
     async def _read(self, first: int, end: int) -> list[Noted]:

@@ -17,7 +17,6 @@ from streams.journal import Journal
 from streams.patience import patiently
 from streams.rows import Row, WrittenRow
 from streams.topics import DEAD_LETTERS
-from streams.vitals import CLICKHOUSE_CALL_SECONDS, KAFKA_CALL_SECONDS
 
 
 class Writer(Protocol):
@@ -65,7 +64,7 @@ class Ownership:
 
         async def insert(table: str, its_rows: Sequence[Row | WrittenRow]) -> None:
             call = partial(self.writer.insert, table, WRITTEN[table], its_rows, f"{table}:{token}")
-            await patiently(lambda: asyncio.to_thread(call), f"clickhouse {table}", CLICKHOUSE_CALL_SECONDS)
+            await patiently(lambda: asyncio.to_thread(call), f"clickhouse {table}")
 
         # All have ended before anything is said: nothing may still be on its way when the next step begins.
         ends = await asyncio.gather(
@@ -78,11 +77,11 @@ class Ownership:
     async def count_hits(self, broker: str, first: int, last: int) -> int:
         """Rows of ``hits`` from the offsets ``first`` to ``last`` of this partition."""
         call = partial(self.writer.count_rows, "hits", broker, self.partition, first, last)
-        return await patiently(lambda: asyncio.to_thread(call), "clickhouse count", CLICKHOUSE_CALL_SECONDS)
+        return await patiently(lambda: asyncio.to_thread(call), "clickhouse count")
 
     async def publish_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
         """Tell Kafka of dead letters, and count them."""
         for letter in letters:
             send = partial(self.send, DEAD_LETTERS, letter.key, letter.message())
-            await patiently(send, "dead letter", KAFKA_CALL_SECONDS)
+            await patiently(send, "dead letter")
             metrics.DEAD_LETTERED.labels(letter.reason).inc()

@@ -59,6 +59,11 @@ class Partitions:
         )
 
     @property
+    def is_taking(self) -> bool:
+        """A take-over is under way."""
+        return bool(self._taking)
+
+    @property
     def wanted(self) -> dict[TP, int]:
         """The next record of each partition that has nothing to do until it is delivered."""
         return {tp: pump.next_offset for tp, pump in self._pumps.items() if pump.wants_records}

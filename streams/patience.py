@@ -32,16 +32,16 @@ _CLOSED_BY_UVLOOP = "the handler is closed"
 MAX_PAUSE_SECONDS = 2.0
 
 
-async def patiently(call: Callable[[], Awaitable[T]], what: str, within: float = CALL_SECONDS) -> T:
+async def patiently(call: Callable[[], Awaitable[T]], what: str) -> T:
     """The result of ``call``, called again while its service is away. ``call`` must be idempotent.
 
-    ``within``: seconds after which each call has ended by its own limits; one that has not is stuck, not waiting.
-    Any other error goes through: the worker dies rather than guesses.
+    Each call ends by limits of its own within ``CALL_SECONDS``; one that has not is stuck, not waiting. Any
+    other error goes through: the worker dies rather than guesses.
     """
     pause = 0.05
     while True:
         try:
-            with Calling(what, within):
+            with Calling(what, CALL_SECONDS):
                 return await call()
         except (*AWAY, RuntimeError) as error:
             if not isinstance(error, AWAY) and _CLOSED_BY_UVLOOP not in str(error):

@@ -34,6 +34,9 @@ from attribution.errors import Transient
 
 log = structlog.get_logger(__name__)
 
+SEND_SECONDS = 40.0
+"""For all that one call does: connecting, looking at the topics, the record and its confirmation. aiokafka alone would
+take up to 40 s to give a batch up, and as long again for its request."""
 OPEN_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0
 MAX_REQUEST_BYTES = 8 << 20
@@ -74,7 +77,14 @@ class Producer:
         Raises ``Transient`` when the same call may work later (the record may be there all the same), and aiokafka's
         error when it never will.
         """
-        line = await self._open_line()
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                line = await self._open_line()
+                return await self._send_on(line, topic, key, value, partition)
+        except TimeoutError as error:
+            raise Transient(f"Kafka did not take a record of {topic} within {SEND_SECONDS:.0f} s") from error
+
+    async def _send_on(self, line: _Line, topic: str, key: bytes | None, value: bytes, partition: int) -> int:
         try:
             sent = await line.unless_lost(
                 line.client.send_and_wait(topic, value=value, key=key, partition=partition)

@@ -34,7 +34,7 @@ from streams.topics import (
     timeline_key,
 )
 from streams.triggers import conversion_of, encode_trigger
-from streams.vitals import KAFKA_CALL_SECONDS, Calling
+from streams.vitals import CALL_SECONDS, Calling
 
 log = structlog.get_logger(__name__)
 
@@ -272,7 +272,7 @@ class StitchStage:
         Other errors end the worker: a producer that is beyond help would lose every trigger from now on.
         """
         try:
-            with Calling("triggers", KAFKA_CALL_SECONDS):
+            with Calling("triggers", CALL_SECONDS):
                 await self._own.send(CONVERSIONS, key, value)
         except Transient as error:
             log.warning("triggers_not_sent", partition=self._partition, error=str(error))

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 STUCK_AFTER_SECONDS = 40.0
 """Without a sign of life. Noticing what the consumer does not deliver takes a quarter more, starting again some
 seconds: together less than a minute."""
-JOIN_FACTOR = 3
+JOIN_FACTOR = 1.25
 """Joining the group may take longer: other members may have to time out first."""
 _LOOK_WITHIN_SECONDS = 30.0
 _BROKER_SEEN_SECONDS = 5.0
@@ -151,7 +151,9 @@ class Watchdog:
         if not broker_answers:
             self._undelivered.forget()
         undelivered = self._undelivered.wait(passed, partitions.wanted, is_held_back=not partitions.has_room)
-        is_apart = self.is_joining and broker_answers and not (partitions.is_ready and self._is_member())
+        # Taking partitions over has signs of life of its own: it may wait for a store that is away.
+        may_judge = self.is_joining and broker_answers and not partitions.is_taking
+        is_apart = may_judge and not (partitions.is_ready and self._is_member())
         self._apart = self._apart + passed if is_apart else 0.0
         apart = Finding("consumer group", self._apart / JOIN_FACTOR, "to be a member with its partitions")
         return max(partitions.finding(), undelivered, apart, key=lambda found: found.seconds)

@@ -81,7 +81,11 @@ class Worker:
     def __init__(self, config: WorkerConfig) -> None:
         self._config = config
         self._redis = Redis.from_url(
-            config.redis, retry=Retry(NoBackoff(), 0), socket_timeout=30, max_connections=200
+            config.redis,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=10,
+            socket_timeout=30,
+            max_connections=200,
         )
         self._fences = FenceStore(self._redis)
         self._writer = config.writer_factory()
