@@ -77,11 +77,15 @@ class Producer:
         Raises ``Transient`` when the same call may work later (the record may be there all the same), and aiokafka's
         error when it never will.
         """
+        line: _Line | None = None
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 line = await self._open_line()
                 return await self._send_on(line, topic, key, value, partition)
         except TimeoutError as error:
+            if line is not None:
+                # A client whose sender hangs gives nothing up by itself; one that waits for its broker loses little.
+                line.abandon()
             raise Transient(f"Kafka did not take a record of {topic} within {SEND_SECONDS:.0f} s") from error
 
     async def _send_on(self, line: _Line, topic: str, key: bytes | None, value: bytes, partition: int) -> int:

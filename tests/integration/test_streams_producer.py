@@ -109,6 +109,23 @@ async def test_a_client_beyond_help_is_replaced(
     assert await first_record(fresh_broker) == b"value"
 
 
+async def test_a_client_that_hangs_in_silence_is_replaced(
+    fresh_broker: str, takes_idempotent: bool, scripted: type[Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of aiokafka's ends the wait when its own sender does: no batch is given up, no connection closed."""
+    producer = producer_of(fresh_broker, idempotent=takes_idempotent)
+    await producer.send(CREDITS, b"key", b"first", 0)
+    scripted.last._sender._sender_task.cancel()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(producer_module, "SEND_SECONDS", 1.0)
+        with pytest.raises(Transient, match="within 1 s"):
+            await producer.send(CREDITS, b"key", b"lost", 0)
+    async with asyncio.timeout(30):
+        assert await patiently(partial(producer.send, CREDITS, b"key", b"value", 0), "send") == 1
+    assert scripted.made == 2
+    await producer.close()
+
+
 async def test_a_record_that_waits_for_metadata_is_given_back_when_the_connection_is_lost(
     own_broker: Broker, scripted: type[Scripted], monkeypatch: pytest.MonkeyPatch
 ) -> None:

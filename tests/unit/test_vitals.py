@@ -9,11 +9,14 @@ import pytest
 from faust.types import TP
 
 from attribution.errors import Transient
+from sinks.writer import DEADLINE_SECONDS, WRITE_SECONDS
 from streams import patience
+from streams.journal_log import READ_SECONDS
 from streams.patience import patiently
+from streams.producer import SEND_SECONDS
 from streams.undelivered import Undelivered
-from streams.vitals import Calling, Finding, Vitals, watched_as
-from streams.watchdog import Heart
+from streams.vitals import CALL_SECONDS, Calling, Finding, Vitals, watched_as
+from streams.watchdog import JOIN_FACTOR, STUCK_AFTER_SECONDS, Heart
 
 ONE, TWO = TP("hits", 1), TP("hits", 2)
 
@@ -36,6 +39,14 @@ def clock() -> Clock:
 @pytest.fixture
 def vitals(clock: Clock) -> Vitals:
     return Vitals("hits 3", clock)
+
+
+def test_a_call_ends_by_its_own_limits_before_it_counts_as_stuck_and_everything_is_noticed_within_a_minute() -> (
+    None
+):
+    assert max(SEND_SECONDS, READ_SECONDS, WRITE_SECONDS + DEADLINE_SECONDS) < CALL_SECONDS
+    look, backstop = STUCK_AFTER_SECONDS * 1.25, STUCK_AFTER_SECONDS * 1.25
+    assert max(CALL_SECONDS, look, backstop, STUCK_AFTER_SECONDS * JOIN_FACTOR) <= 55.0
 
 
 def test_nothing_to_do_is_not_stuck(vitals: Vitals, clock: Clock) -> None:

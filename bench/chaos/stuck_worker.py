@@ -1,6 +1,7 @@
 """The command ``headwater`` whose first life gets stuck in the way that ``STUCK_HOW`` names; later lives are sound.
 
-``STUCK_ONCE`` is a file that the first life makes. ``STUCK_AFTER`` shortens the watchdog's limit (seconds).
+``STUCK_ONCE`` is a file that the first life makes. ``STUCK_AFTER`` shortens the watchdog's limit, ``STUCK_CALL`` that
+of a call (seconds); without them they are the product's.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
-from streams import partitions, pump, stitch, takeover, watchdog
-from streams.app import QuickFetchThread
+from sinks.writer import RowWriter
+from streams import partitions, patience, pump, stitch, takeover, watchdog
+from streams.app import FencedConsumer, QuickFetchThread
 
 insert = stitch.StitchStage._insert
 
@@ -42,6 +45,10 @@ async def _fetch_nothing(*_: Any, **__: Any) -> dict[Any, Any]:
     return {}
 
 
+def _answer_never(*_: Any) -> None:
+    threading.Event().wait()
+
+
 async def _collect_nothing(*_: Any) -> list[Any]:
     return []
 
@@ -56,6 +63,10 @@ def _get_stuck(how: str) -> None:
             stitch.StitchStage._insert = _insert_and_hold_the_interpreter  # type: ignore[method-assign]
         case "fetcher":
             QuickFetchThread.getmany = _fetch_nothing
+        case "call":
+            RowWriter.insert_encoded = _answer_never  # type: ignore[method-assign,assignment]
+        case "join":
+            FencedConsumer.perform_seek = _never  # type: ignore[method-assign]
         case "take-over":
             takeover._open_journal = partitions.take_over = _never  # type: ignore[assignment]
         case "pump":
@@ -71,7 +82,11 @@ def _is_first_life(flag: Path) -> bool:
 
 
 if __name__ == "__main__":
-    watchdog.STUCK_AFTER_SECONDS = float(os.environ["STUCK_AFTER"])  # before the worker takes it over
+    # Before the worker takes them over.
+    if limit := os.environ.get("STUCK_AFTER"):
+        watchdog.STUCK_AFTER_SECONDS = float(limit)
+        watchdog.JOIN_FACTOR = 4  # joining takes its seconds, also of a shortened limit
+    patience.CALL_SECONDS = float(os.environ.get("STUCK_CALL", patience.CALL_SECONDS))
     if (how := os.environ.get("STUCK_HOW", "")) and _is_first_life(Path(os.environ["STUCK_ONCE"])):
         _get_stuck(how)
     from runtime.cli import main
