@@ -25,7 +25,10 @@ _MAX_CACHED = (
     512  # longer addresses are worked out each time: nobody shall fill the caches' memory from outside
 )
 _STAND_IN = "a-click-id"
-_CLICK_ID = re.compile(f"(?:^|&)(?:{'|'.join(CLICK_IDS)})=([A-Za-z0-9_-]{{1,{MAX_FIELD}}})(?=&|$)", re.ASCII)
+# Of a query with an "&" before it: a pattern that begins with a letter is found six times as fast as "(?:^|&)".
+_CLICK_ID = re.compile(
+    f"&(?!utm_)(?:{'|'.join(CLICK_IDS)})=([A-Za-z0-9_-]{{1,{MAX_FIELD}}})(?=&|$)", re.ASCII
+)
 """The first click id whose text needs neither decoding nor cleaning."""
 
 
@@ -82,12 +85,11 @@ def _acquire(host: str, query: str, referrer_location: str) -> Acquisition | Non
         return acquire(ParsedUrl(host=host, query=parse_query(query)), referrer_location)
     # No two clicks have the same id, so an address with one would never be found in the cache. What is kept of the
     # id is its text and nothing else: work the address out with a stand-in, and put the text back.
-    click = _CLICK_ID.search(query) if query else None
+    click = _CLICK_ID.search("&" + query) if query else None
     if click is None or _STAND_IN in query:
         return _cached_acquire(host, query, referrer_location)
-    found = _cached_acquire(
-        host, f"{query[: click.start(1)]}{_STAND_IN}{query[click.end(1) :]}", referrer_location
-    )
+    first, end = click.span(1)
+    found = _cached_acquire(host, f"{query[: first - 1]}{_STAND_IN}{query[end - 1 :]}", referrer_location)
     if found is None or found.click_id != _STAND_IN:
         return found
     return with_click_id(found, found.click_id_param, click[1])

@@ -7,15 +7,24 @@ from hashlib import blake2b
 
 from attribution.acquisition import Acquisition, with_click_id
 
+# A digest of so many bytes, begun: to copy it takes half the time of beginning another.
+_of_8 = blake2b(digest_size=8).copy
+_of_6 = blake2b(digest_size=6).copy
+_number = int.from_bytes
+
 
 def event_hash(event_id: str) -> int:
     """64 bits of ``event_id``: deduplicates a visitor's hits and orders those of the same instant."""
-    return int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "big")
+    digest = _of_8()
+    digest.update(event_id.encode())
+    return _number(digest.digest(), "big")
 
 
 def visitor_hash(site: str, visitor_id: str) -> str:
     """16 hex digits: the first half of the ids of a visitor's sessions and touchpoints."""
-    return blake2b(f"{site}\0{visitor_id}".encode(), digest_size=8).hexdigest()
+    digest = _of_8()
+    digest.update(f"{site}\0{visitor_id}".encode())
+    return digest.hexdigest()
 
 
 def hit_id(visitor: str, event: int) -> str:
@@ -32,5 +41,6 @@ def seal_click_id(acquisition: Acquisition) -> Acquisition:
     click_id = acquisition.click_id
     if not click_id:
         return acquisition
-    digest = urlsafe_b64encode(blake2b(click_id.encode(), digest_size=6).digest()).decode()
-    return with_click_id(acquisition, "", digest)
+    digest = _of_6()
+    digest.update(click_id.encode())
+    return with_click_id(acquisition, "", urlsafe_b64encode(digest.digest()).decode())

@@ -13,8 +13,8 @@ import msgspec
 from attribution.acquisition import Acquisition
 from attribution.conversions import ConversionFact
 from attribution.errors import HeadwaterError
-from attribution.models import WHOLE, Weights, model_named
-from attribution.money import share_each
+from attribution.models import Parts, division_of
+from attribution.money import share_by_parts
 from attribution.packing import Packed, pack_acquisition, pack_word, unpack_acquisition, unpack_word
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy
@@ -177,7 +177,7 @@ def credit(fact: ConversionFact, path: Path, policy: AttributionPolicy) -> State
         nobody = CreditedTouch("", fact.occurred_at, UNATTRIBUTED, "")
         everything = {"": Share(WEIGHT_ONE, value)}
         return Statement(
-            terms, value, {"": nobody}, {name: everything for name in policy.models if model_named(name)}
+            terms, value, {"": nobody}, {name: everything for name in policy.models if division_of(name)}
         )
     touches = {
         touch.touchpoint_id: CreditedTouch(
@@ -185,18 +185,17 @@ def credit(fact: ConversionFact, path: Path, policy: AttributionPolicy) -> State
         )
         for touch in path.touchpoints
     }
-    shares = {name: _shares(value, list(touches), model_named(name)(path, policy)) for name in policy.models}
+    ids = list(touches)
+    shares = {name: _shares(value, ids, division_of(name)(path, policy)) for name in policy.models}
     return Statement(terms, value, touches, shares)
 
 
-def _shares(value: int, touchpoint_ids: list[str], weights: Weights) -> dict[str, Share]:
+def _shares(value: int, touchpoint_ids: list[str], parts: Parts) -> dict[str, Share]:
     """What each touch gets of ``value`` and of the whole conversion; those that get nothing are left out."""
-    if (
-        weights[0].denominator == 1 and WHOLE in weights
-    ):  # half of the models give all to one; no need to divide
-        return {touchpoint_ids[weights.index(WHOLE)]: Share(WEIGHT_ONE, value)}
-    parts = zip(touchpoint_ids, *share_each((WEIGHT_ONE, value), weights), strict=True)
-    return {identity: Share(weight, amount) for identity, weight, amount in parts if weight or amount}
+    if sum(parts) == 1:  # half of the models give all to one; no need to divide
+        return {touchpoint_ids[parts.index(1)]: Share(WEIGHT_ONE, value)}
+    shared = zip(touchpoint_ids, share_by_parts(WEIGHT_ONE, parts), share_by_parts(value, parts), strict=True)
+    return {identity: Share(weight, amount) for identity, weight, amount in shared if weight or amount}
 
 
 def entries(old: Statement | None, new: Statement) -> list[Entry]:

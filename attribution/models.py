@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
-from functools import lru_cache
 from math import isqrt
 from typing import Protocol
 
@@ -19,8 +18,8 @@ from attribution.policy import AttributionPolicy
 Weights = tuple[Fraction, ...]
 """One per touchpoint of a path."""
 
-NOTHING = Fraction(0)
-WHOLE = Fraction(1)
+Parts = tuple[int, ...]
+"""Whole numbers, one per touchpoint, none negative: the weights are to each other as these are."""
 
 
 class AttributionModel(Protocol):
@@ -35,17 +34,33 @@ MODELS: dict[str, AttributionModel] = {}
 """Every model by its public name."""
 
 
-def model(weigh: AttributionModel) -> AttributionModel:
-    """Decorator: register a function under its own name. It is never called with an empty path."""
+class Division(Protocol):
+    """The same as an ``AttributionModel``, in whole numbers: fractions are slow, and the ledger needs none."""
+
+    def __call__(self, path: Path, policy: AttributionPolicy, /) -> Parts:
+        """One number per touchpoint of ``path``, not all of them zero; never called with an empty path."""
+        ...
+
+
+DIVISIONS: dict[str, Division] = {}
+"""The division behind every model, by the model's public name."""
+
+
+def model(divide: Division) -> Division:
+    """Decorator: register a function and the model that it makes under its own name."""
 
     def weights(path: Path, policy: AttributionPolicy, /) -> Weights:
-        return weigh(path, policy) if path.touchpoints else ()
+        if not path.touchpoints:
+            return ()
+        parts = divide(path, policy)
+        whole = sum(parts)
+        return tuple([Fraction(part, whole) for part in parts])
 
-    name: str = weigh.__name__  # type: ignore[attr-defined]
+    name: str = divide.__name__  # type: ignore[attr-defined]
     weights.__name__ = name
-    weights.__doc__ = weigh.__doc__
-    MODELS[name] = weights
-    return weights
+    weights.__doc__ = divide.__doc__
+    MODELS[name], DIVISIONS[name] = weights, divide
+    return divide
 
 
 def model_named(name: str) -> AttributionModel:
@@ -58,44 +73,37 @@ def model_named(name: str) -> AttributionModel:
         ) from None
 
 
+def division_of(name: str) -> Division:
+    """The division behind the model of that name. Raises ``Misconfigured`` as ``model_named`` does."""
+    model_named(name)
+    return DIVISIONS[name]
+
+
 def check_models(names: Iterable[str]) -> None:
     """Raise ``Misconfigured`` unless every name is that of a model."""
     for name in names:
         model_named(name)
 
 
-def _only(index: int, count: int) -> Weights:
-    return (NOTHING,) * index + (WHOLE,) + (NOTHING,) * (count - index - 1)
-
-
-@lru_cache(maxsize=256)
-def _evenly(count: int) -> Weights:
-    return (Fraction(1, count),) * count
-
-
-@lru_cache(maxsize=256)
-def _by_position(count: int) -> Weights:
-    if count <= 2:
-        return _evenly(count)
-    end = Fraction(2, 5)
-    return (end, *(Fraction(1, 5 * (count - 2)),) * (count - 2), end)
+def _only(index: int, count: int) -> Parts:
+    return (0,) * index + (1,) + (0,) * (count - index - 1)
 
 
 @model
-def first_touch(path: Path, policy: AttributionPolicy, /) -> Weights:
+def first_touch(path: Path, policy: AttributionPolicy, /) -> Parts:
     """Everything to the first touchpoint."""
     return _only(0, len(path.touchpoints))
 
 
 @model
-def last_touch(path: Path, policy: AttributionPolicy, /) -> Weights:
+def last_touch(path: Path, policy: AttributionPolicy, /) -> Parts:
     """Everything to the last touchpoint."""
     count = len(path.touchpoints)
     return _only(count - 1, count)
 
 
 @model
-def last_non_direct_touch(path: Path, policy: AttributionPolicy, /) -> Weights:
+def last_non_direct_touch(path: Path, policy: AttributionPolicy, /) -> Parts:
     """Everything to the last touchpoint whose channel is not Direct; if all are Direct, to the last."""
     touches = path.touchpoints
     for index in range(len(touches) - 1, -1, -1):
@@ -105,31 +113,33 @@ def last_non_direct_touch(path: Path, policy: AttributionPolicy, /) -> Weights:
 
 
 @model
-def linear(path: Path, policy: AttributionPolicy, /) -> Weights:
+def linear(path: Path, policy: AttributionPolicy, /) -> Parts:
     """The same to each."""
-    return _evenly(len(path.touchpoints))
+    return (1,) * len(path.touchpoints)
 
 
 @model
-def position_based(path: Path, policy: AttributionPolicy, /) -> Weights:
+def position_based(path: Path, policy: AttributionPolicy, /) -> Parts:
     """40 % to the first, 40 % to the last, 20 % shared by those between; two: half each; one: all."""
-    return _by_position(len(path.touchpoints))
+    count = len(path.touchpoints)
+    if count <= 2:
+        return (1,) * count
+    # 2/5, as often 1 / (5 x those between) as there are between, 2/5.
+    end = 2 * (count - 2)
+    return (end, *(1,) * (count - 2), end)
 
 
 @model
-def time_decay(path: Path, policy: AttributionPolicy, /) -> Weights:
+def time_decay(path: Path, policy: AttributionPolicy, /) -> Parts:
     """2^(-t/h), t = time to the conversion, h = half-life of the policy, divided by the total.
 
-    Exact and the same on every machine: the powers are integers (62 bits for the latest touchpoint), so the
-    total is an integer and the weights are true fractions of it.
+    Exact and the same on every machine: the powers are integers (62 bits for the latest touchpoint).
     """
     touches = path.touchpoints
     latest = touches[-1].touched_at
     half_life = policy.time_decay_half_life_ms
     # Relative to the latest touchpoint instead of to the conversion: the same after division by the total.
-    units = [_halved(latest - touch.touched_at, half_life) for touch in touches]
-    total = sum(units)
-    return tuple([Fraction(unit, total) for unit in units])
+    return tuple([_halved(latest - touch.touched_at, half_life) for touch in touches])
 
 
 _BITS = 62

@@ -90,6 +90,7 @@ def _is_computed(whole: str, fraction: str) -> bool:
     return len((whole + fraction).lstrip("0")) >= _DIGITS_OF_A_DOUBLE
 
 
+@lru_cache(maxsize=8192)
 def format_amount(minor: int, currency: str) -> str:
     """Decimal notation of ``minor``: ``format_amount(-5, "USD") == "-0.05"``. Raises ``Rejected``."""
     exponent = currency_of(currency).exponent
@@ -107,38 +108,30 @@ def share(total: int, weights: Sequence[Fraction]) -> list[int]:
     Weights are zero or more and sum to 1 (else ``ValueError``); if all are zero, nobody gets anything.
     Source of the rule: definitions C5 (d).
     """
-    return share_each((total,), weights)[0]
-
-
-def share_each(totals: Sequence[int], weights: Sequence[Fraction]) -> list[list[int]]:
-    """``share`` of each of ``totals`` by the same ``weights``, which are worked out once. Raises ``ValueError``."""
-    count = len(weights)
-    if count and weights[0].numerator == 1 and weights[0].denominator == count == weights.count(weights[0]):
-        return [_share_evenly(total, count) for total in totals]
     denominator = lcm(*[weight.denominator for weight in weights])
-    numerators = [weight.numerator * (denominator // weight.denominator) for weight in weights]
-    if not any(numerators):
-        return [[0] * count for _ in totals]
-    if sum(numerators) != denominator or min(numerators) < 0:
+    parts = [weight.numerator * (denominator // weight.denominator) for weight in weights]
+    if not any(parts):
+        return [0] * len(parts)
+    if sum(parts) != denominator or min(parts) < 0:
         raise ValueError("weights must be zero or more and sum to 1")
-    return [_share_in_proportion(total, numerators, denominator) for total in totals]
+    return share_by_parts(total, parts)
 
 
-def _share_evenly(total: int, count: int) -> list[int]:
-    whole, left = divmod(abs(total), count)
-    shares = [whole + 1] * left + [whole] * (count - left)
-    return shares if total >= 0 else [-amount for amount in shares]
-
-
-def _share_in_proportion(total: int, numerators: Sequence[int], denominator: int) -> list[int]:
-    size = abs(total)
+def share_by_parts(total: int, parts: Sequence[int]) -> list[int]:
+    """``share`` by weights that are to each other as ``parts`` are: zero or more, not all of them zero."""
+    count, size = len(parts), abs(total)
+    if parts.count(parts[0]) == count:
+        whole, left = divmod(size, count)
+        shares = [whole + 1] * left + [whole] * (count - left)
+        return shares if total >= 0 else [-amount for amount in shares]
+    denominator = sum(parts)
     shares, remainders = [], []
-    for numerator in numerators:
-        whole, rest = divmod(size * numerator, denominator)
+    for part in parts:
+        whole, rest = divmod(size * part, denominator)
         shares.append(whole)
         remainders.append(rest)
     left = size - sum(shares)
     if left:
-        for index in sorted(range(len(shares)), key=remainders.__getitem__, reverse=True)[:left]:
+        for index in sorted(range(count), key=remainders.__getitem__, reverse=True)[:left]:
             shares[index] += 1
     return shares if total >= 0 else [-amount for amount in shares]

@@ -22,6 +22,10 @@ Rules = tuple[int, int, str]
 DEFAULT_RULES: Rules = (30 * 60_000, 86_400_000, "tagged_or_paid")
 """Rules that timelines store as "nothing special". Part of the stored format: never change."""
 
+# Enums are slow to ask, and these are asked for every visitor of a batch.
+_NOTHING = SessionSwitch.nothing.value
+_ANY_EXTERNAL = SessionSwitch.any_external.value
+
 
 def rules_of(policy: AttributionPolicy) -> Rules:
     """What of ``policy`` decides sessions."""
@@ -178,8 +182,8 @@ def extend_cuts(
     ``len(old_cuts)`` (0 without old cuts).
     """
     gap, cap, switch = rules
-    is_switching = switch != SessionSwitch.nothing.value
-    is_any = switch == SessionSwitch.any_external.value
+    is_switching = switch != _NOTHING
+    is_any = switch == _ANY_EXTERNAL
     cut = cuts[-1] if cuts else None
     met = 0
     old_count = len(old_cuts) if old_cuts else 0

@@ -33,7 +33,7 @@ from streams.ownership import Ownership
 from streams.patience import patiently
 from streams.records import Batch
 from streams.refusals import Refusals
-from streams.rows import Row, conversion_row, credit_row
+from streams.rows import Row, conversion_row, credit_rows
 from streams.topics import (
     CONVERSIONS,
     CREDITS,
@@ -226,9 +226,8 @@ class CreditStage:
             old_fact = state.conversion.winner if state is not None else None
             cause = "conversion" if old_fact is None else "late_touch" if old_fact == fact else "earlier_fact"
             difference = entries(old, new)
-            credits.extend(
-                credit_row(fact.site, fact.conversion_id, entry, cause, self._policy_version, recorded_at)
-                for entry in difference
+            credits += credit_rows(
+                fact.site, fact.conversion_id, difference, cause, self._policy_version, recorded_at
             )
             if old_fact != fact:
                 if old_fact is not None:

@@ -5,7 +5,7 @@ Instants stay epoch milliseconds and hours epoch seconds: ClickHouse reads both 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -162,30 +162,40 @@ def conversion_row(fact: ConversionFact, sign: int, cause: str, recorded_at: int
     )
 
 
-def credit_row(
-    site: str, conversion_id: str, entry: Entry, cause: str, policy_version: str, recorded_at: int
-) -> Row:
-    """A signed row of ``credits``."""
-    terms, touch = entry.terms, entry.touch
-    return (
-        site,
-        entry.model,
-        conversion_id,
-        touch.touchpoint_id,
-        terms.conversion_type,
-        terms.visitor_id,
-        *_way_of(touch.acquisition),
-        touch.landing_page,
-        format_ppb(entry.weight_ppb),
-        format_amount(entry.amount_minor, terms.currency),
-        format_amount(entry.conversion_value_minor, terms.currency),
-        terms.currency,
-        cause,
-        policy_version,
-        touch.touched_at,
-        terms.converted_at,
-        recorded_at,
-    )
+def credit_rows(
+    site: str, conversion_id: str, entries: Iterable[Entry], cause: str, policy_version: str, recorded_at: int
+) -> list[Row]:
+    """Signed rows of ``credits``, one for each of ``entries``, which are about one conversion."""
+    ways: dict[int, tuple[str, ...]] = {}
+    rows: list[Row] = []
+    for entry in entries:
+        terms, touch = entry.terms, entry.touch
+        # Every model credits the same few touches.
+        way = ways.get(id(touch))
+        if way is None:
+            way = ways[id(touch)] = (*_way_of(touch.acquisition), touch.landing_page)
+        currency = terms.currency
+        rows.append(
+            (
+                site,
+                entry.model,
+                conversion_id,
+                touch.touchpoint_id,
+                terms.conversion_type,
+                terms.visitor_id,
+                *way,
+                format_ppb(entry.weight_ppb),
+                format_amount(entry.amount_minor, currency),
+                format_amount(entry.conversion_value_minor, currency),
+                currency,
+                cause,
+                policy_version,
+                touch.touched_at,
+                terms.converted_at,
+                recorded_at,
+            )
+        )
+    return rows
 
 
 @lru_cache(maxsize=8192)

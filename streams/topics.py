@@ -32,8 +32,8 @@ def murmur2(data: bytes) -> int:
     h = (0x9747B28C ^ length) & mask
     end = length & ~3
     for k in unpack(f"<{end >> 2}I", data[:end]):
-        k = (k * m) & mask
-        h = ((h * m) ^ ((k ^ (k >> 24)) * m)) & mask
+        k = k * m & mask
+        h = (h * m ^ (k ^ k >> 24) * m) & mask
     rest = length & 3
     if rest == 3:
         h ^= data[end + 2] << 16

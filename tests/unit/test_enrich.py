@@ -2,6 +2,7 @@
 
 import pytest
 
+from attribution.acquisition import acquire
 from attribution.agents import UNKNOWN
 from attribution.enrich import Enriched, enrich
 from attribution.hit import Hit
@@ -74,3 +75,27 @@ def test_a_huge_address_is_cut_and_not_cached() -> None:
     enriched = enrich(_hit(url="https://a.example/?utm_source=" + "x" * 1_000_000))
     assert enriched.acquisition is not None
     assert len(enriched.acquisition.source) == 256
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "gclid=Abc-1_2",
+        "gclid=Abc-1_2&utm_source=google&utm_medium=cpc",
+        "utm_source=google&utm_medium=cpc&gclid=Abc-1_2",
+        "utm_source=google&gclid=Abc-1_2&utm_campaign=spring",
+        "utm_content=gclid=no&gclid=Abc-1_2",
+        "xgclid=no&color=red",
+        "fbclid=F1&gclid=Abc-1_2",
+        "gclid=a%20b&utm_source=x",
+        "gclid=a-click-id&utm_source=x",
+        "&gclid=Abc-1_2",
+    ],
+)
+def test_a_click_id_is_read_as_if_nothing_were_cached(query: str) -> None:
+    for _ in range(2):
+        for number in ("", "7"):
+            url = f"https://a.example/?{query}{number}"
+            assert enrich(_hit(url=url, referrer="https://b.example/")).acquisition == acquire(
+                url, "https://b.example/"
+            )

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from attribution.acquisition import DIRECT, Acquisition
 from attribution.errors import Misconfigured
-from attribution.models import MODELS, check_models, model_named
-from attribution.money import share
+from attribution.models import DIVISIONS, MODELS, check_models, model_named
+from attribution.money import share, share_by_parts
 from attribution.paths import Path, build_path
 from attribution.policy import DAY_MS, AttributionPolicy
 from attribution.touchpoints import Touchpoint
@@ -59,6 +59,15 @@ class TestEveryModel:
         assert sum(weights) == (1 if ages else 0)
         assert MODELS[name](path, policy) == weights
         assert repr(path) == before
+
+    def test_whole_numbers_divide_as_the_weights_do(self, name: str) -> None:
+        """The ledger shares by these: small ones, so that nothing large is multiplied where nothing has to be."""
+        for count in (1, 2, 3, 4, 9):
+            path = path_of(*(number * DAY_MS for number in range(count)), direct=(count - 1,))
+            parts = DIVISIONS[name](path, POLICY)
+            assert all(isinstance(part, int) and part >= 0 for part in parts)
+            assert tuple(Fraction(part, sum(parts)) for part in parts) == MODELS[name](path, POLICY)
+            assert share(4990, MODELS[name](path, POLICY)) == share_by_parts(4990, parts)
 
     def test_single_touch_gets_everything(self, name: str) -> None:
         """Direct or not, however old."""

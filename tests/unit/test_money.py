@@ -3,9 +3,18 @@
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from attribution.errors import Rejected
-from attribution.money import CURRENCIES, currency_of, format_amount, parse_amount, share
+from attribution.money import (
+    CURRENCIES,
+    currency_of,
+    format_amount,
+    parse_amount,
+    share,
+    share_by_parts,
+)
 
 
 @pytest.mark.parametrize(
@@ -139,3 +148,17 @@ def test_nobody_gets_anything_when_all_weights_are_zero() -> None:
 def test_weights_that_do_not_share_the_whole_are_an_error(weights: list[Fraction]) -> None:
     with pytest.raises(ValueError, match="sum to 1"):
         share(100, weights)
+
+
+@given(
+    total=st.integers(-(10**12), 10**12),
+    parts=st.lists(st.integers(0, 9) | st.integers(0, 2**62), min_size=1, max_size=12).filter(any),
+)
+def test_parts_of_any_size_are_shared_by_largest_remainder(total: int, parts: list[int]) -> None:
+    """Told anew here, in fractions: every share is rounded down, and the odd units go to the largest remainders."""
+    exact = [Fraction(abs(total) * part, sum(parts)) for part in parts]
+    expected = [int(amount) for amount in exact]
+    left = abs(total) - sum(expected)
+    for index in sorted(range(len(parts)), key=lambda index: (expected[index] - exact[index], index))[:left]:
+        expected[index] += 1
+    assert share_by_parts(total, parts) == [-amount if total < 0 else amount for amount in expected]
