@@ -33,9 +33,10 @@ from bench.chaos.books import BooksReader
 from bench.chaos.faults import PARTS, Blow, Striker, plan_blows
 from bench.chaos.journal import Journal
 from bench.chaos.load import Senders, open_senders
+from bench.chaos.recovered import seconds_until_credited
 from bench.chaos.system import System
 from bench.chaos.traffic import Traffic
-from bench.chaos.verdict import Verdict, judge
+from bench.chaos.verdict import Verdict, judge, seen_outside
 from runtime.settings import Settings
 from sinks.client import connect
 
@@ -44,7 +45,6 @@ PARTITIONS = 4
 WARM_UP_S = 3.0
 RECOVER_WITHIN_S = 120.0
 SETTLE_WITHIN_S = 180.0
-_POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,11 @@ class Report:
     @property
     def faults(self) -> list[str]:
         """Everything that is wrong; empty = the promises were kept."""
-        said = list(self.failures)
-        if self.unbalanced:
-            said.append(f"books seen unbalanced ({len(self.unbalanced)}): {'; '.join(self.unbalanced[:5])}")
-        if self.refused:
-            said.append(f"refused ({len(self.refused)}): {'; '.join(self.refused[:5])}")
-        if self.given_up:
-            said.append(f"{self.given_up} events were never acknowledged")
-        return [*said, *self.verdict.faults]
+        return [
+            *self.failures,
+            *seen_outside(self.unbalanced, self.refused, self.given_up),
+            *self.verdict.faults,
+        ]
 
 
 async def run_kills(options: KillsOptions) -> Report:
@@ -163,26 +160,11 @@ def _column(blow: Blow) -> str:
 
 
 async def _recovered(system: System, traffic: Traffic, senders: Senders, client: Client) -> float:
-    """Seconds until purchases sent now, one for each partition, are credited. Raises ``HeadwaterError``."""
-    began = time.monotonic()
-    probes = traffic.probes()
-    await senders.send(probes, by_pixel=False)
-    wanted = ", ".join(f"'{probe.visitor_id}'" for probe in probes)
-    query = f"SELECT uniqExact(visitor_id) FROM {DATABASE}.credits WHERE visitor_id IN ({wanted})"
-    found = 0
-    while time.monotonic() - began < RECOVER_WITHIN_S:
-        try:
-            found = (await asyncio.to_thread(client.query, query)).result_rows[0][0]
-        except Exception:  # the engine may be the one that is away; the deadline tells
-            found = 0
-        if found == len(probes):
-            return time.monotonic() - began
-        await asyncio.sleep(_POLL_S)
-    unfinished = await system.unfinished()
-    raise HeadwaterError(
-        f"Not recovered within {RECOVER_WITHIN_S:g} s: {found} of {len(probes)} purchases credited;"
-        f" {'; '.join(unfinished)}"
-    )
+    """Seconds until purchases sent now are credited. Raises ``HeadwaterError``."""
+    try:
+        return await seconds_until_credited(traffic, senders, client, DATABASE, within=RECOVER_WITHIN_S)
+    except HeadwaterError as error:
+        raise HeadwaterError(f"{error}; {'; '.join(await system.unfinished())}") from error
 
 
 async def _settle(system: System, report: Report) -> None:

@@ -40,6 +40,7 @@ from bench.chaos.load import Senders, open_senders
 from bench.chaos.log_audit import audit_log
 from bench.chaos.plan import Act, Fault, plan_faults
 from bench.chaos.poison import Planter
+from bench.chaos.recovered import seconds_until_credited
 from bench.chaos.replay import compare_databases
 from bench.chaos.stand_by import Taken, take_over
 from bench.chaos.storm_report import StormReport, tell
@@ -56,7 +57,6 @@ EVENTS_IN_A_SLICE = 15_000
 _WAVE = 12
 _AT_ONCE = 4
 """Most faults that last at the same time."""
-_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -182,28 +182,14 @@ async def _storm(
 
 
 async def _recovered(cluster: Cluster, traffic: Traffic, senders: Senders, client: Client) -> float:
-    """Seconds until purchases sent now, one for each partition, are credited. Raises ``HeadwaterError``."""
-    began = time.monotonic()
-    probes = traffic.probes()
-    await senders.send(probes, by_pixel=False)
-    wanted = ", ".join(f"'{probe.visitor_id}'" for probe in probes)
-    query = f"SELECT uniqExact(visitor_id) FROM {DATABASE}.conversions WHERE visitor_id IN ({wanted})"
-    found = 0
-    while time.monotonic() - began < RECOVER_WITHIN_S:
-        try:
-            found = (await asyncio.to_thread(client.query, query)).result_rows[0][0]
-        except Exception:  # the engine may be the one that is away; the deadline tells
-            found = 0
-        if found == len(probes):
-            return time.monotonic() - began
-        await asyncio.sleep(_POLL_S)
-    unfinished = await cluster.unfinished()
-    for name in cluster.workers:
-        cluster.signal(name, signal.SIGUSR1)  # its log shall hold what it waits for
-    raise HeadwaterError(
-        f"Not recovered within {RECOVER_WITHIN_S:g} s: {found} of {len(probes)} purchases credited;"
-        f" {'; '.join(unfinished)}"
-    )
+    """Seconds until purchases sent now are credited. Raises ``HeadwaterError``."""
+    try:
+        return await seconds_until_credited(traffic, senders, client, DATABASE, within=RECOVER_WITHIN_S)
+    except HeadwaterError as error:
+        unfinished = await cluster.unfinished()
+        for name in cluster.workers:
+            cluster.signal(name, signal.SIGUSR1)  # its log shall hold what it waits for
+        raise HeadwaterError(f"{error}; {'; '.join(unfinished)}") from error
 
 
 async def _stand_by(

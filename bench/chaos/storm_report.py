@@ -12,7 +12,7 @@ from bench.chaos.log_audit import LogAudit
 from bench.chaos.replay import Replayed
 from bench.chaos.stand_by import Taken
 from bench.chaos.traffic import Traffic
-from bench.chaos.verdict import Verdict
+from bench.chaos.verdict import Verdict, seen_outside
 
 if TYPE_CHECKING:
     from bench.chaos.acts import Striker
@@ -64,14 +64,11 @@ class StormReport:
     @property
     def faults(self) -> list[str]:
         """Everything that is wrong; empty = the promises were kept."""
-        said = list(self.failures)
-        if self.unbalanced:
-            said.append(f"books seen unbalanced ({len(self.unbalanced)}): {'; '.join(self.unbalanced[:5])}")
-        if self.refused:
-            said.append(f"refused ({len(self.refused)}): {'; '.join(self.refused[:5])}")
-        if self.given_up:
-            said.append(f"{self.given_up} events were never acknowledged")
-        said += self.verdict.faults
+        said = [
+            *self.failures,
+            *seen_outside(self.unbalanced, self.refused, self.given_up),
+            *self.verdict.faults,
+        ]
         if self.audit is not None:
             said += self.audit.faults
         if self.replayed is not None:

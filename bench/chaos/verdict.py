@@ -34,6 +34,18 @@ _WRITER_COLUMNS = frozenset({"sign", "cause", "recorded_at", "src_broker", "src_
 """Columns that say who wrote a row and why: the oracle knows nothing of them."""
 
 
+def seen_outside(unbalanced: Sequence[str], refused: Sequence[str], given_up: int) -> list[str]:
+    """What readers of the books and senders met that must not happen, in words."""
+    said = []
+    if unbalanced:
+        said.append(f"books seen unbalanced ({len(unbalanced)}): {'; '.join(unbalanced[:_SHOWN])}")
+    if refused:
+        said.append(f"refused ({len(refused)}): {'; '.join(refused[:_SHOWN])}")
+    if given_up:
+        said.append(f"{given_up} events were never acknowledged")
+    return said
+
+
 @dataclass
 class Verdict:
     """Counts, and everything that is wrong, in words."""
