@@ -56,11 +56,21 @@ RETRY_SECONDS = {
     Refusal.too_many_connections: "5",
 }
 _CACHED_PARTITIONS = 65_536
+_MAX_AGENT = MAX_LENGTH["user_agent"]
 _NOT_DURABLE = Rejected(Refusal.not_durable, "The event could not be stored; send it again later.")
 _NOT_FOUND = Rejected(Refusal.not_found, "There is nothing here. See /openapi.json.")
 _INTERNAL = Rejected(Refusal.internal, "This is our fault; send it again later.")
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Sender(NamedTuple):
+    """What headers and address say of whoever sends them."""
+
+    network: str
+    """What the rate limit counts."""
+    said: tuple[str, str, bool, bool, str]
+    """The fields of ``Heard`` in their order, without the time."""
 
 
 class Route(NamedTuple):
@@ -85,6 +95,7 @@ class CollectorApp:
         self.producer = Producer(config, self.spool, self.metrics)
         self._proxies = Proxies(config.trusted_proxies)
         self._rate_limit = RateLimit(config.rate_per_second)
+        self._limits_rate = config.rate_per_second > 0
         self._site_limit = RateLimit(config.rate_per_site)
         self._hit_of_query = self._hit_within_rate if config.rate_per_site else hit_of_query
         self.body_room = BodyRoom()
@@ -115,8 +126,21 @@ class CollectorApp:
         await self.spool.close()
         log.info("collector_stopped", drained=drained, spool_bytes=self.spool.stored_bytes)
 
+    def sender_of(self, headers: Mapping[str, str], ip: str) -> Sender:
+        """Who sends ``headers`` from ``ip``: the same for all requests that do."""
+        client = self._client(headers, ip)
+        get = headers.get
+        said = (
+            get("user-agent", ""),
+            client.kept_ip,
+            get("sec-gpc") == "1",
+            get("dnt") == "1",
+            self._cookie.read(get("cookie")),
+        )
+        return Sender(client.network, said)
+
     def take_pixel(
-        self, query: str, headers: Mapping[str, str], ip: str
+        self, query: str, headers: Mapping[str, str], sender: Sender
     ) -> tuple[Headers | None, asyncio.Future[None] | None]:
         """What the GIF's headers say besides the usual, and what to wait for before it is sent. Never raises.
 
@@ -125,7 +149,7 @@ class CollectorApp:
         answer = None
         config = self.config
         try:
-            heard = self._heard(headers, ip, headers.get("user-agent", ""))
+            heard = self._hear(sender)
             hit = self._hit_of_query(query, headers, heard, config.sites, config.default_currency)
             if not hit.visitor_id:
                 answer = self._introduce([hit])
@@ -185,7 +209,8 @@ class CollectorApp:
             return self.refuse(method, path, _INTERNAL)
 
     async def _pixel(self, request: Request) -> Response:
-        headers, commit = self.take_pixel(request.query, request.headers, request.ip)
+        sender = self.sender_of(request.headers, request.ip)
+        headers, commit = self.take_pixel(request.query, request.headers, sender)
         if commit is not None:
             try:
                 await commit
@@ -200,9 +225,8 @@ class CollectorApp:
 
     async def _take_post(self, kind: str, request: Request, hold: Callable[[int], None]) -> Response:
         headers = request.headers
-        agent = headers.get("user-agent", "")
-        heard = self._heard(headers, request.ip, agent)
-        if not agent.startswith("Mozilla/"):
+        heard = self._hear(self.sender_of(headers, request.ip))
+        if not heard.user_agent.startswith("Mozilla/"):
             # A server's library: its agent and address say nothing about the visitor (and would look like a bot).
             heard = msgspec.structs.replace(heard, user_agent="", ip="")
         is_gzip = check_declared(
@@ -242,22 +266,14 @@ class CollectorApp:
         if not self._site_limit.admits_many(site, time.monotonic(), hits):
             raise Rejected(Refusal.rate_limited, "Too many hits of this site; slow down.", "site")
 
-    def _heard(self, headers: Mapping[str, str], ip: str, user_agent: str) -> Heard:
-        """What the request's headers say. Raises ``Rejected('rate_limited')``."""
-        if len(user_agent) > MAX_LENGTH["user_agent"]:
+    def _hear(self, sender: Sender) -> Heard:
+        """What ``sender`` says with a request that comes now. Raises ``Rejected`` (``too_long``, ``rate_limited``)."""
+        said = sender.said
+        if len(said[0]) > _MAX_AGENT:
             raise too_long("user_agent")
-        client = self._client(headers, ip)
-        if not self._rate_limit.admits(client.network, time.monotonic()):
+        if self._limits_rate and not self._rate_limit.admits(sender.network, time.monotonic()):
             raise Rejected(Refusal.rate_limited, "Too many requests from your network; slow down.")
-        get = headers.get
-        return Heard(
-            time.time_ns() // 1_000_000,
-            user_agent,
-            client.kept_ip,
-            get("sec-gpc") == "1",
-            get("dnt") == "1",
-            self._cookie.read(get("cookie")),
-        )
+        return Heard(time.time_ns() // 1_000_000, *said)
 
     def _client(self, headers: Mapping[str, str], ip: str) -> Client:
         if not self._proxies:

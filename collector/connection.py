@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import cast
 
 from attribution.errors import Rejected
+from collector.app import Sender
 from collector.incoming import BAD_HTTP, Incoming
 from collector.limits import (
     BODY_SECONDS,
@@ -71,6 +72,9 @@ class Connection(Incoming, asyncio.Protocol):
         self._is_feeding = False
         self._held = b""
         """Bytes that arrived before the connection stopped listening."""
+        self._sent_headers: dict[str, str] | None = None
+        self._sender: Sender
+        """Who sends ``_sent_headers``, those of the last pixel."""
 
     # The event loop's calls
 
@@ -185,7 +189,10 @@ class Connection(Incoming, asyncio.Protocol):
         exchange = Exchange(self, is_last)
         self._is_deaf = is_last
         self._queue.append(exchange)
-        self._reception.pixel(exchange, query, headers)
+        if headers is not self._sent_headers:
+            self._sender = self._reception.app.sender_of(headers, self.ip)
+            self._sent_headers = headers
+        self._reception.pixel(exchange, query, headers, self._sender)
 
     def take_request(self, request: Request, is_last: bool) -> None:
         exchange = Exchange(self, is_last, is_whole=request.body is None)

@@ -1,7 +1,8 @@
 """What one client sends, as requests. llhttp (Node.js's, through ``httptools``) parses, as strictly as it can.
 
 Decided here is what it leaves open: the limits of the request line and the headers, requests that a proxy before us
-could read differently, URLs in raw UTF-8, and upgrades, which nobody gets.
+could read differently, URLs in raw UTF-8, and upgrades, which nobody gets. A client's pixels mostly differ in nothing
+but the query: what has been parsed once on a connection is recognised there, byte for byte, and not parsed again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from collector.requests import JOINED_HEADERS, KNOWN_HEADERS, Body, Request, esc
 _MAX_MESSAGE = MAX_HEADER_BYTES + 2 * MAX_BODY
 """Bytes of one request with all that chunked coding adds, whether anybody reads its body or not."""
 _PIXEL = b"/p.gif?"
+_PIXEL_LINE = b"GET " + _PIXEL
+_BLANK_LINE = b"\r\n\r\n"
+_MAX_KNOWN = 2048
+"""Bytes of a head that are kept to recognise it: memory for every connection."""
+_QUERY_BYTES = bytes(byte if 0x21 <= byte <= 0x7E and byte != ord("#") else ord("x") for byte in range(256))
+"""A table for ``translate`` that leaves the bytes which the parser takes for a query as they are, and no others."""
 
 BAD_HTTP = Rejected(Refusal.bad_http, "Send HTTP/1.1 as RFC 9112 has it.")
 _URL_TOO_LONG = Rejected(Refusal.url_too_long, f"Send at most {MAX_TARGET} bytes of URL.")
@@ -59,6 +66,9 @@ class Incoming(ABC):
         """Bytes parsed since the last request was whole, a slice more or less."""
         self._body: Body | None = None
         self._wants_upgrade = False
+        self._known = b""
+        """What followed the query of a pixel here, which was a whole request with no body, after which others come."""
+        self._known_headers: dict[str, str] = {}
 
     @abstractmethod
     def take_begin(self) -> None:
@@ -66,7 +76,10 @@ class Incoming(ABC):
 
     @abstractmethod
     def take_pixel(self, query: str, headers: dict[str, str], is_last: bool) -> None:
-        """A pixel is here. ``is_last``: the client wants the connection closed after the answer."""
+        """A pixel is here. ``is_last``: the client wants the connection closed after the answer.
+
+        ``headers`` are not changed any more, and the same object again if they are those of the pixel before.
+        """
 
     @abstractmethod
     def take_request(self, request: Request, is_last: bool) -> None:
@@ -86,6 +99,16 @@ class Incoming(ABC):
 
     def parse(self, data: bytes) -> bytes:
         """Parse one slice; returns what must be parsed instead of its last part, usually nothing."""
+        is_pixel = not self._is_arriving and data.startswith(_PIXEL_LINE)
+        if is_pixel:
+            # How a head is read depends on nothing but its bytes, and the query's bytes are looked at one by one.
+            end = data.find(b" ", len(_PIXEL_LINE))
+            query = data[len(_PIXEL_LINE) : end]
+            if data[end:] == self._known and query.translate(_QUERY_BYTES) == query:
+                self._size = 0
+                self.take_begin()
+                self.take_pixel(query.decode("ascii"), self._known_headers, is_last=False)
+                return b""
         if self._in_head and self._header_count == 0 and not data.isascii():
             data = escape_line(data)
         self._size += len(data)
@@ -93,12 +116,25 @@ class Incoming(ABC):
             self._parser.feed_data(data)
             if self._size > MAX_HEADER_BYTES or self._header_count > MAX_HEADERS:
                 self._check_size()
+            if is_pixel:
+                self._learn(data)
         except HttpParserUpgrade as upgrade:
             return self._without_upgrade() + data[upgrade.args[0] :]
         except (HttpParserError, _Refused) as error:
             if not self._is_deaf:  # else these are bytes after the last request
                 self.refuse(_refusal_of(error))
         return b""
+
+    def _learn(self, data: bytes) -> None:
+        """Keep how ``data`` ends, if it was one request and nothing else, so that the next is recognised by it."""
+        end = data.find(b" ", len(_PIXEL_LINE))
+        if (
+            len(data) - end <= _MAX_KNOWN
+            and data.startswith(b" HTTP/1.1\r\n", end)
+            and data.find(_BLANK_LINE) == len(data) - len(_BLANK_LINE)
+            and not self._is_arriving
+        ):
+            self._known, self._known_headers = data[end:], self._headers
 
     def release(self) -> None:
         """Nothing more will be parsed."""

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from collector.app import CollectorApp
+from collector.app import CollectorApp, Sender
 from collector.responses import Answers, Headers
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class Reception:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def pixel(self, exchange: Exchange, query: str, headers: dict[str, str]) -> None:
+    def pixel(self, exchange: Exchange, query: str, headers: dict[str, str], sender: Sender) -> None:
         """Take a hit, and answer when it is durable."""
-        answer, commit = self.app.take_pixel(query, headers, exchange.connection.ip)
+        answer, commit = self.app.take_pixel(query, headers, sender)
         if commit is None:
             exchange.connection.finish_pixel(exchange, answer)
             return

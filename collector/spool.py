@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import structlog
 
@@ -132,7 +132,8 @@ class Spool:
         The result raises ``Transient`` if the hit could not be made durable.
         """
         size = len(hit) + _FRAME_OVERHEAD
-        self._check_room(size)
+        if self._stored_bytes + self._committing_bytes + self._pending_bytes + size > self.max_bytes:
+            self._refuse(size)
         self._pending_bytes += size
         self._pending_count += 1
         if (hits := self._hits.get(partition)) is None:
@@ -146,15 +147,15 @@ class Spool:
         """Like ``append`` for several hits that become durable together, or are refused together."""
         pairs = list(hits)
         size = sum(len(hit) + _FRAME_OVERHEAD for _, hit in pairs)
-        self._check_room(size)
+        if self._used_bytes + size > self.max_bytes:
+            self._refuse(size)
         for partition, hit in pairs:
             self.append(partition, hit)
         return self._group
 
-    def _check_room(self, size: int) -> None:
-        if self._used_bytes + size > self.max_bytes:
-            self._refused_bytes = size
-            raise Transient("the spool is full")
+    def _refuse(self, size: int) -> NoReturn:
+        self._refused_bytes = size
+        raise Transient("the spool is full")
 
     def probe(self) -> None:
         """After a failed write: try again without waiting for a hit, so that readiness can come back."""

@@ -186,6 +186,70 @@ def test_spoilt_requests_are_answered_or_counted_and_upset_nobody(
     assert len(_ANSWER.findall(written)) >= refused
 
 
+_heads = st.sampled_from(
+    [
+        b" HTTP/1.1\r\nhost: x\r\n\r\n",
+        b" HTTP/1.1\r\nhost: x\r\nUser-Agent: Mozilla/5.0\r\nCookie: hw_vid=abcdefgh\r\nSec-GPC: 1\r\n\r\n",
+        b" HTTP/1.1\r\nhost: x\r\nReferer: https://shop.example/a\r\nDNT: 1\r\n\r\n",
+        b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        b" HTTP/1.1\r\nhost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        b" HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
+        b" HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n\r\n\r\n",
+        b" HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b" HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+        b" HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n",
+        b" HTTP/1.1\r\nhost: x\n\n",
+        b" HTTP/1.1\r\nhost: x\r\nCookie: hw_vid=12345678",
+        b" HTTP/1.1\r\n\r\n",
+        b" HTTP/1.0\r\nhost: x\r\nconnection: keep-alive\r\n\r\n",
+        b" HTTP/1.0\r\n\r\n",
+        b"\r\n\r\n",
+    ]
+)
+_queries = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=20).map(str.encode) | (
+    st.binary(max_size=4)
+)
+
+
+def _said_and_counted(pieces: list[bytes]) -> tuple[bytes, list[Hit], dict[Any, float]]:
+    written, hits, app = asyncio.run(talk(pieces))
+    counts = {key: count for key, count in app.metrics._counts.items() if key[0] is Counted.rejected}
+    return written, [msgspec.structs.replace(hit, received_at=0, occurred_at=0) for hit in hits], counts
+
+
+def _cut_in_the_query(requests: list[bytes]) -> list[bytes]:
+    return [part for request in requests for part in (request[:20], request[20:])]
+
+
+def test_what_begins_like_a_known_head_or_only_looks_like_one_is_parsed() -> None:
+    start, head = b"GET /p.gif?site=shop&event_id=e&visitor_id=v&title=", b" HTTP/1.1\r\nhost: x\r\n\r\n"
+    two, other = start + b"1" + head + start + b"2" + head, start + b"3" + head + start + b"2" + head
+    body = start + b"4" + head
+    post = b"POST /v1/track HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    for requests in ([two, other], [body, post, body, body], [body, b"\r\n", body, b"GET /p.gif?", body]):
+        assert _said_and_counted(requests) == _said_and_counted(_cut_in_the_query(requests))
+
+
+@given(st.lists(_heads, min_size=1, max_size=2), st.lists(st.tuples(_queries, st.booleans()), max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_a_head_that_is_known_is_read_as_it_was_the_first_time(
+    heads: list[bytes], queries: list[tuple[bytes, bool]]
+) -> None:
+    """A request that comes in two pieces is parsed; one that comes whole may be recognised."""
+    start = b"GET /p.gif?site=shop&event_id=e&visitor_id=v&"
+    requests = [start + b"title=1" + heads[0]]
+    requests += [start + query + heads[is_other % len(heads)] for query, is_other in queries]
+    assert _said_and_counted(requests) == _said_and_counted(_cut_in_the_query(requests))
+
+
+def test_no_byte_is_taken_for_a_query_because_the_head_is_known() -> None:
+    head = b" HTTP/1.1\r\nhost: x\r\n\r\n"
+    for byte in range(256):
+        start = b"GET /p.gif?site=shop&event_id=e&visitor_id=v&title="
+        requests = [start + b"1" + head, start + b"a" + bytes([byte]) + b"b" + head, start + b"3" + head]
+        assert _said_and_counted(requests) == _said_and_counted(_cut_in_the_query(requests)), byte
+
+
 @given(st.lists(st.binary(max_size=200), max_size=5))
 @settings(max_examples=100, deadline=None)
 def test_any_bytes_upset_nobody(pieces: list[bytes]) -> None:

@@ -83,6 +83,21 @@ class Line:
         self.calls.append("abort")
 
 
+class Counting:
+    """A parser, and how many pieces it was given."""
+
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+        self.pieces = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+    def feed_data(self, data: bytes) -> None:
+        self.pieces += 1
+        self._parser.feed_data(data)
+
+
 async def settle() -> None:
     """Let every task that can go on go on."""
     for _ in range(10):
@@ -208,3 +223,28 @@ async def test_an_answer_that_comes_after_the_client_has_gone_is_dropped(tmp_pat
     assert (line.written, line.calls) == (b"", [])
     assert line.app.metrics.accepted["p.gif"] == 1
     assert not line.reception.connections
+
+
+async def test_what_a_client_repeats_is_parsed_once(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    parser = line.connection._parser = Counting(line.connection._parser)
+    head = b" HTTP/1.1\r\nhost: x\r\nuser-agent: %b\r\n\r\n"
+    sent = [
+        b"GET /p.gif?site=shop&visitor_id=" + visitor + head % agent
+        for visitor, agent in [
+            (b"1", b"a"),
+            (b"2", b"a"),
+            (b"3", b"b"),
+            (b"4", b"b"),
+            (b"5", b"b"),
+            (b"6", b"a"),
+        ]
+    ]
+    for request in sent:
+        line.connection.data_received(request)
+    assert len(line.commits) == 6
+    assert parser.pieces == 3
+    large = b"GET /p.gif?site=shop&visitor_id=v" + head % (b"x" * 3000)
+    line.connection.data_received(large)
+    line.connection.data_received(large)
+    assert parser.pieces == 5, "what is kept for each connection is small"
