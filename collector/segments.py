@@ -3,6 +3,10 @@
 File: 8 bytes of magic, then frames. Frame: length (u32), crc32 (u32) of what follows it, partition (u16), number of
 hits (u16), then the hits as JSON objects joined by commas. A frame that a crash tore in two fails its checksum; it
 was never acknowledged, and everything from there on is ignored.
+
+A file that is being written ends in zeros: blocks laid out beforehand, so that a commit writes hits alone and not where
+the file ends as well. That halves its processor time and its wait. Closing cuts them off; after a crash they stay, and
+say nothing.
 """
 
 from __future__ import annotations
@@ -11,15 +15,19 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 MAGIC = b"HWSPOOL1"
 SUFFIX = ".spool"
 MAX_FRAME_HITS = 500
 MAX_FRAME_BYTES = 256 * 1024
 """A frame is closed before it would grow larger; only a single hit may be larger."""
+BLOCK_BYTES = 4096
+MAX_LAID_BYTES = 1 << 18
+"""The file is laid out for as much again as it holds, in whole blocks, and for no more than this."""
 LARGEST_FRAME = 1 << 20
 """No frame is ever larger (an event has at most 64 KB); a length beyond it is damage."""
 
@@ -53,7 +61,7 @@ class Segment:
     sent_once: int = 0
     """Bytes that have been sent at least once, or may have been by an earlier process."""
     is_damaged: bool = False
-    """Bytes after ``durable`` are no whole frames: after a power cut, or because the disk lost something."""
+    """Bytes after ``durable`` are neither whole frames nor zeros: after a power cut, or the disk lost something."""
     offsets: dict[int, int] = field(default_factory=dict)
     """Last acknowledged Kafka offset by partition, in the log of the current broker."""
 
@@ -69,18 +77,29 @@ def find_segments(directory: Path) -> tuple[list[Segment], int]:
     for path in sorted(directory.glob(f"*{SUFFIX}")):
         if not path.stem.isdigit():
             continue
-        durable, size = _whole_bytes(path), path.stat().st_size
-        ignored += size - durable
-        segment = Segment(int(path.stem), path, path.stat().st_mtime, durable, durable, size > durable)
+        with path.open("rb") as file:
+            durable = _whole_bytes(file)
+            torn = _torn_bytes(file, durable)
+        ignored += torn
+        segment = Segment(int(path.stem), path, path.stat().st_mtime, durable, durable, torn > 0)
         segments.append(segment)
     return segments, ignored
 
 
-def _whole_bytes(path: Path) -> int:
+def _torn_bytes(file: BinaryIO, durable: int) -> int:
+    """Bytes from ``durable`` to the end; 0 if all of them are zeros."""
+    file.seek(durable)
+    size, is_torn = 0, False
+    while tail := file.read(MAX_LAID_BYTES):
+        size += len(tail)
+        is_torn = is_torn or tail.count(0) < len(tail)
+    return size if is_torn else 0
+
+
+def _whole_bytes(file: BinaryIO) -> int:
     """How far the file consists of whole frames."""
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            return 0
+    end = 0
+    if file.read(len(MAGIC)) == MAGIC:
         end = len(MAGIC)
         while len(head := file.read(_HEAD.size)) == _HEAD.size:
             length, crc, partition, hits = _HEAD.unpack(head)
@@ -150,9 +169,9 @@ class SegmentWriter:
         """Create the file. Raises ``OSError``; nothing is left behind then."""
         self.path = path
         self.durable = 0
-        self._file = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_DSYNC | os.O_CLOEXEC, 0o600
-        )
+        self._laid = 0
+        """So far the file reaches."""
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_DSYNC | os.O_CLOEXEC, 0o600)
         try:
             self.write(MAGIC)
             _sync_directory(path.parent)
@@ -162,18 +181,27 @@ class SegmentWriter:
             raise
 
     def write(self, data: bytes) -> None:
-        """Append and fsync. Raises ``OSError``; the file then ends where it ended before, and must be closed."""
+        """Append and fsync. Raises ``OSError``; the file then ends after what is durable, and must be closed."""
+        size, written = len(data), 0
+        end = self.durable + size
+        if end > self._laid:
+            laid = end + min(end, MAX_LAID_BYTES)
+            data += bytes(laid - end + -laid % BLOCK_BYTES)
+        view = memoryview(data)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._file, view) :]
+            # A disk that has room for the hits and not for the zeros is full the next time.
+            while written < size:
+                written += os.pwrite(self._file, view[written:], self.durable + written)
         except OSError:
             os.ftruncate(self._file, self.durable)
             raise
-        self.durable += len(data)
+        self._laid = max(self._laid, self.durable + written)
+        self.durable = end
 
     def close(self) -> None:
         """Close the file; what is durable stays so."""
+        with suppress(OSError):  # zeros that stay say nothing
+            os.ftruncate(self._file, self.durable)
         os.close(self._file)
 
 

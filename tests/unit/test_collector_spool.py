@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribution.errors import Misconfigured, Transient
@@ -14,6 +16,7 @@ from collector import spool as spool_module
 from collector.metrics import CollectorMetrics, Counted
 from collector.producer import build_envelopes
 from collector.segments import (
+    BLOCK_BYTES,
     MAGIC,
     MAX_FRAME_BYTES,
     MAX_FRAME_HITS,
@@ -174,6 +177,56 @@ def test_garbage_after_the_last_frame_is_ignored(
     path.write_bytes(path.read_bytes() + data)
     (segment,), _ = find_segments(path.parent)
     assert segment.durable == good
+
+
+@given(
+    sizes=st.lists(st.integers(1, 300_000), max_size=5),
+    torn=st.binary(max_size=20),
+    zeros=st.integers(0, 9),
+)
+@settings(deadline=None)
+def test_what_was_laid_out_says_nothing_after_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], torn: bytes, zeros: int
+) -> None:
+    path = segment_path(tmp_path_factory.mktemp("spool"), 1)
+    writer = SegmentWriter(path)
+    for size in sizes:
+        writer.write(b"".join(build_frames({0: [b"x" * size]})))
+    written = path.read_bytes()
+    assert len(written) % BLOCK_BYTES == 0 and len(written) > writer.durable
+    (segment,), ignored = find_segments(path.parent)
+    assert (segment.durable, segment.is_damaged, ignored) == (writer.durable, False, 0)
+    tail = bytes(zeros) + torn
+    path.write_bytes(written[: writer.durable] + tail)
+    (segment,), ignored = find_segments(path.parent)
+    is_torn = bool(torn.strip(b"\0"))
+    assert (segment.durable, segment.is_damaged) == (writer.durable, is_torn)
+    assert ignored == (len(tail) if is_torn else 0)
+    writer.close()
+    assert path.stat().st_size == writer.durable
+
+
+def test_a_disk_with_room_for_the_hits_alone_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, room = os.pwrite, 100
+
+    def pwrite(file: int, data: bytes, offset: int) -> int:
+        if offset >= room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(file, data[: room - offset], offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    path = segment_path(tmp_path, 1)
+    writer = SegmentWriter(path)
+    writer.write(b"".join(build_frames({0: [b"a" * 20]})))
+    durable = writer.durable
+    with pytest.raises(OSError, match="No space"):
+        writer.write(b"".join(build_frames({0: [b"b" * 80]})))
+    assert path.stat().st_size == writer.durable == durable
+    (segment,), ignored = find_segments(tmp_path)
+    assert (segment.durable, ignored) == (durable, 0)
+    writer.close()
 
 
 def test_damage_in_the_middle_is_an_error_of_its_own(tmp_path: Path) -> None:
