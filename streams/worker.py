@@ -33,6 +33,7 @@ from streams.membership import is_member
 from streams.partitions import Partitions
 from streams.patience import patiently
 from streams.producer import Producer
+from streams.redis_link import LargeCommandConnection
 from streams.rules import StitchRules
 from streams.takeover import Tools
 from streams.topics import (
@@ -86,6 +87,7 @@ class Worker:
             socket_connect_timeout=10,
             socket_timeout=30,
             max_connections=200,
+            connection_class=LargeCommandConnection,  # a TLS address brings its own
         )
         self._fences = FenceStore(self._redis)
         self._writer = config.writer_factory()
