@@ -193,7 +193,8 @@ def test_what_was_laid_out_says_nothing_after_a_crash(
     for size in sizes:
         writer.write(b"".join(build_frames({0: [b"x" * size]})))
     written = path.read_bytes()
-    assert len(written) % BLOCK_BYTES == 0 and len(written) > writer.durable
+    assert len(written) % BLOCK_BYTES == 0
+    assert len(written) > writer.durable
     (segment,), ignored = find_segments(path.parent)
     assert (segment.durable, segment.is_damaged, ignored) == (writer.durable, False, 0)
     tail = bytes(zeros) + torn
