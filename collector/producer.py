@@ -44,22 +44,35 @@ log = structlog.get_logger("collector.producer")
 def build_envelopes(frames: Sequence[Frame]) -> list[Envelope]:
     """Envelopes of ``frames``, hits of one partition in the order of the frames."""
     envelopes: list[Envelope] = []
-    opened: dict[int, list[Frame]] = {}
-    for frame in frames:
-        parts = opened.setdefault(frame.partition, [])
-        hits = sum(part.hits for part in parts) + frame.hits
-        size = sum(len(part.payload) for part in parts) + len(frame.payload)
-        if parts and (hits > MAX_FRAME_HITS or size > MAX_FRAME_BYTES):
-            envelopes.append(_envelope(parts))
-            opened[frame.partition] = parts = []
-        parts.append(frame)
-    envelopes.extend(_envelope(parts) for parts in opened.values())
+    opened: dict[int, _Opened] = {}
+    for partition, hits, payload in frames:
+        parts = opened.get(partition)
+        if parts is not None and (
+            parts.hits + hits > MAX_FRAME_HITS or parts.size + len(payload) > MAX_FRAME_BYTES
+        ):
+            envelopes.append(parts.close())
+            parts = None
+        if parts is None:
+            parts = opened[partition] = _Opened(partition)
+        parts.hits += hits
+        parts.size += len(payload)
+        parts.payloads.append(payload)
+    envelopes.extend(parts.close() for parts in opened.values())
     return envelopes
 
 
-def _envelope(frames: Sequence[Frame]) -> Envelope:
-    value = b"[" + b",".join([frame.payload for frame in frames]) + b"]"
-    return Envelope(frames[0].partition, sum(frame.hits for frame in frames), value)
+class _Opened:
+    """An envelope that may still grow."""
+
+    __slots__ = ("hits", "partition", "payloads", "size")
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.hits = self.size = 0
+        self.payloads: list[bytes] = []
+
+    def close(self) -> Envelope:
+        return Envelope(self.partition, self.hits, b"[" + b",".join(self.payloads) + b"]")
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
