@@ -1,8 +1,9 @@
 """A worker that was away for an hour: ``python -m bench.recovery [--rate R] [--seconds S] [--full-envelopes]``.
 
 The hour waits on the log, then the worker starts while traffic goes on arriving through a real collector. Measured: how
-fast it catches up, and its memory. Beside it a worker takes the same events and is never more than a tenth behind: what
-both hold alike does not come from the backlog. At the end every hit, drop, order and cent is counted in both.
+fast it catches up, and its memory. Beside it one worker comes back to a third of the hour, and one takes the whole hour
+and is never more than a tenth behind: what all hold alike does not come from the backlog. At the end every hit, drop,
+order and cent is counted in each.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +79,19 @@ class Away:
     """Events made visible in that time."""
     cpu_s: float
     settled_s: float
-    first_tenth: int
+    tenths: tuple[int, ...]
+    """Of the worker, while each ``PORTIONS``th part of the backlog became visible."""
     worker: int
     others: dict[str, int]
     broker_before: int
     broker_filled: int
     slowest_answer_s: float
     spool_bytes: int
+
+    @property
+    def first_tenth(self) -> int:
+        """The worker's memory from its start until a tenth of the backlog was visible."""
+        return self.tenths[0]
 
     @property
     def rate(self) -> float:
@@ -112,14 +120,14 @@ async def measure_away(hour: Hour, hits: list[Hit], cores: Cores) -> Away:
                 began, used = time.monotonic(), cpu_seconds(worker.pid)
                 async with live.arriving():
                     watch = Watch("the worker that was away", worker)
-                    tenth_at, visible = 0.0, 0
+                    passed, visible = [0.0], 0
                     while visible < hour.hits + live.sent_by(time.monotonic() - _FELL_BEHIND_S):
                         await asyncio.sleep(_POLL_S)
                         visible = (await house.seen(len(hits), 0)).events
                         watch.saw(visible)
                         live.check()
-                        if not tenth_at and visible >= hour.hits // PORTIONS:
-                            tenth_at = time.monotonic()
+                        while len(passed) <= PORTIONS and visible >= hour.hits * len(passed) // PORTIONS:
+                            passed.append(time.monotonic())
                     took, used = time.monotonic() - began, cpu_seconds(worker.pid) - used
                 traffic = traffic_of(hits[: hour.hits + live.sent])
                 while not (await house.seen(len(traffic.hits), traffic.orders)).is_settled:
@@ -135,7 +143,7 @@ async def measure_away(hour: Hour, hits: list[Hit], cores: Cores) -> Away:
         caught_up=visible,
         cpu_s=used,
         settled_s=settled,
-        first_tenth=memory.most("worker", tenth_at),
+        tenths=tuple(memory.most("worker", until, since) for since, until in pairwise(passed)),
         worker=memory.most("worker"),
         others={name: memory.most(name) for name in servers},
         broker_before=filling.first("broker"),
@@ -178,10 +186,12 @@ async def _released(spool: Path) -> int:
 
 @dataclass(frozen=True)
 class Recovery:
-    """Both workers."""
+    """All three workers."""
 
     hour: Hour
     away: Away
+    third: Away
+    """The worker that was away for a third of the time."""
     portions: int
     """Memory of the worker that was never more than a tenth behind."""
 
@@ -216,11 +226,18 @@ class Recovery:
                 "",
             ),
             (
+                "the same",
+                f"{away.worker / MIB:,.0f} MiB",
+                f"a third of the backlog: {self.third.worker / MIB:,.0f} MiB",
+                f"{away.worker / self.third.worker:.2f} x",
+                "1.1 x",
+            ),
+            (
                 "worker memory, first tenth",
                 f"{away.first_tenth / MIB:,.0f} MiB",
-                f"later {away.worker / MIB:,.0f} MiB",
+                f"each later tenth: {', '.join(f'{held / MIB:,.0f}' for held in away.tenths[1:])} MiB",
                 f"{away.worker / max(1, away.first_tenth):.2f} x",
-                "",
+                "1.2 x",
             ),
             ("servers' memory, most, MiB", "", others, "", ""),
             (
@@ -236,13 +253,17 @@ class Recovery:
 
 
 async def measure_recovery(hour: Hour, cores: Cores, say: Callable[[str], Any]) -> Recovery:
-    """Both workers, one after the other. Raises ``BenchFailed``."""
+    """All three workers, one after the other. Raises ``BenchFailed``."""
     began_at = int((time.time() - hour.seconds) * 1000)
     hits = build_hour(hour.hits + int(hour.rate * _LIVE_S), hour.rate, began_at=began_at)
     say(f"{hour.hits:,} events in {PORTIONS} portions")
     portions = await measure_portions(hour, hits, cores)
-    say(f"{hour.hits:,} events at once, and {hour.rate:,.0f} a second")
-    return Recovery(hour, await measure_away(hour, hits, cores), portions)
+    aways = []
+    for which in (replace(hour, seconds=hour.seconds // 3), hour):
+        say(f"{which.hits:,} events at once, and {hour.rate:,.0f} a second")
+        aways.append(await measure_away(which, hits, cores))
+    third, away = aways
+    return Recovery(hour, away, third, portions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -32,9 +32,9 @@ class Memory:
         """Take a sample."""
         self.samples.append((time.monotonic(), {name: rss_of(pid) for name, pid in self._pids.items()}))
 
-    def most(self, name: str, until: float = float("inf")) -> int:
-        """The largest figure of a process up to an instant."""
-        return max((held[name] for at, held in self.samples if at <= until), default=0)
+    def most(self, name: str, until: float = float("inf"), since: float = 0.0) -> int:
+        """The largest figure of a process from one instant up to another."""
+        return max((held[name] for at, held in self.samples if since <= at <= until), default=0)
 
     def first(self, name: str) -> int:
         """The figure at the first look."""

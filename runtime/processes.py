@@ -94,6 +94,7 @@ def run_worker(settings: Settings) -> int:
                 default_currency=settings.currency,
                 batch_max_hits=settings.batch_max_hits,
                 batch_wait_ms=settings.batch_wait_ms,
+                timelines_max_bytes=settings.timelines_max_bytes,
                 metrics_port=settings.worker_metrics_port,
                 writer_factory=lambda: RowWriter(client, settings.database),
                 audit=audit,

@@ -113,8 +113,15 @@ class Settings(BaseSettings):
         True, description="Mark the visitor cookie Secure; false only for plain-HTTP tests."
     )
 
-    batch_max_hits: int = Field(20_000, ge=1, description="Most hits of one partition in one worker batch.")
+    batch_max_hits: int = Field(
+        20_000, ge=1, description="Most hits of one partition in one worker batch; twice as many are in work."
+    )
     batch_wait_ms: int = Field(150, ge=0, description="Milliseconds a worker waits to fill a batch.")
+    timelines_max_bytes: int = Field(
+        96 << 20,
+        ge=0,
+        description="Bytes of recent visitors' timelines in a worker's memory, about 5,000 each.",
+    )
     session_gap_minutes: int = Field(30, ge=1, description="Minutes of silence that end a session.")
     session_switch: SessionSwitch = Field(
         SessionSwitch.tagged_or_paid, description="What else starts a session."

@@ -159,6 +159,7 @@ class Pump:
                 return
             self.vitals.does(f"batch {records[0].offset}-{records[-1].offset}")
             await self._stage.process(Batch(self.topic, self.partition, self._broker, records))
+            del records  # The next batch may be long in coming.
 
     @property
     def _given_range(self) -> tuple[int, int] | None:

@@ -1,15 +1,14 @@
 """The stitch stage of one partition of hits: claim → compute → insert → commit → trigger.
 
-Only the owner of a partition writes its visitors' timelines, so it keeps the recent ones in memory.
+What it shares with the worker's other partitions is memory: recent timelines, and room for batches in work.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
-from collections.abc import Sequence
-from functools import lru_cache
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -19,8 +18,11 @@ from streams import metrics
 from streams.envelopes import envelopes
 from streams.journal import Claimed
 from streams.ownership import Ownership
+from streams.pump import estimate_events
+from streams.recent import Loan, RecentTimelines
 from streams.records import Batch, pack_records, unpack_records
 from streams.refusals import Refusals
+from streams.room import Room
 from streams.rules import RuleBook, StitchRules
 from streams.stitch_batch import ReadBatch, StitchOutput, Visitor, read_batch, stitch
 from streams.stitch_parts import insert_in_parts
@@ -45,9 +47,6 @@ RESEND_AFTER_SECONDS = 15.0
 RESEND_AT_MOST = 1_000
 """Triggers sent again at once while the owner works: if credit is only slow, repetitions must not swamp it."""
 
-_cached_key = lru_cache(maxsize=65_536)(timeline_key)
-"""Who is loaded for a batch is stored after it."""
-
 
 class RangeLost(HeadwaterError):
     """A range that may be in ClickHouse cannot be made again: stop, do not guess."""
@@ -57,7 +56,12 @@ class StitchStage:
     """One partition's stitch stage."""
 
     def __init__(
-        self, own: Ownership, rules: RuleBook, claims: Sequence[Claimed] = (), *, cache_visitors: int = 20_000
+        self,
+        own: Ownership,
+        rules: RuleBook,
+        recent: RecentTimelines,
+        room: Room,
+        claims: Sequence[Claimed] = (),
     ) -> None:
         """``claims``: ranges of earlier owners that may be in ClickHouse, in order; the first batches must be these."""
         self._own = own
@@ -65,8 +69,8 @@ class StitchStage:
         self._partition = own.partition
         self._rules = rules
         self._claims = deque(claims)
-        self._cache_visitors = cache_visitors
-        self._timelines: OrderedDict[Visitor, Timeline] = OrderedDict()
+        self._recent = recent
+        self._room = room
         self._sent: dict[bytes, tuple[bytes, float]] = {}
 
     async def start(self) -> None:
@@ -79,7 +83,8 @@ class StitchStage:
         if pending is not None and self._fence.found.payload:
             records = unpack_records(self._fence.found.payload)
             batch = Batch(HITS, self._partition, pending.broker, records)
-            await self._process(batch, pending.version, b"", is_repeat=True)
+            async with self._room.of(hits_in(batch)):
+                await self._process(batch, pending.version, must_carry=False, is_repeat=True)
         if not self._claims:
             await Refusals.put_away(self._own, HITS)
         await self._resend_dirty(older_than=0.0)
@@ -90,7 +95,11 @@ class StitchStage:
         await self._resend_dirty(older_than=RESEND_AFTER_SECONDS)
 
     async def process(self, batch: Batch) -> None:
-        """One batch, exactly once in effect."""
+        """One batch, exactly once in effect, as soon as there is room for it."""
+        async with self._room.of(hits_in(batch)):
+            await self._process_next(batch)
+
+    async def _process_next(self, batch: Batch) -> None:
         began = time.monotonic()
         version, is_repeat = self._rules.version, False
         if self._claims and batch.last >= self._claims[0].first:
@@ -101,18 +110,20 @@ class StitchStage:
                     " may be in ClickHouse: the log no longer has its records."
                 )
             version, is_repeat = claim.version, True
-        payload = pack_records(batch.records) if batch.broker.startswith(VOLATILE_CLUSTER_PREFIX) else b""
-        await self._process(batch, version, payload, is_repeat=is_repeat)
+        must_carry = batch.broker.startswith(VOLATILE_CLUSTER_PREFIX)
+        await self._process(batch, version, must_carry=must_carry, is_repeat=is_repeat)
         metrics.BATCHES.labels(HITS).inc()
         metrics.BATCH_SECONDS.labels(HITS).observe(time.monotonic() - began)
 
-    async def _process(self, batch: Batch, version: str, payload: bytes, *, is_repeat: bool) -> None:
+    async def _process(self, batch: Batch, version: str, *, must_carry: bool, is_repeat: bool) -> None:
+        """``must_carry``: the claim keeps the records themselves, which the broker may forget."""
         rules = await self._rules.find(version)
         claimed = Claimed(self._own.journal.owner, batch.broker, batch.first, batch.last, version)
         # In this order: a range is pending in the store only if the journal has it from an owner that still had it.
         await self._own.journal.note(claimed)
-        attempt = await self._fence.claim(batch, version, payload)
-        await self._finish(batch, rules, version, attempt, is_repeat=is_repeat or attempt > 1)
+        attempt = await self._fence.claim(batch, version, pack_records(batch.records) if must_carry else b"")
+        with self._recent.loan(self._own.journal.owner) as loan:
+            await self._finish(batch, rules, version, attempt, loan, is_repeat=is_repeat or attempt > 1)
         if is_repeat:
             log.info(
                 "recovered",
@@ -124,56 +135,40 @@ class StitchStage:
             )
 
     async def _finish(
-        self, batch: Batch, rules: StitchRules, version: str, attempt: int, *, is_repeat: bool
+        self, batch: Batch, rules: StitchRules, version: str, attempt: int, loan: Loan, *, is_repeat: bool
     ) -> None:
         isolate = attempt >= ISOLATE_FROM_ATTEMPT
         read = read_batch(batch, rules, attempt=attempt, isolate=isolate)
-        await self._load(list(read.by_visitor))
-        output = stitch(
-            read,
-            self._timelines.__getitem__,
-            batch,
-            rules,
-            owner=self._own.journal.owner,
-            attempt=attempt,
-            isolate=isolate,
-        )
+        await self._load(loan, read.by_visitor)
+        output = self._stitch(read, batch, rules, attempt, loan)
+        events = read.events
+        del read  # The decoded hits: rows and timelines have what they say, and inserts take their time.
         token = f"{batch.topic}:{batch.broker}:{batch.partition}:{batch.first}-{batch.last}:{version}"
         refusals = await Refusals.find(self._own, HITS, token, is_repeat=is_repeat)
         if refusals or not await self._insert(batch, token, output, is_repeat=is_repeat):
-            read = await self._read_again(batch, rules, attempt, isolate=isolate)
+            # The batch and its visitors' timelines as they were before it.
+            loan.forget()
+            again = read_batch(batch, rules, attempt=attempt, isolate=isolate).by_visitor
+            await self._load(loan, again)
             parts = {
-                visitor: stitch(
-                    ReadBatch({visitor: read.by_visitor[visitor]}),
-                    self._timelines.__getitem__,
-                    batch,
-                    rules,
-                    owner=self._own.journal.owner,
-                    attempt=attempt,
-                    isolate=isolate,
-                )
+                visitor: self._stitch(ReadBatch({visitor: again[visitor]}), batch, rules, attempt, loan)
                 for visitor in output.changed
             }
-            output = await insert_in_parts(
-                self._own, batch, output, parts, read.by_visitor, refusals, token, attempt
-            )
+            output = await insert_in_parts(self._own, batch, output, parts, again, refusals, token, attempt)
         if is_repeat:
             metrics.RECOVERED.inc()
             await self._check_recovered(batch, len(output.rows["hits"]))
         await self._own.publish_dead_letters(output.dead_letters)
         dirty = {trigger.field: encode_trigger(trigger) for trigger in output.triggers}
-        states = {
-            _cached_key(self._partition, *visitor): self._timelines[visitor].to_bytes()
-            for visitor in output.changed
-        }
+        stored = {visitor: loan.timeline(visitor).to_bytes() for visitor in output.changed}
         await self._fence.commit_stitch(
             batch,
             self._own.journal_done(batch.broker, batch.last + 1),
-            states,
+            {loan.key(visitor): value for visitor, value in stored.items()},
             dirty,
             Counts(
                 records=len(batch.records),
-                events=read.events,
+                events=events,
                 hits=len(output.rows["hits"]),
                 sessions=len(output.rows["sessions"]),
                 touchpoints=len(output.rows["touchpoints"]),
@@ -181,14 +176,18 @@ class StitchStage:
                 dead_letters=len(output.dead_letters),
             ),
         )
+        loan.give_back({visitor: len(value) for visitor, value in stored.items()}, output.poisoned)
         await refusals.forget()
-        for visitor in output.poisoned:
-            self._timelines.pop(visitor, None)
-        self._trim()
         metrics.HITS.inc(output.accepted)
         for reason, count in output.dropped.items():
             metrics.DROPPED.labels(reason.value).inc(count)
         await self._send_triggers(dirty)
+
+    def _stitch(
+        self, read: ReadBatch, batch: Batch, rules: StitchRules, attempt: int, loan: Loan
+    ) -> StitchOutput:
+        isolate, owner = attempt >= ISOLATE_FROM_ATTEMPT, self._own.journal.owner
+        return stitch(read, loan.timeline, batch, rules, owner=owner, attempt=attempt, isolate=isolate)
 
     async def _insert(self, batch: Batch, token: str, output: StitchOutput, *, is_repeat: bool) -> bool:
         """Every table's rows under a token that names the immutable range; a repeat is dropped by ClickHouse.
@@ -207,16 +206,6 @@ class StitchStage:
             return 0 < hits == found
         return True
 
-    async def _read_again(
-        self, batch: Batch, rules: StitchRules, attempt: int, *, isolate: bool
-    ) -> ReadBatch:
-        """The batch and its visitors' timelines as they were before it."""
-        read = read_batch(batch, rules, attempt=attempt, isolate=isolate)
-        for visitor in read.by_visitor:
-            self._timelines.pop(visitor, None)
-        await self._load(list(read.by_visitor))
-        return read
-
     async def _check_recovered(self, batch: Batch, expected: int) -> None:
         """After a repeated range ClickHouse must hold its hits once; anything else is an alarm, not a guess."""
         found = await self._own.count_hits(batch.broker, batch.first, batch.last)
@@ -230,24 +219,16 @@ class StitchStage:
                 expected=expected,
             )
 
-    async def _load(self, visitors: list[Visitor]) -> None:
+    async def _load(self, loan: Loan, visitors: Iterable[Visitor]) -> None:
         """Bring the timelines of ``visitors`` into memory."""
-        missing = []
-        for visitor in visitors:
-            if visitor in self._timelines:
-                self._timelines.move_to_end(visitor)
-            else:
-                missing.append(visitor)
-        keys = [_cached_key(self._partition, *visitor) for visitor in missing]
+        missing = loan.take(visitors)
+        keys = [timeline_key(self._partition, *visitor) for visitor in missing]
         values = await self._fence.read_states(keys)
-        for visitor, value in zip(missing, values, strict=True):
-            self._timelines[visitor] = (
-                Timeline.from_bytes(value, *visitor) if value is not None else Timeline.empty(*visitor)
-            )
-
-    def _trim(self) -> None:
-        while len(self._timelines) > self._cache_visitors:
-            self._timelines.popitem(last=False)
+        for visitor, key, value in zip(missing, keys, values, strict=True):
+            if value is None:
+                loan.add(visitor, Timeline.empty(*visitor), key, 0)
+            else:
+                loan.add(visitor, Timeline.from_bytes(value, *visitor), key, len(value))
 
     async def _send_triggers(self, dirty: dict[bytes, bytes]) -> None:
         """Triggers by field, as they stand in the dirty hash: one envelope for each partition of conversions."""
@@ -293,3 +274,8 @@ class StitchStage:
         if again:
             log.info("triggers_sent_again", partition=self._partition, count=len(again))
             await self._send_triggers(again)
+
+
+def hits_in(batch: Batch) -> int:
+    """About how many hits a batch has."""
+    return sum(map(estimate_events, batch.records))

@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import msgspec
 
@@ -176,18 +175,8 @@ _STORABLE_VALUE = re.compile(r"-?[0-9]{1,14}(?:\.[0-9]{1,20})?", re.ASCII)
 
 _parts_of = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
-_cached_partition = lru_cache(maxsize=65_536)(partition_of)
-"""Visitors who come once come again soon."""
 
-
-def check_partition(visitor_id: str, partition: int, partitions: int) -> None:
-    """Raise ``Rejected('wrong_partition')`` for a hit that its visitor's owner would never see."""
-    if _cached_partition(visitor_id, partitions) != partition:
-        raise Rejected(
-            "wrong_partition",
-            "the record key must be the visitor_id (Kafka's default partitioner)",
-            "visitor_id",
-        )
+_MISPLACED = "the record key must be the visitor_id (Kafka's default partitioner)"
 
 
 def stitch(
@@ -220,8 +209,11 @@ def stitch(
     for visitor, items in read.by_visitor.items():
         site, visitor_id = visitor
         try:
-            check_partition(visitor_id, partition, rules.partitions)
-            change = timeline_of(visitor).apply([item.mark for item in items], rules.policy)
+            timeline = timeline_of(visitor)
+            # Whoever has a timeline here was looked at when it began; of a misplaced hit its owner would never know.
+            if not timeline.hit_count and partition_of(visitor_id, rules.partitions) != partition:
+                raise Rejected("wrong_partition", _MISPLACED, "visitor_id")
+            change = timeline.apply([item.mark for item in items], rules.policy)
         except Exception as error:
             if not isinstance(error, Rejected) and not isolate:
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import structlog
@@ -14,6 +14,8 @@ from streams.fence import Fence, FenceStore, Position
 from streams.journal import Claimed, Decided, Journal, JournalLog
 from streams.ownership import Ownership, Send, Writer
 from streams.pump import Stage
+from streams.recent import RecentTimelines
+from streams.room import Room
 from streams.rules import RuleBook, StitchRules
 from streams.stitch import StitchStage
 from streams.topics import HITS
@@ -27,7 +29,10 @@ class Inconsistent(HeadwaterError):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What every take-over of a worker needs. ``broker`` is the cluster id of the logs it reads."""
+    """What every take-over of a worker needs. ``broker`` is the cluster id of the logs it reads.
+
+    ``recent`` and ``room`` bound the memory of all partitions of hits together.
+    """
 
     broker: str
     fences: FenceStore
@@ -35,6 +40,8 @@ class Tools:
     writer: Writer
     send: Send
     rules: StitchRules
+    recent: RecentTimelines = field(default_factory=RecentTimelines)
+    room: Room = field(default_factory=Room)
 
 
 class TakenOver(NamedTuple):
@@ -91,7 +98,8 @@ async def _hits(tools: Tools, own: Ownership) -> TakenOver:
     start = found.offset_on(broker)
     if found.pending is not None and found.payload and found.pending.broker == broker:
         start = found.pending.last + 1
-    return TakenOver(StitchStage(own, rules, claims), start, [(claim.first, claim.last) for claim in claims])
+    stage = StitchStage(own, rules, tools.recent, tools.room, claims)
+    return TakenOver(stage, start, [(claim.first, claim.last) for claim in claims])
 
 
 def claims_left(found: Position, broker: str, noted: Iterable[Claimed]) -> list[Claimed]:

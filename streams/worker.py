@@ -33,7 +33,9 @@ from streams.membership import is_member
 from streams.partitions import Partitions
 from streams.patience import patiently
 from streams.producer import Producer
+from streams.recent import DEFAULT_BYTES, RecentTimelines
 from streams.redis_link import LargeCommandConnection
+from streams.room import BATCHES, Room
 from streams.rules import StitchRules
 from streams.takeover import Tools
 from streams.topics import (
@@ -69,6 +71,8 @@ class WorkerConfig:
     batch_wait_ms: int
     metrics_port: int
     writer_factory: Callable[[], RowWriter]
+    timelines_max_bytes: int = DEFAULT_BYTES
+    """Recent visitors' timelines in memory, all partitions together."""
     group: str = "headwater-worker"
     audit: AuditConfig | None = None
     """None = this worker takes no part in the self-audit."""
@@ -165,6 +169,8 @@ class Worker:
             self._writer,
             self._send,
             StitchRules(config.policy, config.default_currency, config.partitions),
+            RecentTimelines(config.timelines_max_bytes),
+            Room(BATCHES * config.batch_max_hits),
         )
 
     def _create_app(self, partitions: Partitions) -> FencedApp:

@@ -43,17 +43,21 @@ def test_records_hold_what_arrives_within_one_round() -> None:
 
 
 @pytest.mark.slow
-async def test_both_workers_are_measured() -> None:
+async def test_all_workers_are_measured() -> None:
     """Every row is checked by the measurement itself, which fails if one is missing."""
     said: list[str] = []
     began = time.monotonic()
     found = await measure_recovery(Hour(50.0, 60), pick_cores(), said.append)
-    assert len(said) == 2
+    assert len(said) == 3
     assert found.away.events >= 3_000
     assert 0 < found.away.seconds <= found.away.settled_s < time.monotonic() - began
     assert found.away.spool_bytes <= 8
     assert found.away.log_bytes > 100_000 * PORTIONS
     assert found.portions > 50 << 20
     assert found.away.worker >= found.away.first_tenth > 50 << 20
+    for away in (found.away, found.third):
+        assert len(away.tenths) == PORTIONS
+        assert max(away.tenths) <= away.worker
+    assert 1_000 <= found.third.events < found.away.events
     assert set(found.away.others) == {"broker", "valkey", "engine"}
     assert all(any(figure) for figure in found.rows())

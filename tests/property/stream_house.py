@@ -21,7 +21,9 @@ from sinks.memory import MemoryWriter
 from streams.fence import Fenced, FenceStore
 from streams.journal import JournalTaken
 from streams.journal_log import MemoryJournals
+from streams.recent import DEFAULT_BYTES, RecentTimelines, held_bytes
 from streams.records import Batch, Record
+from streams.room import Room
 from streams.rules import StitchRules
 from streams.takeover import Tools, take_over
 from streams.tally import Tally, tally_of
@@ -132,6 +134,9 @@ class House:
     faults: Faults
     broker: str
     rng: random.Random
+    recent: RecentTimelines = field(default_factory=RecentTimelines)
+    """Shared by all that ever own a partition here, so that some find it full of what others left."""
+    room: Room = field(default_factory=lambda: Room(1))
     credit_is_running: bool = False
     logs: dict[tuple[str, int], list[Record]] = field(default_factory=lambda: defaultdict(list))
     workers: dict[tuple[str, int], Worker] = field(default_factory=dict)
@@ -165,7 +170,9 @@ class House:
     async def take_over(self, topic: str, partition: int) -> Worker:
         """A new owner, as in ``streams.partitions``."""
         rules = StitchRules(self.policy, "USD", PARTITIONS)
-        tools = Tools(self.broker, self.fences, self.journals, self.writer, self.send, rules)
+        tools = Tools(
+            self.broker, self.fences, self.journals, self.writer, self.send, rules, self.recent, self.room
+        )
         taken = await take_over(tools, topic, partition)
         await taken.stage.start()
         worker = Worker(taken.stage, taken.next_offset, list(taken.ranges), self.broker)
@@ -276,7 +283,8 @@ async def play(
     await redis.flushdb()
     is_volatile = rng.random() < 0.5
     broker = f"{VOLATILE_CLUSTER_PREFIX}1" if is_volatile else "durable"
-    house = House(redis, policies[0], Faults(crashes), broker, rng)
+    recent = RecentTimelines(rng.choice((0, 3 * held_bytes(200), DEFAULT_BYTES)))
+    house = House(redis, policies[0], Faults(crashes), broker, rng, recent)
     arriving = hits + rng.sample(hits, k=rng.randint(0, len(hits)))
     rng.shuffle(arriving)
     waiting = len(arriving)

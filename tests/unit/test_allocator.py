@@ -1,4 +1,4 @@
-"""The worker's allocator: memory that was freed serves the next batch."""
+"""The worker's allocator: memory that was freed serves the next batch, and a batch's requests leave no holes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,46 @@ from runtime.allocator import keep_freed_memory
 
 if sys.argv[1] == "kept":
     keep_freed_memory()
-size = 48 << 20
-buffer = b"x" * size
-del buffer
+def fill():
+    return [b"x" * (48 << 10) for _ in range(1024)]
+buffers = fill()
+del buffers
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-buffer = b"x" * size
+buffers = fill()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+_LEAVE_HOLE = """
+import sys
+from pathlib import Path
+from runtime.allocator import keep_freed_memory
 
-def faults_of_a_second_buffer(how: str) -> int:
-    """Page faults of a buffer as large as one that was freed just before, in a process of its own."""
+keep_freed_memory()
+def resident():
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+large = b"x" * (48 << 20)
+behind = [b"y" * (48 << 10) for _ in range(100)]
+before = resident()
+del large
+print(before - resident())
+"""
+
+
+def output_of(program: str, *arguments: str) -> int:
+    """What a program prints, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", _COUNT_FAULTS, how], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
     )
     return int(done.stdout)
 
 
-def test_a_freed_buffer_is_used_again() -> None:
-    """Without the setting the system would clear every page of the second buffer anew."""
-    assert faults_of_a_second_buffer("kept") * 2 < faults_of_a_second_buffer("given back")
+def test_freed_buffers_are_used_again() -> None:
+    """Without the setting the system would clear every page of the second 48 MiB anew."""
+    assert output_of(_COUNT_FAULTS, "kept") * 2 < output_of(_COUNT_FAULTS, "given back")
+
+
+def test_a_request_leaves_no_hole_among_what_stays() -> None:
+    """48 MiB with something behind them: kept, they would be a hole for whatever is small enough."""
+    assert output_of(_LEAVE_HOLE) > 40_000
