@@ -80,13 +80,13 @@ class Columns(msgspec.Struct, gc=False, eq=False):
         """Add ``hits``, in order and later than all before."""
         pauses, pages, arrivals = self.pauses, self.pages, self.arrivals
         paths, acquisitions = self.paths, self.acquisitions
-        is_first = not pages
-        if is_first:
-            self.began_at = self.ended_at = hits[0][0]
-        last = self.ended_at
+        last = self.ended_at if pages else None
         hashes = [self.hashes]
         for at, hash_, path, is_page_view, acquisition in hits:
-            pauses.append(at - last)
+            if last is None:
+                self.began_at = at
+            else:
+                pauses.append(at - last)
             last = at
             hashes.append(hash_.to_bytes(8, "big"))
             page = paths.setdefault(path, len(paths)) * 2
@@ -95,10 +95,8 @@ class Columns(msgspec.Struct, gc=False, eq=False):
                 arrivals.append(0)
             else:
                 arrivals.append(acquisitions.setdefault(pack_acquisition(acquisition), len(acquisitions) + 1))
-        if is_first:
-            del pauses[0]
         self.hashes = b"".join(hashes)
-        self.ended_at, self.last_hash = last, hits[-1][1]
+        self.ended_at, self.last_hash = hits[-1][0], hits[-1][1]
 
     def hits(self, start: int = 0) -> list[PlacedHit]:
         """The hits from index ``start`` on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from functools import cached_property
 
 import msgspec
 
@@ -21,7 +22,7 @@ class SessionSwitch(StrEnum):
     """Any new external source, plain referrers included."""
 
 
-class AttributionPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class AttributionPolicy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All rules of one installation. Spans are milliseconds. ``version`` names its content."""
 
     session_gap_ms: int = 30 * MINUTE_MS
@@ -41,6 +42,11 @@ class AttributionPolicy(msgspec.Struct, frozen=True, kw_only=True):
         "position_based",
         "time_decay",
     )
+
+    @cached_property
+    def session_rules(self) -> tuple[int, int, str]:
+        """(gap ms, cap ms, switch): the part that decides sessions. Asked for every visitor of every batch."""
+        return (self.session_gap_ms, self.session_cap_ms, self.session_switch.value)
 
     @property
     def version(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attribution.acquisition import DIRECT, Acquisition
 from attribution.ids import hit_id
-from attribution.policy import AttributionPolicy, SessionSwitch
+from attribution.policy import SessionSwitch
 from attribution.touchpoints import Session, Touchpoint
 
 HOUR_MS = 3_600_000
@@ -17,7 +17,7 @@ PlacedHit = tuple[int, int, str, bool, Acquisition | None]
 """(occurred_at, event hash, path, is page view, acquisition). Sorts by the first two, which are unique."""
 
 Rules = tuple[int, int, str]
-"""(gap ms, cap ms, switch): the part of a policy that decides sessions."""
+"""(gap ms, cap ms, switch): ``AttributionPolicy.session_rules``."""
 
 DEFAULT_RULES: Rules = (30 * 60_000, 86_400_000, "tagged_or_paid")
 """Rules that timelines store as "nothing special". Part of the stored format: never change."""
@@ -25,11 +25,6 @@ DEFAULT_RULES: Rules = (30 * 60_000, 86_400_000, "tagged_or_paid")
 # Enums are slow to ask, and these are asked for every visitor of a batch.
 _NOTHING = SessionSwitch.nothing.value
 _ANY_EXTERNAL = SessionSwitch.any_external.value
-
-
-def rules_of(policy: AttributionPolicy) -> Rules:
-    """What of ``policy`` decides sessions."""
-    return (policy.session_gap_ms, policy.session_cap_ms, policy.session_switch.value)
 
 
 class Cut:
@@ -133,6 +128,9 @@ class Cut:
 
     def touchpoints(self, site: str, visitor_id: str, visitor: str) -> list[Touchpoint]:
         """The touchpoints among its hits, in time order. ``visitor`` is the ``visitor_hash``."""
+        landing, identity = self.landing, self.identity
+        if len(self.touches) == 1 and self.touches[0] is landing and identity:
+            return [Touchpoint(identity, visitor_id, site, landing[0], landing[4] or DIRECT, landing[2])]
         return [
             Touchpoint(
                 # The session bears the name of its first hit, which is mostly the only touch.

@@ -33,7 +33,6 @@ from attribution.sessions import (
     PlacedHit,
     Rules,
     extend_cuts,
-    rules_of,
     touchpoint,
 )
 from attribution.touchpoints import Session, Touchpoint
@@ -243,7 +242,7 @@ class Timeline:
         change = Change(reasons, [], [], [], [], [])
         if len(seen) == known:
             return change
-        rules = rules_of(policy)
+        rules = policy.session_rules
         if placed or rules != self._rules:
             self._place(placed, rules, change)
         for conversion in converted:
@@ -306,7 +305,7 @@ class Timeline:
 
     def _append(self, placed: list[PlacedHit], columns: Columns, change: Change) -> None:
         """The common case: everything is later than all before. Only the last session can change."""
-        site, visitor_id, visitor = self.site, self.visitor_id, self._visitor_hash()
+        site, visitor_id, visitor = self.site, self.visitor_id, self._visitor or self._visitor_hash()
         cuts: list[Cut] = []
         # Only a session that may go on has to be known as it was.
         if columns.pages and placed[0][0] - columns.ended_at <= self._rules[0]:

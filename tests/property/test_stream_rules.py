@@ -16,7 +16,6 @@ from attribution.errors import Misconfigured
 from attribution.hit import Hit, encode_envelope
 from attribution.oracle import World, oracle
 from attribution.policy import MINUTE_MS, AttributionPolicy, SessionSwitch
-from attribution.sessions import rules_of
 from attribution.timeline import Timeline
 from streams import rules as rules_module
 from streams.records import Batch
@@ -33,8 +32,8 @@ def mixed(hits: list[Hit], house: House) -> World:
     for _, visitor, _ in old.hits:
         key = timeline_key(partition_of(visitor, PARTITIONS), "s", visitor)
         stood = Timeline.from_bytes(house.timelines[key], "s", visitor)._rules
-        assert stood in (rules_of(OLD), rules_of(NEW))
-        is_old[visitor] = stood == rules_of(OLD)
+        assert stood in (OLD.session_rules, NEW.session_rules)
+        is_old[visitor] = stood == OLD.session_rules
     visitor_of = {conversion_id: fact.visitor_id for conversion_id, fact in old.conversions.items()}
     return World(
         old.hits,
