@@ -57,13 +57,6 @@ class RecentTimelines:
         """For one batch of ``owner``, who never sees what another one gave back."""
         return Loan(self, owner)
 
-    def _take(self, owner: object, visitor: Visitor) -> Known | None:
-        """It still counts: the loan says when it no longer does."""
-        return self._kept.pop((owner, visitor), None)
-
-    def _keep(self, owner: object, visitor: Visitor, known: Known) -> None:
-        self._kept[owner, visitor] = known
-
     def _count(self, change: int) -> None:
         """So many bytes more are in somebody's hands: who was not seen for longest makes room for them."""
         self._bytes += change
@@ -94,12 +87,15 @@ class Loan:
     def take(self, visitors: Iterable[Visitor]) -> list[Visitor]:
         """Take out those that are kept. Returns the others, which are to be read and added."""
         missing = []
+        owner, known, kept = self._owner, self._known, self._recent._kept
         for visitor in visitors:
-            known = self._recent._take(self._owner, visitor)
-            if known is None:
+            one = kept.pop(
+                (owner, visitor), None
+            )  # It still counts, until the loan says that it no longer does.
+            if one is None:
                 missing.append(visitor)
             else:
-                self._known[visitor] = known
+                known[visitor] = one
         return missing
 
     def add(self, visitor: Visitor, timeline: Timeline, key: bytes, stored: int) -> None:
@@ -122,12 +118,14 @@ class Loan:
         for visitor in without:
             recent._count(-known.pop(visitor).size)
         grown = 0
+        kept = recent._kept
         for visitor, one in known.items():
-            size = stored.get(visitor)
-            if size is not None:
-                one = one._replace(size=held_bytes(size))
-                grown += one.size - known[visitor].size
-            recent._keep(owner, visitor, one)
+            bytes_there = stored.get(visitor)
+            if bytes_there is not None:
+                size = _FIXED_BYTES + _BYTES_PER_STORED * bytes_there
+                grown += size - one.size
+                one = Known(one.timeline, one.key, size)
+            kept[owner, visitor] = one
         self._known = {}
         recent._count(grown)
 
