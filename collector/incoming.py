@@ -25,6 +25,8 @@ _PIXEL_LINE = b"GET " + _PIXEL
 _BLANK_LINE = b"\r\n\r\n"
 _MAX_KNOWN = 2048
 """Bytes of a head that are kept to recognise it: memory for every connection."""
+_TRIES = 8
+"""Heads in a row that may be kept for nothing: behind a proxy a connection carries the requests of many clients."""
 _QUERY_BYTES = bytes(byte if 0x21 <= byte <= 0x7E and byte != ord("#") else ord("x") for byte in range(256))
 """A table for ``translate`` that leaves the bytes which the parser takes for a query as they are, and no others."""
 
@@ -69,6 +71,7 @@ class Incoming(ABC):
         self._known = b""
         """What followed the query of a pixel here, which was a whole request with no body, after which others come."""
         self._known_headers: dict[str, str] = {}
+        self._tries = _TRIES
 
     @abstractmethod
     def take_begin(self) -> None:
@@ -99,13 +102,14 @@ class Incoming(ABC):
 
     def parse(self, data: bytes) -> bytes:
         """Parse one slice; returns what must be parsed instead of its last part, usually nothing."""
-        is_pixel = not self._is_arriving and data.startswith(_PIXEL_LINE)
+        is_pixel = self._tries > 0 and not self._is_arriving and data.startswith(_PIXEL_LINE)
         if is_pixel:
             # How a head is read depends on nothing but its bytes, and the query's bytes are looked at one by one.
             end = data.find(b" ", len(_PIXEL_LINE))
             query = data[len(_PIXEL_LINE) : end]
             if data[end:] == self._known and query.translate(_QUERY_BYTES) == query:
                 self._size = 0
+                self._tries = _TRIES
                 self.take_begin()
                 self.take_pixel(query.decode("ascii"), self._known_headers, is_last=False)
                 return b""
@@ -135,6 +139,7 @@ class Incoming(ABC):
             and not self._is_arriving
         ):
             self._known, self._known_headers = data[end:], self._headers
+            self._tries -= 1
 
     def release(self) -> None:
         """Nothing more will be parsed."""

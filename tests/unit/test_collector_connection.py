@@ -248,3 +248,6 @@ async def test_what_a_client_repeats_is_parsed_once(tmp_path: Path) -> None:
     line.connection.data_received(large)
     line.connection.data_received(large)
     assert parser.pieces == 5, "what is kept for each connection is small"
+    for number in [*range(20), 19]:
+        line.connection.data_received(b"GET /p.gif?site=shop&visitor_id=v" + head % (b"%d" % number))
+    assert parser.pieces == 26, "a proxy's connection is not searched for what never comes again"
