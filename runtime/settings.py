@@ -114,11 +114,13 @@ class Settings(BaseSettings):
     )
 
     batch_max_hits: int = Field(
-        20_000, ge=1, description="Most hits of one partition in one worker batch; twice as many are in work."
+        20_000,
+        ge=1,
+        description="Most hits of one partition in one worker batch; four such batches are in work.",
     )
     batch_wait_ms: int = Field(150, ge=0, description="Milliseconds a worker waits to fill a batch.")
     timelines_max_bytes: int = Field(
-        96 << 20,
+        128 << 20,
         ge=0,
         description="Bytes of recent visitors' timelines in a worker's memory, about 5,000 each.",
     )

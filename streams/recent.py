@@ -15,8 +15,8 @@ from typing import NamedTuple, Self
 from attribution.timeline import Timeline
 from streams.stitch_batch import Visitor
 
-DEFAULT_BYTES = 96 << 20
-"""About 18,000 visitors with eight hits each."""
+DEFAULT_BYTES = 128 << 20
+"""About 24,000 visitors with eight hits each."""
 _FIXED_BYTES = 2_600
 _BYTES_PER_STORED = 9
 

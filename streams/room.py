@@ -1,7 +1,8 @@
 """Room for batches: how many hits all partitions of a worker may have in work at the same time.
 
 A batch in work is its records, its rows and the requests that carry them: several times its size on the log. Who is
-behind has a full batch of every partition, but one that computes and one that waits for ClickHouse keep a core busy.
+behind has a full batch of every partition, however many these are; one that computes and three that wait for ClickHouse
+or Redis keep a core busy.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import asynccontextmanager
 
 from streams.vitals import Calling
 
-BATCHES = 2
+BATCHES = 4
 """Of the largest size, at the same time."""
 DEFAULT_HITS = BATCHES * 20_000
 

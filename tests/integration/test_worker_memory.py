@@ -18,7 +18,7 @@ from streams.journal_log import MemoryJournals
 from streams.pump import Pump
 from streams.recent import RecentTimelines, held_bytes
 from streams.records import Record
-from streams.room import BATCHES, Room
+from streams.room import Room
 from streams.rules import StitchRules
 from streams.takeover import Tools, take_over
 from streams.topics import HITS, partition_of
@@ -88,7 +88,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 async def test_partitions_that_are_behind_share_room_and_timelines(empty_valkey: str) -> None:
     """Four backlogs, stuck before ClickHouse: two batches are in work, two wait; in the end all rows are there once."""
     writer, budget = GatedWriter(), 30 * held_bytes(100)
-    recent, room = RecentTimelines(budget), Room(BATCHES * BATCH)
+    recent, room = RecentTimelines(budget), Room(2 * BATCH)
     ended: list[asyncio.Task[None]] = []
 
     async def send(topic: str, key: bytes, value: bytes) -> None:
@@ -110,7 +110,7 @@ async def test_partitions_that_are_behind_share_room_and_timelines(empty_valkey:
         ended = [pump.start() for pump in pumps]
         try:
             await until(lambda: len(writer.inside) + room.waiting == PARTITIONS)
-            assert (len(writer.inside), room.waiting, room.taken) == (BATCHES, 2, BATCHES * BATCH)
+            assert (len(writer.inside), room.waiting, room.taken) == (2, 2, 2 * BATCH)
             writer.open.set()
             await until(lambda: len(writer.tables.get("hits", [])) == PARTITIONS * RECORDS)
             await until(lambda: room.taken == 0)
