@@ -147,8 +147,8 @@ class Link:
         self._pairs.add(pair)
         try:
             await self._carry(pair, reader)
-        except (OSError, EOFError):
-            pass
+        except (OSError, EOFError, RuntimeError):
+            pass  # cut off; uvloop says so by RuntimeError to whoever writes to a transport that was just closed
         finally:
             self._pairs.discard(pair)
             self._tasks.discard(task)
