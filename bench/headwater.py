@@ -117,10 +117,11 @@ class Installation:
         with self._part("serve", core, env):
             yield port
 
-    @contextmanager
-    def _part(self, command: str, core: int, more: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    @property
+    def env(self) -> dict[str, str]:
+        """What the environment of every process of this installation says."""
         settings = self.settings
-        env = {
+        return {
             "HEADWATER_DATA_DIR": str(settings.data_dir),
             "HEADWATER_KAFKA": settings.kafka,
             "HEADWATER_KAFKA_IDEMPOTENT": str(settings.kafka_idempotent).lower(),
@@ -130,8 +131,11 @@ class Installation:
             "HEADWATER_SITES": SITE,
             "HEADWATER_READ_KEYS": READ_KEY,
         }
+
+    @contextmanager
+    def _part(self, command: str, core: int, more: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
         with open(self.folder / f"{command}.log", "wb") as log:
-            process = start([sys.executable, "-m", "runtime.cli", command], core, {**env, **more}, log)
+            process = start([sys.executable, "-m", "runtime.cli", command], core, {**self.env, **more}, log)
             try:
                 yield process
             finally:

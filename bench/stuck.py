@@ -55,7 +55,6 @@ class Measured(NamedTuple):
 
 async def measure(how: str, house: Installation, traffic: Traffic, starting: asyncio.Lock) -> Measured:
     """One worker, stuck in the way ``how``, and its successor. ``starting``: one at a time. Raises ``BenchFailed``."""
-    settings = house.settings
     supervisor = Supervisor(house.folder / "logs")
     port = free_port(set())
     worker = Process(
@@ -63,11 +62,7 @@ async def measure(how: str, house: Installation, traffic: Traffic, starting: asy
         lambda: [sys.executable, str(Path(stuck_worker.__file__)), "work"],
         ready=lambda: is_port_open(port),
         env={
-            "HEADWATER_KAFKA": settings.kafka,
-            "HEADWATER_KAFKA_IDEMPOTENT": "false",
-            "HEADWATER_REDIS": settings.redis,
-            "HEADWATER_CLICKHOUSE": settings.clickhouse,
-            "HEADWATER_PARTITIONS": str(_PARTITIONS),
+            **house.env,
             "HEADWATER_AUDIT_SECONDS": "0",
             "HEADWATER_WORKER_METRICS_PORT": str(port),
             "STUCK_ONCE": str(house.folder / "once"),
@@ -75,7 +70,7 @@ async def measure(how: str, house: Installation, traffic: Traffic, starting: asy
         },
     )
     try:
-        await preload(settings.kafka, HITS, envelopes(traffic.hits, _PARTITIONS))
+        await preload(house.servers.kafka, HITS, envelopes(traffic.hits, _PARTITIONS))
         async with starting:
             await supervisor.start(worker)
             began = time.monotonic()

@@ -5,7 +5,7 @@ Instants stay epoch milliseconds and hours epoch seconds: ClickHouse reads both 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -163,14 +163,14 @@ def conversion_row(fact: ConversionFact, sign: int, cause: str, recorded_at: int
 
 
 def credit_rows(
-    site: str, conversion_id: str, entries: Iterable[Entry], cause: str, policy_version: str, recorded_at: int
+    site: str, conversion_id: str, entries: Sequence[Entry], cause: str, policy_version: str, recorded_at: int
 ) -> list[Row]:
     """Signed rows of ``credits``, one for each of ``entries``, which are about one conversion."""
     ways: dict[int, tuple[str, ...]] = {}
     rows: list[Row] = []
     for entry in entries:
         terms, touch = entry.terms, entry.touch
-        # Every model credits the same few touches.
+        # Every model credits the same few touches, and the entries keep them: no other takes the id of one.
         way = ways.get(id(touch))
         if way is None:
             way = ways[id(touch)] = (*_way_of(touch.acquisition), touch.landing_page)
