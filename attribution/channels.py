@@ -48,6 +48,10 @@ CHANNELS = (
 )
 """Every channel, in the order of the rules."""
 
+PAID_CHANNELS = frozenset(CHANNELS[1:8])
+"""Those that GA4's rules reach by payment or display: Cross-network to Paid Other. Affiliates, e-mail and messages cost
+money too, but their tags do not say so."""
+
 DISPLAY_NETWORK = "google_display"
 """``ad_network`` of ``dclid``."""
 

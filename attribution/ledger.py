@@ -79,7 +79,7 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
     terms: Terms
     value_minor: int
     touches: dict[str, CreditedTouch]
-    """By ``touchpoint_id``, in time order."""
+    """By ``touchpoint_id``, in time order; "" last, when some model credits nobody."""
     shares: dict[str, dict[str, Share]]
     """Model to ``touchpoint_id`` to what it gets; touches that get nothing are left out."""
 
@@ -173,11 +173,11 @@ def credit(fact: ConversionFact, path: Path, policy: AttributionPolicy) -> State
     """
     value = fact.value_minor or 0
     terms = Terms(fact.type, fact.visitor_id, fact.currency, fact.occurred_at)
+    nobody = {"": CreditedTouch("", fact.occurred_at, UNATTRIBUTED, "")}
+    to_nobody = {"": Share(WEIGHT_ONE, value)}
     if not path.touchpoints:
-        nobody = CreditedTouch("", fact.occurred_at, UNATTRIBUTED, "")
-        everything = {"": Share(WEIGHT_ONE, value)}
         return Statement(
-            terms, value, {"": nobody}, {name: everything for name in policy.models if division_of(name)}
+            terms, value, nobody, {name: to_nobody for name in policy.models if division_of(name)}
         )
     touches = {
         touch.touchpoint_id: CreditedTouch(
@@ -186,13 +186,20 @@ def credit(fact: ConversionFact, path: Path, policy: AttributionPolicy) -> State
         for touch in path.touchpoints
     }
     ids = list(touches)
-    shares = {name: _shares(value, ids, division_of(name)(path, policy)) for name in policy.models}
+    shares = {
+        name: _shares(value, ids, division_of(name)(path, policy)) or to_nobody for name in policy.models
+    }
+    if any(parts is to_nobody for parts in shares.values()):
+        touches |= nobody
     return Statement(terms, value, touches, shares)
 
 
 def _shares(value: int, touchpoint_ids: list[str], parts: Parts) -> dict[str, Share]:
     """What each touch gets of ``value`` and of the whole conversion; those that get nothing are left out."""
-    if sum(parts) == 1:  # half of the models give all to one; no need to divide
+    whole = sum(parts)
+    if whole == 0:
+        return {}
+    if whole == 1:  # half of the models give all to one; no need to divide
         return {touchpoint_ids[parts.index(1)]: Share(WEIGHT_ONE, value)}
     shared = zip(touchpoint_ids, share_by_parts(WEIGHT_ONE, parts), share_by_parts(value, parts), strict=True)
     return {identity: Share(weight, amount) for identity, weight, amount in shared if weight or amount}

@@ -217,6 +217,9 @@ def _credits(
     credits = {}
     for model in policy.models:
         weights = model_named(model)(path, policy)
+        if not any(weights):
+            credits[model, ""] = (1_000_000_000, value)
+            continue
         shares = zip(counted, share(1_000_000_000, weights), share(value, weights), strict=True)
         for touch, weight, amount in shares:
             if weight or amount:

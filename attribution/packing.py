@@ -33,6 +33,7 @@ _WORDS = (
     "lm.facebook.com", "m.facebook.com", "www.facebook.com", "facebook.com", "l.instagram.com",
     "instagram.com", "www.linkedin.com", "linkedin.com", "t.co", "www.reddit.com", "reddit.com",
     "www.youtube.com", "youtube.com", "www.tiktok.com", "chatgpt.com", "perplexity.ai", "mail.google.com",
+    "first_paid_touch", "last_paid_touch", "j_shaped", "inverse_j_shaped", "w_shaped", "full_path",
 )
 # fmt: on
 _NUMBERS: dict[str, int] = {word: number for number, word in enumerate(_WORDS)}

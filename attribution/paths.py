@@ -22,6 +22,10 @@ class Path(msgspec.Struct, frozen=True):
     converted_at: int
     """Epoch milliseconds, UTC."""
     type: str
+    lead_at: int | None = None
+    """When the person became a lead, epoch milliseconds, UTC; None = not before this conversion."""
+    opportunity_at: int | None = None
+    """When a deal was opened, epoch milliseconds, UTC; None = not before this conversion."""
 
 
 class Why(StrEnum):

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from attribution.hit import Hit
+from attribution.models import MODELS
 from attribution.oracle import World
 from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy, SessionSwitch
 from sinks.memory import MemoryWriter
@@ -145,4 +146,6 @@ def worlds(draw: st.DrawFn) -> tuple[list[Hit], AttributionPolicy]:
                     else "Mozilla/5.0 (X11; Linux) Firefox/130.0",
                 )
             )
-    return hits, AttributionPolicy(session_switch=draw(st.sampled_from(list(SessionSwitch))))
+    return hits, AttributionPolicy(
+        session_switch=draw(st.sampled_from(list(SessionSwitch))), models=tuple(MODELS)
+    )

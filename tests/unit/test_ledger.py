@@ -20,17 +20,20 @@ from attribution.ledger import (
     WEIGHT_ONE,
     CreditedTouch,
     Entry,
+    Share,
     Statement,
     Terms,
     UnreadableStatement,
     credit,
     entries,
 )
+from attribution.models import MODELS
 from attribution.paths import Path, build_path
 from attribution.policy import DAY_MS, AttributionPolicy
 from attribution.touchpoints import Touchpoint
 
-POLICY = AttributionPolicy()
+SIX = AttributionPolicy()
+POLICY = AttributionPolicy(models=tuple(MODELS))
 SEARCH = Acquisition("Organic Search", "google", "organic")
 MAIL = Acquisition("Email", "mail", "email", "june", is_tagged_or_paid=True)
 
@@ -121,8 +124,8 @@ def test_unchanged_statement_emits_nothing() -> None:
 
 def test_models_that_agree_on_the_change_emit_nothing() -> None:
     """A touch before all others changes nothing for the last touch."""
-    old = credit(fact(), path_of(touch(2, 2)), POLICY)
-    new = credit(fact(), path_of(touch(1, DAY_MS), touch(2, 2)), POLICY)
+    old = credit(fact(), path_of(touch(2, 2)), SIX)
+    new = credit(fact(), path_of(touch(1, DAY_MS), touch(2, 2)), SIX)
     assert {row.model for row in entries(old, new)} == {
         "first_touch",
         "linear",
@@ -196,9 +199,26 @@ def test_unknown_model_is_refused_with_and_without_touches() -> None:
             credit(fact(), path, wrong)
 
 
+def test_a_model_that_credits_none_of_the_touches_leaves_the_conversion_unattributed() -> None:
+    """Under that model only; its entry is taken back when a paid touch comes to light."""
+    paid = Acquisition("Paid Search", "google", "cpc", is_tagged_or_paid=True)
+    old = credit(fact(), path_of(touch(2, 2)), POLICY)
+    assert old.shares["last_paid_touch"] == {"": Share(WEIGHT_ONE, 4990)}
+    assert list(old.shares["last_touch"]) == [touch(2).touchpoint_id]
+    assert Statement.from_bytes(old.to_bytes()) == old
+    new = credit(fact(), path_of(touch(1, DAY_MS, paid), touch(2, 2)), POLICY)
+    assert "" not in new.touches
+    rows = [row for row in entries(old, new) if row.model == "last_paid_touch"]
+    assert [(row.touch.acquisition.channel, row.amount_minor) for row in rows] == [
+        ("(unattributed)", -4990),
+        ("Paid Search", 4990),
+    ]
+    check_balance([*entries(None, old), *entries(old, new)], new)
+
+
 def test_statement_is_small() -> None:
     """Five touches under six models."""
-    statement = credit(fact(), path_of(*(touch(2**127 + n, n * DAY_MS, MAIL) for n in range(5))), POLICY)
+    statement = credit(fact(), path_of(*(touch(2**127 + n, n * DAY_MS, MAIL) for n in range(5))), SIX)
     assert len(statement.to_bytes()) <= 450
 
 

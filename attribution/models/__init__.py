@@ -1,0 +1,34 @@
+"""Attribution models: how the credit for one conversion is divided among the touchpoints of its path.
+
+Definitions and sources: docs/architecture.md, "Models".
+"""
+
+from attribution.models import decay, ends, positions
+from attribution.models.registry import (
+    DIVISIONS,
+    MODELS,
+    AttributionModel,
+    Division,
+    Parts,
+    Weights,
+    check_models,
+    division_of,
+    model,
+    model_named,
+)
+
+__all__ = [
+    "DIVISIONS",
+    "MODELS",
+    "AttributionModel",
+    "Division",
+    "Parts",
+    "Weights",
+    "check_models",
+    "decay",
+    "division_of",
+    "ends",
+    "model",
+    "model_named",
+    "positions",
+]
