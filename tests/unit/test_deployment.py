@@ -36,6 +36,13 @@ def test_what_runs_is_newer_than_known_holes(package: str, least: tuple[int, ...
     assert tuple(int(part) for part in found[1].split(".")) >= least
 
 
+def test_numbers_are_installed_and_data_frames_are_not() -> None:
+    """Learnt models need numpy; pandas and pyarrow would only fill the disk."""
+    pinned = set(re.findall(r"^([a-z0-9_-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    assert "numpy" in pinned
+    assert not {"pandas", "pyarrow"} & pinned
+
+
 def test_the_container_runs_without_rights() -> None:
     lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
     user, entry = lines.index("USER headwater"), lines.index('ENTRYPOINT ["headwater"]')
