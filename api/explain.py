@@ -18,8 +18,10 @@ from api.catalog import money_text, plain_number
 from api.queries import load_sql
 from attribution.acquisition import Acquisition
 from attribution.errors import Rejected
+from attribution.past import Past
 from attribution.paths import explain_path
 from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.timeline import TimelineConversion
 from attribution.touchpoints import Touchpoint
 from sinks.engine_errors import explain_error
 from sinks.names import qualify
@@ -251,6 +253,7 @@ def _explained(
     facts: _Conversion,
     policy: AttributionPolicy,
 ) -> list[TouchpointExplained]:
+    converted = TimelineConversion(facts.converted_at, facts.conversion_id, facts.type)
     judged = [
         _touchpoint_explained(
             considered.touchpoint,
@@ -258,7 +261,7 @@ def _explained(
             str(considered.why),
             _shares(net, considered.touchpoint.touchpoint_id, facts.currency),
         )
-        for considered in explain_path(touches, facts.converted_at, facts.type, policy)
+        for considered in explain_path(Past(touches), converted, policy)
     ]
     standing = {touch.touchpoint_id for touch in touches}
     credited = {touch for parts in net.values() for touch in parts if touch}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
 from operator import attrgetter
 
 import msgspec
 
+from attribution.past import Past
 from attribution.policy import AttributionPolicy
+from attribution.timeline import TimelineConversion
 from attribution.touchpoints import Touchpoint
 
 _in_time = attrgetter("touched_at", "touchpoint_id")
@@ -46,30 +47,28 @@ class Considered(msgspec.Struct, frozen=True):
     why: Why
 
 
-def build_path(
-    touchpoints: Iterable[Touchpoint], converted_at: int, type_: str, policy: AttributionPolicy
-) -> Path:
-    """The path before a conversion of ``type_`` at ``converted_at`` (epoch milliseconds).
+def build_path(past: Past, conversion: TimelineConversion, policy: AttributionPolicy) -> Path:
+    """The path before ``conversion``, chosen from what its person did.
 
     A touchpoint counts when it is at or before the conversion and not older than the type's lookback window,
     both edges included. A type without window has an empty path.
     """
+    converted_at, _, type_ = conversion
     lookback = policy.conversion_lookbacks_ms.get(type_)
     if lookback is None:
         return Path((), converted_at, type_)
     earliest = converted_at - lookback
-    counted = [touch for touch in touchpoints if earliest <= touch.touched_at <= converted_at]
+    counted = [touch for touch in past.touchpoints if earliest <= touch.touched_at <= converted_at]
     counted.sort(key=_in_time)
     return Path(tuple(counted), converted_at, type_)
 
 
-def explain_path(
-    touchpoints: Iterable[Touchpoint], converted_at: int, type_: str, policy: AttributionPolicy
-) -> list[Considered]:
+def explain_path(past: Past, conversion: TimelineConversion, policy: AttributionPolicy) -> list[Considered]:
     """Every touchpoint, in time order, with the reason why it counts or not; agrees with ``build_path``."""
+    converted_at, _, type_ = conversion
     lookback = policy.conversion_lookbacks_ms.get(type_)
     considered = []
-    for touch in sorted(touchpoints, key=_in_time):
+    for touch in sorted(past.touchpoints, key=_in_time):
         if lookback is None:
             why = Why.no_window
         elif touch.touched_at > converted_at:

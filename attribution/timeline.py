@@ -66,8 +66,7 @@ class Change(msgspec.Struct, gc=False):
     touchpoints_minus: list[Touchpoint]
     touchpoints_plus: list[Touchpoint]
     affected: list[TimelineConversion]
-    """Conversions whose credit must be looked at again: new ones, and those with a changed touchpoint at or
-    before them and within their lookback."""
+    """Conversions whose credit must be looked at again: new ones, and those at or after the earliest change."""
 
 
 class _Stored(msgspec.Struct, array_like=True, gc=False):
@@ -248,7 +247,7 @@ class Timeline:
         for conversion in converted:
             insort(self._conversions, conversion)
         if self._conversions:
-            change.affected = self._affected(change, converted, policy)
+            change.affected = self._affected(change, converted)
         return change
 
     def _visitor_hash(self) -> str:
@@ -386,23 +385,12 @@ class Timeline:
             [touchpoint(hit, site, visitor_id, visitor) for hit in new if hit[1] not in before]
         )
 
-    def _affected(
-        self, change: Change, converted: list[TimelineConversion], policy: AttributionPolicy
-    ) -> list[TimelineConversion]:
-        """New conversions and those that a changed touchpoint may give or take credit from."""
-        affected = dict.fromkeys(converted)
-        touched = sorted(
-            [touch.touched_at for touch in change.touchpoints_minus]
-            + [touch.touched_at for touch in change.touchpoints_plus]
-        )
-        if touched:
-            lookbacks = policy.conversion_lookbacks_ms
-            first = bisect_left(self._conversions, (touched[0],))
-            for conversion in self._conversions[first:]:
-                lookback = lookbacks.get(conversion.type)
-                if lookback is None:
-                    continue
-                latest = bisect_right(touched, conversion.converted_at)
-                if latest and touched[latest - 1] >= conversion.converted_at - lookback:
-                    affected[conversion] = None
-        return list(affected)
+    def _affected(self, change: Change, converted: list[TimelineConversion]) -> list[TimelineConversion]:
+        """New conversions, and those at or after the earliest change: each may be credited under a policy of its own,
+        with other windows than those of today, and look back at earlier conversions too."""
+        changed = [conversion.converted_at for conversion in converted]
+        changed += [touch.touched_at for touch in change.touchpoints_minus]
+        changed += [touch.touched_at for touch in change.touchpoints_plus]
+        if not changed:
+            return []
+        return self._conversions[bisect_left(self._conversions, (min(changed),)) :]

@@ -58,6 +58,7 @@ CREDITS_COLUMNS: tuple[str, ...] = (
     *("landing_page", "weight", "amount", "conversion_value", "currency", "cause", "policy_version"),
     *("touched_at", "converted_at", "recorded_at"),
 )
+POLICIES_COLUMNS: tuple[str, ...] = ("version", "policy", "recorded_at")
 SPEND_COLUMNS: tuple[str, ...] = (
     *("day", "ad_network", "account_id", "campaign_id", "campaign", "ad_group_id", "ad_id"),
     *("channel", "source", "medium", "impressions", "clicks", "views", "installs", "amount", "currency"),
@@ -88,6 +89,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "dead_letter_replays": DEAD_LETTER_REPLAYS_COLUMNS,
     "conversions": CONVERSIONS_COLUMNS,
     "credits": CREDITS_COLUMNS,
+    "policies": POLICIES_COLUMNS,
     "spend": SPEND_COLUMNS,
 }
 """Tables that programs insert into, with their columns."""

@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 import structlog
 
-from attribution.conversions import Conversion
+from attribution.conversions import Conversion, ConversionFact
 from attribution.errors import Rejected
 from attribution.ledger import Statement, credit, entries
+from attribution.past import Past, past_of, report_of
 from attribution.paths import build_path
-from attribution.policy import AttributionPolicy
 from attribution.timeline import Timeline
 from sinks.tables import WRITTEN
 from streams import metrics
@@ -31,6 +31,7 @@ from streams.envelopes import envelopes
 from streams.journal import PART_BYTES, Decided
 from streams.ownership import Ownership
 from streams.patience import patiently
+from streams.policies import PolicyBook
 from streams.records import Batch
 from streams.refusals import Refusals
 from streams.rows import Row, conversion_row, credit_rows
@@ -53,6 +54,8 @@ class CreditState(msgspec.Struct, array_like=True):
 
     conversion: Conversion
     statement: bytes = b""
+    policy: str = ""
+    """Version of the policy that made the statement; "" = of a Headwater that did not keep it."""
 
 
 class Outbox(msgspec.Struct, array_like=True):
@@ -111,24 +114,39 @@ def decisions_of(noted: Iterable[Decided]) -> list[Decision]:
     ]
 
 
+def _policy_wanted(state: CreditState | None, triggers: Sequence[Trigger]) -> str:
+    """Version of the policy to credit under: what a restatement asks for, else what it is credited under already."""
+    asked = [trigger.policy for trigger in triggers if trigger.policy]
+    return asked[-1] if asked else state.policy if state is not None else ""
+
+
+def _cause(old: ConversionFact | None, new: ConversionFact, triggers: Sequence[Trigger]) -> str:
+    """Why the ledger says something else from now on."""
+    if old is None:
+        return "conversion"
+    if old != new:
+        return "earlier_fact"
+    return next((trigger.cause for trigger in triggers if trigger.cause), "late_touch")
+
+
 class CreditStage:
     """One partition's credit stage."""
 
     def __init__(
-        self, own: Ownership, policy: AttributionPolicy, partitions: int, decisions: Sequence[Decision] = ()
+        self, own: Ownership, policies: PolicyBook, partitions: int, decisions: Sequence[Decision] = ()
     ) -> None:
         """``decisions``: what earlier owners decided and the store has forgotten, in order."""
         self._own = own
         self._fence = own.fence
         self._store = own.fence.store
         self._partition = own.partition
-        self._policy = policy
-        self._policy_version = policy.version
+        self._policies = policies
         self._partitions = partitions
         self._decisions = decisions
 
     async def start(self) -> None:
         """Finish the outboxes that an earlier owner left, then what the store has forgotten."""
+        await self._policies.keep(self._own)
         left = await self._store.fields(outbox_key(self._partition))
         for batch_id, packed in sorted(left.items()):
             await self._deliver(batch_id, _outbox_of(packed), is_repeat=True)
@@ -213,28 +231,29 @@ class CreditStage:
                 continue  # the fact is still on its way; it will find the past as it then is
             conversions.append((conversion, state, triggers))
         pasts = await self._pasts([conversion for conversion, _, _ in conversions])
+        wanted = [_policy_wanted(state, triggers) for _, state, triggers in conversions]
+        await self._policies.load({version for version in wanted if version})
         states: dict[str, bytes] = {}
         before: dict[str, bytes] = {}
         credits: list[Row] = []
         changes: list[Row] = []
-        for (conversion, state, triggers), past in zip(conversions, pasts, strict=True):
+        for (conversion, state, triggers), past, version in zip(conversions, pasts, wanted, strict=True):
             fact = conversion.winner
-            path = build_path(past.touchpoints(), fact.occurred_at, fact.type, self._policy)
+            version, policy = self._policies.find(version)
+            path = build_path(past, report_of(fact), policy)
             old = Statement.from_bytes(state.statement) if state is not None and state.statement else None
-            new = credit(fact, path, self._policy)
+            new = credit(fact, path, policy)
             recorded_at = max(trigger.recorded_at for trigger in triggers)
             old_fact = state.conversion.winner if state is not None else None
-            cause = "conversion" if old_fact is None else "late_touch" if old_fact == fact else "earlier_fact"
+            cause = _cause(old_fact, fact, triggers)
             difference = entries(old, new)
-            credits += credit_rows(
-                fact.site, fact.conversion_id, difference, cause, self._policy_version, recorded_at
-            )
+            credits += credit_rows(fact.site, fact.conversion_id, difference, cause, version, recorded_at)
             if old_fact != fact:
                 if old_fact is not None:
                     changes.append(conversion_row(old_fact, -1, cause, recorded_at))
                 changes.append(conversion_row(fact, 1, cause, recorded_at))
             key = conversion_key(self._partition, fact.conversion_id)
-            states[key] = _pack(CreditState(conversion, new.to_bytes()))
+            states[key] = _pack(CreditState(conversion, new.to_bytes(), version))
             if difference or old_fact != fact:
                 before[key] = known.get(fact.conversion_id, b"")
             if difference:
@@ -248,17 +267,15 @@ class CreditStage:
         values = await self._fence.read_states(keys)
         return {i: value for i, value in zip(ids, values, strict=True) if value is not None}
 
-    async def _pasts(self, conversions: list[Conversion]) -> list[Timeline]:
-        """The visitors' timelines as they stand: stitch wrote them before it sent the trigger."""
+    async def _pasts(self, conversions: list[Conversion]) -> list[Past]:
+        """What the visitors' timelines say as they stand: stitch wrote them before it sent the trigger."""
         winners = [conversion.winner for conversion in conversions]
         keys = [
             timeline_key(partition_of(f.visitor_id, self._partitions), f.site, f.visitor_id) for f in winners
         ]
         values = await self._store.load(keys)
         return [
-            Timeline.empty(f.site, f.visitor_id)
-            if value is None
-            else Timeline.from_bytes(value, f.site, f.visitor_id)
+            past_of([Timeline.from_bytes(value, f.site, f.visitor_id)] if value is not None else [])
             for f, value in zip(winners, values, strict=True)
         ]
 

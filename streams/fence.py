@@ -21,7 +21,7 @@ from attribution.errors import HeadwaterError
 from streams.patience import patiently
 from streams.records import Batch
 from streams.tally import RANGE_EVENTS, Counts
-from streams.topics import RULES_KEY, dirty_key, fence_key, outbox_key, tallies_key, tally_key
+from streams.topics import dirty_key, fence_key, outbox_key, tallies_key, tally_key
 
 TIMELINE_TTL_SECONDS = 400 * 86_400
 """Garbage collection only: longer than any lookback window, renewed by every write."""
@@ -100,13 +100,13 @@ class FenceStore:
         )
         return Fence(self, topic, partition, found)
 
-    async def remember_rules(self, version: str, rules: bytes) -> None:
-        """Keep ``rules`` for whoever must finish what was begun under ``version``."""
-        await patiently(lambda: self.redis.hsetnx(RULES_KEY, version, rules), "redis hsetnx")
+    async def put_new_field(self, key: str, field: str, value: bytes) -> None:
+        """Set one field of the hash ``key`` unless it is there."""
+        await patiently(lambda: self.redis.hsetnx(key, field, value), "redis hsetnx")
 
-    async def rules(self, version: str) -> bytes | None:
-        """What ``remember_rules`` kept."""
-        found: Any = await patiently(lambda: self.redis.hget(RULES_KEY, version), "redis hget")
+    async def field(self, key: str, field: str) -> bytes | None:
+        """One field of the hash ``key``."""
+        found: Any = await patiently(lambda: self.redis.hget(key, field), "redis hget")
         return bytes(found) if found is not None else None
 
     async def forget(self, key: str, fields: dict[bytes, bytes]) -> None:

@@ -15,6 +15,7 @@ from attribution.errors import Misconfigured
 from attribution.policy import AttributionPolicy
 from streams.dead_letters import TRANSFORM_VERSION
 from streams.fence import FenceStore
+from streams.topics import RULES_KEY
 
 
 class StitchRules(msgspec.Struct, frozen=True):
@@ -58,7 +59,8 @@ class RuleBook:
         Raises ``Misconfigured``.
         """
         for version in {self.version, *versions}:
-            await self._store.remember_rules(version, (await self.find(version)).to_bytes())
+            rules = await self.find(version)
+            await self._store.put_new_field(RULES_KEY, version, rules.to_bytes())
 
     async def find(self, version: str) -> StitchRules:
         """The rules of ``version``. Raises ``Misconfigured`` when this program cannot apply them."""
@@ -71,7 +73,7 @@ class RuleBook:
                 f" {TRANSFORM_VERSION}, and some of its rows may be in ClickHouse already.",
                 "Start the former Headwater once more: it finishes the batch as soon as it owns the partition.",
             )
-        packed = self._noted.get(version) or await self._store.rules(version)
+        packed = self._noted.get(version) or await self._store.field(RULES_KEY, version)
         try:
             if packed is not None:
                 return _decode(packed)

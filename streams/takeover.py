@@ -13,6 +13,7 @@ from streams.credit import CreditStage, decisions_of
 from streams.fence import Fence, FenceStore, Position
 from streams.journal import Claimed, Decided, Journal, JournalLog
 from streams.ownership import Ownership, Send, Writer
+from streams.policies import PolicyBook
 from streams.pump import Stage
 from streams.recent import RecentTimelines
 from streams.room import Room
@@ -134,7 +135,8 @@ def claims_left(found: Position, broker: str, noted: Iterable[Claimed]) -> list[
 
 def _conversions(tools: Tools, own: Ownership) -> TakenOver:
     decisions = decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
-    stage = CreditStage(own, tools.rules.policy, tools.rules.partitions, decisions)
+    policies = PolicyBook(tools.rules.policy, tools.fences)
+    stage = CreditStage(own, policies, tools.rules.partitions, decisions)
     # Where the fence will stand when the decisions are applied.
     start = decisions[-1].next if decisions else own.fence.found.offset_on(own.broker)
     return TakenOver(stage, start, ())

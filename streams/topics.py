@@ -57,6 +57,10 @@ RULES_KEY = "hw:rules"
 """Hash: rules by version, for ranges that were claimed under rules that are no longer configured."""
 
 
+POLICIES_KEY = "hw:policies"
+"""Hash: attribution policies by version, for conversions that were credited under one that is not active any more."""
+
+
 def fence_key(topic: str, partition: int) -> str:
     """Hash: ``epoch`` (how many owners so far), ``owner``, ``broker`` (cluster id), ``offset`` (next to read),
     ``journal``, ``pending``, ``payload``."""

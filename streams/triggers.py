@@ -20,6 +20,10 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     nonce: str
     """Broker epoch and offset of the causing batch: tells an older wish from a newer one."""
     fact: ConversionFact | None = None
+    cause: str = ""
+    """The ledger's ``cause`` when the facts of the conversion stay the same; "" = ``late_touch``."""
+    policy: str = ""
+    """Version of the policy to credit under from now on; "" = the one that it is credited under."""
 
     @property
     def field(self) -> bytes:

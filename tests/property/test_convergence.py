@@ -18,6 +18,7 @@ from attribution.enrich import enrich
 from attribution.hit import Hit
 from attribution.ledger import WEIGHT_ONE, Entry, Statement, credit, entries
 from attribution.oracle import World, oracle
+from attribution.past import Past, past_of, report_of
 from attribution.paths import build_path
 from attribution.policy import MINUTE_MS, AttributionPolicy, SessionSwitch
 from attribution.timeline import Change, Mark, Timeline, mark_of
@@ -171,9 +172,11 @@ class Stream:
             (mark.occurred_at, *mark.conversion) for mark, reason in news if mark.conversion and not reason
         }
         for conversion in timeline.conversions:
-            at, _, type_ = conversion
-            paths = [build_path(touches, at, type_, self.policy) for touches in (before, after)]
-            assert (conversion in change.affected) == (conversion in reported or paths[0] != paths[1])
+            paths = [build_path(Past(touches), conversion, self.policy) for touches in (before, after)]
+            if conversion in reported or paths[0] != paths[1]:
+                assert conversion in change.affected
+        changed = [touch.touched_at for touch in {*before} ^ {*after}] + [at for at, _, _ in reported]
+        assert all(conversion.converted_at >= min(changed) for conversion in change.affected)
         return change
 
     def credit(self, conversion_ids: Iterable[str]) -> None:
@@ -185,10 +188,10 @@ class Stream:
             assert conversion is not None, "a trigger for a conversion that nobody reported"
             self.conversions[conversion_id] = conversion
             winner = conversion.winner
-            past = Timeline.from_bytes(
+            timeline = Timeline.from_bytes(
                 self.committed[winner.site, winner.visitor_id], winner.site, winner.visitor_id
             )
-            path = build_path(past.touchpoints(), winner.occurred_at, winner.type, self.policy)
+            path = build_path(past_of([timeline]), report_of(winner), self.policy)
             stored = self.statements.get(conversion_id)
             new = credit(winner, path, self.policy)
             self.ledger[conversion_id] += entries(Statement.from_bytes(stored) if stored else None, new)

@@ -28,8 +28,10 @@ from attribution.ledger import (
     entries,
 )
 from attribution.models import MODELS
+from attribution.past import Past
 from attribution.paths import Path, build_path
 from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.timeline import TimelineConversion
 from attribution.touchpoints import Touchpoint
 
 SIX = AttributionPolicy()
@@ -48,7 +50,7 @@ def touch(number: int, age: int = 0, acquisition: Acquisition = SEARCH) -> Touch
 
 
 def path_of(*touches: Touchpoint) -> Path:
-    return build_path(touches, NOON, "purchase", POLICY)
+    return build_path(Past(touches), TimelineConversion(NOON, "c", "purchase"), POLICY)
 
 
 def booked(rows: Iterable[Entry]) -> dict[tuple[str, Terms, CreditedTouch], tuple[int, int]]:
@@ -270,7 +272,9 @@ def test_books_balance_after_every_step_and_end_at_the_last_statement(
     rows: list[Entry] = []
     old: Statement | None = None
     for one, touched, policy in history:
-        new = credit(one, build_path(touched, one.occurred_at, one.type, policy), policy)
+        new = credit(
+            one, build_path(Past(touched), TimelineConversion(one.occurred_at, "c", one.type), policy), policy
+        )
         difference = entries(old, new)
         carrying = [(row.model, row.terms) for row in difference if row.conversion_value_minor]
         assert len(carrying) == len(set(carrying))

@@ -15,8 +15,10 @@ from attribution.channels import CHANNELS, PAID_CHANNELS
 from attribution.errors import Misconfigured
 from attribution.models import DIVISIONS, MODELS, check_models, model_named
 from attribution.money import share, share_by_parts
+from attribution.past import Past
 from attribution.paths import Path, build_path
 from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.timeline import TimelineConversion
 from attribution.touchpoints import Touchpoint
 
 POLICY = AttributionPolicy()
@@ -273,5 +275,5 @@ def test_time_decay_does_not_depend_on_the_machine() -> None:
 def test_path_built_from_touches_in_any_order_is_weighed_in_time_order() -> None:
     """The first touch is the first in time."""
     touches = list(path_of(9, 5, 1).touchpoints)
-    path = build_path(reversed(touches), CONVERTED, "purchase", POLICY)
+    path = build_path(Past(touches[::-1]), TimelineConversion(CONVERTED, "c", "purchase"), POLICY)
     assert path.touchpoints[MODELS["first_touch"](path, POLICY).index(Fraction(1))] == touches[0]

@@ -6,8 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.acquisition import DIRECT
-from attribution.paths import Why, build_path, explain_path
+from attribution.past import Past
+from attribution.paths import Considered, Path, Why
+from attribution.paths import build_path as build_path_of
+from attribution.paths import explain_path as explain_path_of
 from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.timeline import TimelineConversion
 from attribution.touchpoints import Touchpoint
 
 POLICY = AttributionPolicy()
@@ -17,6 +21,16 @@ LOOKBACK = POLICY.conversion_lookbacks_ms["lead"]
 
 def touch(at: int, name: str = "t") -> Touchpoint:
     return Touchpoint(name, "visitor", "site", at, DIRECT, "/")
+
+
+def build_path(touches: list[Touchpoint], at: int, type_: str, policy: AttributionPolicy) -> Path:
+    return build_path_of(Past(touches), TimelineConversion(at, "c", type_), policy)
+
+
+def explain_path(
+    touches: list[Touchpoint], at: int, type_: str, policy: AttributionPolicy
+) -> list[Considered]:
+    return explain_path_of(Past(touches), TimelineConversion(at, "c", type_), policy)
 
 
 def test_touch_exactly_on_either_edge_counts() -> None:

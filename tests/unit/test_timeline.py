@@ -247,11 +247,11 @@ def test_visitor_over_the_limit_is_dropped_and_a_duplicate_stays_a_duplicate() -
     assert timeline.hit_count == 2
 
 
-def test_conversion_is_affected_by_a_late_touch_within_its_lookback_only() -> None:
-    """Both edges included; a touch after the conversion matters to nobody."""
+def test_conversion_is_affected_by_any_late_touch_not_after_it() -> None:
+    """Outside today's window too: the conversion may be credited under a policy with a longer one."""
     lookback = POLICY.conversion_lookbacks_ms["lead"]
     bought = ("0" * 31 + "1", "lead")
-    for offset, is_affected in [(-lookback - 1, False), (-lookback, True), (0, True), (1, False)]:
+    for offset, is_affected in [(-lookback - 1, True), (-lookback, True), (0, True), (1, False)]:
         timeline = timeline_of(mark(NOON, in_session=False, conversion=bought))
         change = timeline.apply([mark(NOON + offset)], POLICY)
         assert [conversion.conversion_id for conversion in change.affected] == [bought[0]] * is_affected, (
