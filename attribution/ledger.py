@@ -13,7 +13,8 @@ import msgspec
 from attribution.acquisition import Acquisition
 from attribution.conversions import ConversionFact
 from attribution.errors import HeadwaterError
-from attribution.models import Parts, division_of
+from attribution.learnt.applied import Models, models_of
+from attribution.models import Parts
 from attribution.money import share_by_parts
 from attribution.packing import Packed, pack_acquisition, pack_word, unpack_acquisition, unpack_word
 from attribution.paths import Path
@@ -166,19 +167,21 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Stored).decode
 
 
-def credit(fact: ConversionFact, path: Path, policy: AttributionPolicy) -> Statement:
+def credit(
+    fact: ConversionFact, path: Path, policy: AttributionPolicy, models: Models | None = None
+) -> Statement:
     """What every model of ``policy`` credits for ``fact``, the report that counts (``Conversion.winner``).
 
-    Raises ``Misconfigured`` when the policy names an unknown model.
+    ``models``: those of ``policy`` (``models_of``), to be given where it has learnt ones. Raises ``Misconfigured`` when
+    the policy names an unknown model.
     """
+    models = models_of(policy) if models is None else models
     value = fact.value_minor or 0
     terms = Terms(fact.type, fact.visitor_id, fact.currency, fact.occurred_at)
     nobody = {"": CreditedTouch("", fact.occurred_at, UNATTRIBUTED, "")}
     to_nobody = {"": Share(WEIGHT_ONE, value)}
     if not path.touchpoints:
-        return Statement(
-            terms, value, nobody, {name: to_nobody for name in policy.models if division_of(name)}
-        )
+        return Statement(terms, value, nobody, {name: to_nobody for name, _ in models})
     touches = {
         touch.touchpoint_id: CreditedTouch(
             touch.touchpoint_id, touch.touched_at, touch.acquisition, touch.landing_page
@@ -186,9 +189,7 @@ def credit(fact: ConversionFact, path: Path, policy: AttributionPolicy) -> State
         for touch in path.touchpoints
     }
     ids = list(touches)
-    shares = {
-        name: _shares(value, ids, division_of(name)(path, policy)) or to_nobody for name in policy.models
-    }
+    shares = {name: _shares(value, ids, divide(path, policy)) or to_nobody for name, divide in models}
     if any(parts is to_nobody for parts in shares.values()):
         touches |= nobody
     return Statement(terms, value, touches, shares)

@@ -12,7 +12,7 @@ visitor has more hits than the policy keeps, the oracle must be given the hits i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from attribution.acquisition import DIRECT, Acquisition
@@ -20,7 +20,8 @@ from attribution.conversions import ConversionFact, conversion_fact
 from attribution.enrich import Enriched, enrich
 from attribution.hit import Hit
 from attribution.ids import event_hash, hit_id, seal_click_id, visitor_hash
-from attribution.models import model_named
+from attribution.learnt.tables import LearntTable
+from attribution.models import model_named, weights_of
 from attribution.money import share
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy, SessionSwitch
@@ -53,8 +54,13 @@ class _Seen(NamedTuple):
     acquisition: Acquisition | None
 
 
-def oracle(hits: Iterable[Hit], policy: AttributionPolicy, default_currency: str) -> World:
-    """The final state of the world after ``hits``."""
+def oracle(
+    hits: Iterable[Hit],
+    policy: AttributionPolicy,
+    default_currency: str,
+    tables: Mapping[str, LearntTable] | None = None,
+) -> World:
+    """The final state of the world after ``hits``. ``tables``: those of ``policy.learnt``, by version."""
     accepted: dict[tuple[str, str, str], Hit] = {}
     by_visitor: dict[Visitor, list[_Seen]] = {}
     for hit in hits:
@@ -83,7 +89,7 @@ def oracle(hits: Iterable[Hit], policy: AttributionPolicy, default_currency: str
     credits: dict[tuple[str, str, str], tuple[int, int]] = {}
     for conversion_id, fact in conversions.items():
         known_touches = touchpoints[fact.site, fact.visitor_id]
-        for (model, touchpoint_id), amounts in _credits(fact, known_touches, policy).items():
+        for (model, touchpoint_id), amounts in _credits(fact, known_touches, policy, tables or {}).items():
             credits[conversion_id, model, touchpoint_id] = amounts
     return World(
         accepted, sessions, {touch for all_ in touchpoints.values() for touch in all_}, conversions, credits
@@ -204,7 +210,10 @@ def _conversions(
 
 
 def _credits(
-    fact: ConversionFact, touchpoints: list[Touchpoint], policy: AttributionPolicy
+    fact: ConversionFact,
+    touchpoints: list[Touchpoint],
+    policy: AttributionPolicy,
+    tables: Mapping[str, LearntTable],
 ) -> dict[tuple[str, str], tuple[int, int]]:
     """(model, touchpoint id) to billionths and minor units."""
     value = fact.value_minor or 0
@@ -216,7 +225,9 @@ def _credits(
     path = Path(tuple(counted), fact.occurred_at, fact.type)
     credits = {}
     for model in policy.models:
-        weights = model_named(model)(path, policy)
+        learnt = policy.learnt.get(model)
+        weigh = model_named(model) if learnt is None else weights_of(tables[learnt].division)
+        weights = weigh(path, policy)
         if not any(weights):
             credits[model, ""] = (1_000_000_000, value)
             continue

@@ -42,6 +42,8 @@ class AttributionPolicy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         "position_based",
         "time_decay",
     )
+    learnt: dict[str, str] = {}
+    """Learnt model to the version of the table that it divides by; such a model is among ``models``, too."""
 
     @cached_property
     def session_rules(self) -> tuple[int, int, str]:

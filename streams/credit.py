@@ -164,6 +164,7 @@ class CreditStage:
     async def process(self, batch: Batch) -> None:
         """Bring every conversion that the batch names up to date."""
         began = time.monotonic()
+        await self._policies.follow(self._own)
         triggers, dead_letters = self._read(batch)
         by_conversion: dict[str, list[Trigger]] = {}
         for trigger in triggers:
@@ -239,10 +240,10 @@ class CreditStage:
         changes: list[Row] = []
         for (conversion, state, triggers), past, version in zip(conversions, pasts, wanted, strict=True):
             fact = conversion.winner
-            version, policy = self._policies.find(version)
+            version, policy, models = self._policies.find(version)
             path = build_path(past, report_of(fact), policy)
             old = Statement.from_bytes(state.statement) if state is not None and state.statement else None
-            new = credit(fact, path, policy)
+            new = credit(fact, path, policy, models)
             recorded_at = max(trigger.recorded_at for trigger in triggers)
             old_fact = state.conversion.winner if state is not None else None
             cause = _cause(old_fact, fact, triggers)

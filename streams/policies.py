@@ -1,39 +1,67 @@
 """Policies by version: a conversion keeps the policy that credited it until it is restated.
 
 So an entry with cause ``late_touch`` never hides the effect of a changed policy, and a report changes only for a
-reason that the ledger names.
+reason that the ledger names. Tables of learnt models are part of a policy by their versions, so they are kept alike.
 """
 
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
+from attribution.learnt.applied import Models, models_of, with_learnt
 from attribution.policy import AttributionPolicy
 from streams.fence import FenceStore
+from streams.learnt import LearntBook
 from streams.ownership import Ownership
 from streams.topics import POLICIES_KEY
 
 log = structlog.get_logger(__name__)
 
 
-class PolicyBook:
-    """The ``active`` policy, under which new conversions are credited, and every earlier one by its version."""
+class KeptPolicy(NamedTuple):
+    """A policy with what it takes to credit under it."""
 
-    def __init__(self, active: AttributionPolicy, store: FenceStore) -> None:
-        self.active = active
-        self.version = active.version
+    version: str
+    policy: AttributionPolicy
+    models: Models
+
+
+class PolicyBook:
+    """The ``active`` policy, under which new conversions are credited, and every earlier one by its version.
+
+    The active one is ``base``, what this worker's settings say, with the learnt models that are active now.
+    """
+
+    def __init__(self, base: AttributionPolicy, store: FenceStore, learnt: LearntBook) -> None:
+        self._base = base
         self._store = store
-        self._known = {self.version: active}
+        self._learnt = learnt
+        self._active_tables = learnt.active
+        self.active = self._with_active_tables()
+        self._known = {self.active.version: self.active}
 
     async def keep(self, own: Ownership) -> None:
         """Make sure that the active policy is found by whoever corrects what was credited under it, and by readers."""
-        packed = policy_bytes(self.active)
-        await self._store.put_new_field(POLICIES_KEY, self.version, packed)
-        row = (self.version, packed.decode(), int(time.time() * 1000))
-        await own.insert({"policies": [row]}, self.version)
+        packed = policy_bytes(self.active.policy)
+        await self._store.put_new_field(POLICIES_KEY, self.active.version, packed)
+        row = (self.active.version, packed.decode(), int(time.time() * 1000))
+        await own.insert({"policies": [row]}, self.active.version)
+
+    async def follow(self, own: Ownership) -> None:
+        """Credit new conversions under the tables that are active now, as of the worker's last look."""
+        if self._learnt.active is not self._active_tables:
+            self._active_tables = self._learnt.active
+            self.active = self._with_active_tables()
+            self._known[self.active.version] = self.active
+            await self.keep(own)
+
+    def _with_active_tables(self) -> KeptPolicy:
+        policy = with_learnt(self._base, self._active_tables)
+        return KeptPolicy(policy.version, policy, models_of(policy, self._learnt.tables))
 
     async def load(self, versions: set[str]) -> None:
         """Have these at hand for ``find``."""
@@ -41,14 +69,19 @@ class PolicyBook:
             packed = await self._store.field(POLICIES_KEY, version)
             if packed is None:
                 # Only of a store that was lost while its successor's journal still knew the conversion.
-                log.warning("policy_unknown", policy=version, instead=self.version)
+                log.warning("policy_unknown", policy=version, instead=self.active.version)
                 continue
-            self._known[version] = policy_from(packed)
+            policy = policy_from(packed)
+            if missing := await self._learnt.load(set(policy.learnt.values())):
+                log.warning(
+                    "learnt_table_unknown", policy=version, tables=missing, instead=self.active.version
+                )
+                continue
+            self._known[version] = KeptPolicy(version, policy, models_of(policy, self._learnt.tables))
 
-    def find(self, version: str) -> tuple[str, AttributionPolicy]:
-        """The policy of ``version`` with its version; the active one for "" and for one that nobody knows."""
-        policy = self._known.get(version)
-        return (version, policy) if policy is not None else (self.version, self.active)
+    def find(self, version: str) -> KeptPolicy:
+        """The policy of ``version``; the active one for "" and for one that nobody knows."""
+        return self._known.get(version, self.active)
 
 
 def policy_bytes(policy: AttributionPolicy) -> bytes:

@@ -12,6 +12,7 @@ from attribution.errors import HeadwaterError, Misconfigured
 from streams.credit import CreditStage, decisions_of
 from streams.fence import Fence, FenceStore, Position
 from streams.journal import Claimed, Decided, Journal, JournalLog
+from streams.learnt import LearntBook
 from streams.ownership import Ownership, Send, Writer
 from streams.policies import PolicyBook
 from streams.pump import Stage
@@ -43,6 +44,8 @@ class Tools:
     rules: StitchRules
     recent: RecentTimelines = field(default_factory=RecentTimelines)
     room: Room = field(default_factory=Room)
+    learnt: LearntBook | None = None
+    """None = no learnt model is ever active."""
 
 
 class TakenOver(NamedTuple):
@@ -135,7 +138,7 @@ def claims_left(found: Position, broker: str, noted: Iterable[Claimed]) -> list[
 
 def _conversions(tools: Tools, own: Ownership) -> TakenOver:
     decisions = decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
-    policies = PolicyBook(tools.rules.policy, tools.fences)
+    policies = PolicyBook(tools.rules.policy, tools.fences, tools.learnt or LearntBook(tools.fences))
     stage = CreditStage(own, policies, tools.rules.partitions, decisions)
     # Where the fence will stand when the decisions are applied.
     start = decisions[-1].next if decisions else own.fence.found.offset_on(own.broker)

@@ -57,6 +57,12 @@ RULES_KEY = "hw:rules"
 """Hash: rules by version, for ranges that were claimed under rules that are no longer configured."""
 
 
+LEARNT_TABLES_KEY = "hw:learnt:tables"
+"""Hash: learnt tables by version."""
+LEARNT_ACTIVE_KEY = "hw:learnt:active"
+"""Hash: learnt model to the version of the table under which new conversions are credited."""
+
+
 POLICIES_KEY = "hw:policies"
 """Hash: attribution policies by version, for conversions that were credited under one that is not active any more."""
 

@@ -29,6 +29,7 @@ from streams.fence import FenceStore
 from streams.health import serve_health
 from streams.journal_log import KafkaJournals
 from streams.kafka_admin import cluster_id
+from streams.learnt import LearntBook
 from streams.membership import is_member
 from streams.partitions import Partitions
 from streams.patience import patiently
@@ -94,6 +95,7 @@ class Worker:
             connection_class=LargeCommandConnection,  # a TLS address brings its own
         )
         self._fences = FenceStore(self._redis)
+        self._learnt = LearntBook(self._fences)
         self._writer = config.writer_factory()
         self._broker = ""
         self._ending: asyncio.Future[int] | None = None
@@ -134,12 +136,14 @@ class Worker:
         health = None
         if self._config.metrics_port:
             health = await serve_health("127.0.0.1", self._config.metrics_port, partitions, watchdog)
+        looking = asyncio.create_task(self._learnt.run(), name="learnt")
         watch = asyncio.create_task(self._watch(partitions, watchdog))
         audit = start_audit(self._config.audit, self._redis, self._config.partitions)
         starting = asyncio.create_task(self._start_app(watchdog))
         # Joining takes seconds, and for ever if the broker dies meanwhile: what `_watch` sees then must not wait.
         code = await ending
         watch.cancel()
+        looking.cancel()
         watchdog.stop()
         if audit is not None:
             audit.cancel()
@@ -171,6 +175,7 @@ class Worker:
             StitchRules(config.policy, config.default_currency, config.partitions),
             RecentTimelines(config.timelines_max_bytes),
             Room(BATCHES * config.batch_max_hits),
+            self._learnt,
         )
 
     def _create_app(self, partitions: Partitions) -> FencedApp:
@@ -196,6 +201,7 @@ class Worker:
         log.info("worker_joins", broker=self._broker)
         try:
             await patiently(self._producer.open, "producer")
+            await self._learnt.look()  # before the first conversion
             watchdog.is_joining = True
             await self.app.start()
         except Exception as error:

@@ -47,7 +47,9 @@ def is_enough(journeys: JourneySet) -> bool:
     return not _lacks(journeys)
 
 
-def learn_markov(sites: Sites, facts: Facts, order: int = 1, tick: Callable[[], None] = lambda: None) -> LearntTable:
+def learn_markov(
+    sites: Sites, facts: Facts, order: int = 1, tick: Callable[[], None] = lambda: None
+) -> LearntTable:
     """Removal effects at ``order``; ``tick`` is called after each round. Raises ``Rejected`` and says why."""
 
     def learn(journeys: JourneySet, site: str) -> SiteEffects:

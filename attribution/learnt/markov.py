@@ -16,12 +16,15 @@ h = r + Q r + Q Q r + ... for all channels at once instead, over the steps that 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attribution.errors import Rejected
 from attribution.learnt.journeys import Counts, Journey, JourneySet, journey_set
+
+Numbers = NDArray[np.floating[Any]]
 
 MAX_ORDER = 4
 MAX_STATES = 2_000
@@ -118,7 +121,9 @@ def removal_effects(journeys: Iterable[Journey], order: int = 1) -> dict[str, fl
     """Channel to the share of conversions that would be lost without it, from 0 to 1; raises as ``MarkovChain``."""
     counted = journey_set(journeys)
     chain = MarkovChain(counted, order)
-    return dict(zip(counted.channels, chain.removal_effects(counted.converted, counted.lost).tolist(), strict=True))
+    return dict(
+        zip(counted.channels, chain.removal_effects(counted.converted, counted.lost).tolist(), strict=True)
+    )
 
 
 def _codes_of(journeys: JourneySet, order: int, is_first: NDArray[np.bool_]) -> Counts:
@@ -134,7 +139,7 @@ def _codes_of(journeys: JourneySet, order: int, is_first: NDArray[np.bool_]) -> 
     return codes
 
 
-def _lost(visits: NDArray[np.float64], chances: NDArray[np.float64], members: NDArray[np.intp]) -> float:
+def _lost(visits: Numbers, chances: Numbers, members: NDArray[np.intp]) -> float:
     """Probability of converting by a walk that meets one of ``members``."""
     first_met = np.linalg.solve(visits[np.ix_(members, members)].T, visits[_START, members])
     return float(first_met @ chances[members])

@@ -3,10 +3,10 @@
 Two worths, both of the journeys that used no channel outside the set S:
 
 ``conversion_rate``: the share of them that converted (0 when there are none). What a channel adds is measured against
-journeys that did without it, the lost ones included; a channel that lowers the rate has a negative value. The values add
-up to the rate of all journeys. Exact up to ``EXACT_CHANNELS`` channels, all subsets at once; beyond that by sampled orders
-(Castro, Gomez, Tejada 2009), with an error bound that holds for all channels together with probability 0.95: empirical
-Bernstein (Maurer, Pontil 2009, theorem 4) for each, and a union over the channels.
+journeys that did without it, the lost ones included; a channel that lowers the rate has a negative value. The values
+add up to the rate of all journeys. Exact up to ``EXACT_CHANNELS`` channels, all subsets at once; beyond that by sampled
+orders (Castro, Gomez, Tejada 2009), with an error bound that holds for all channels together with probability 0.95:
+empirical Bernstein (Maurer, Pontil 2009, theorem 4) for each, and a union over the channels.
 
 ``conversions``: how many converted. Then the sum over subsets has a closed form: each journey's conversions are shared
 evenly by its distinct channels (Zhao, Mahboobi, Bagheri 2018, arXiv 1804.05327). Exact for any number of channels.
@@ -109,11 +109,13 @@ class ShapleyGame:
         n = len(self.channels)
         masks = np.array([sum(1 << member for member in members) for members in self._sets], dtype=np.int64)
         worth = _rate(
-            _over_subsets(np.bincount(masks, weights=converted, minlength=1 << n), n),
-            _over_subsets(np.bincount(masks, weights=converted + lost, minlength=1 << n), n),
+            _over_subsets(_sum_by(masks, converted, 1 << n), n),
+            _over_subsets(_sum_by(masks, converted + lost, 1 << n), n),
         )
         sizes = np.bitwise_count(np.arange(1 << n, dtype=np.uint32))
-        chances = np.array([factorial(s) * factorial(n - s - 1) / factorial(n) for s in range(n)] + [0.0])[sizes]
+        chances = np.array([factorial(s) * factorial(n - s - 1) / factorial(n) for s in range(n)] + [0.0])[
+            sizes
+        ]
         values = np.zeros(n)
         for channel in range(n):
             with_and_without = worth.reshape(-1, 2, 1 << channel)
@@ -140,8 +142,8 @@ class ShapleyGame:
         sums, squares = np.zeros(n), np.zeros(n)
         for order in orders:
             drawn += 1
-            complete = np.cumsum(np.bincount(order.complete_at, weights=converted, minlength=n))
-            reached = np.cumsum(np.bincount(order.complete_at, weights=journeys, minlength=n))
+            complete = np.cumsum(_sum_by(order.complete_at, converted, n))
+            reached = np.cumsum(_sum_by(order.complete_at, journeys, n))
             worth = _rate(complete, reached)
             added = np.diff(worth, prepend=0.0)
             sums[order.channels] += added
@@ -162,6 +164,10 @@ class _Order(NamedTuple):
     """First the one that joins first."""
     complete_at: NDArray[np.int32]
     """By set: the place in the order at which its last member joins."""
+
+
+def _sum_by(numbers: Counts | NDArray[np.int32], counts: Counts, many: int) -> Values:
+    return np.bincount(numbers, weights=counts, minlength=many).astype(np.float64, copy=False)
 
 
 def _over_subsets(by_mask: Values, n: int) -> Values:

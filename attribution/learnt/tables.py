@@ -1,10 +1,9 @@
 """Learnt tables: what a model has learnt of each channel, frozen under a version, and how it divides one path.
 
-How a path is divided: each distinct channel of the path weighs as much as its effect (a negative one as nothing), as
-the removal effects of a path are normalised in the literature; touches of the same channel share it evenly, because the
-effect is the channel's, not the touch's. A channel that the table does not know (it is younger than the table) weighs as
-much as the table's channels on average. When no channel of the path has an effect, or the table knows neither the site nor
-all sites together, every touch gets the same.
+How a path is divided: each distinct channel of the path weighs as much as its effect (a negative one as nothing);
+touches of the same channel share it evenly, because the effect is the channel's, not the touch's. A channel that the
+table does not know (it is younger than the table) weighs as much as the table's channels on average. When no channel of
+the path has an effect, or the table knows neither the site nor all sites together, every touch gets the same.
 """
 
 from __future__ import annotations
@@ -132,7 +131,9 @@ def _division(table: LearntTable) -> Callable[[Path, AttributionPolicy], Parts]:
 
 def _parts(channels: list[str], counts: Mapping[str, int], weights: Mapping[str, int], unknown: int) -> Parts:
     unit = lcm(*counts.values())
-    by_channel = {channel: weights.get(channel, unknown) * (unit // count) for channel, count in counts.items()}
+    by_channel = {
+        channel: weights.get(channel, unknown) * (unit // count) for channel, count in counts.items()
+    }
     common = gcd(*by_channel.values())
     if not common:
         return (1,) * len(channels)

@@ -15,6 +15,7 @@ from attribution.models.registry import (
     division_of,
     model,
     model_named,
+    weights_of,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "model",
     "model_named",
     "positions",
+    "weights_of",
 ]

@@ -49,6 +49,17 @@ DIVISIONS: dict[str, Division] = {}
 def model(divide: Division) -> Division:
     """Decorator: register a function and the model that it makes under its own name."""
 
+    name: str = divide.__name__  # type: ignore[attr-defined]
+    weights = weights_of(divide)
+    weights.__name__ = name  # type: ignore[attr-defined]
+    weights.__doc__ = divide.__doc__
+    MODELS[name], DIVISIONS[name] = weights, divide
+    return divide
+
+
+def weights_of(divide: Division) -> AttributionModel:
+    """The model that divides as ``divide``."""
+
     def weights(path: Path, policy: AttributionPolicy, /) -> Weights:
         if not path.touchpoints:
             return ()
@@ -56,11 +67,7 @@ def model(divide: Division) -> Division:
         whole = sum(parts) or 1
         return tuple([Fraction(part, whole) for part in parts])
 
-    name: str = divide.__name__  # type: ignore[attr-defined]
-    weights.__name__ = name
-    weights.__doc__ = divide.__doc__
-    MODELS[name], DIVISIONS[name] = weights, divide
-    return divide
+    return weights
 
 
 def model_named(name: str) -> AttributionModel:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from attribution.acquisition import DIRECT, Acquisition
 from attribution.channels import CHANNELS, PAID_CHANNELS
 from attribution.errors import Misconfigured
-from attribution.models import DIVISIONS, MODELS, check_models, model_named
+from attribution.learnt.tables import EVERY_SITE, LEARNT_MODELS, ChannelEffect, LearntTable, SiteEffects
+from attribution.models import DIVISIONS, MODELS, check_models, model_named, weights_of
 from attribution.money import share, share_by_parts
 from attribution.past import Past
 from attribution.paths import Path, build_path
@@ -54,7 +55,24 @@ def path_of(
 ages = st.lists(st.integers(0, 90 * DAY_MS), max_size=40)
 
 
-@pytest.mark.parametrize("name", MODELS)
+SHARES = {"Direct": 100_000_000, "Organic Search": 250_000_000, "Paid Search": 600_000_000}
+LEARNT = SiteEffects(
+    EVERY_SITE, 100, 30, tuple(ChannelEffect(name, part, 0, 0, 0) for name, part in SHARES.items())
+)
+DIVISIONS_OF_ALL = {
+    **DIVISIONS,
+    **{
+        name: LearntTable(
+            model=name, from_ms=0, to_ms=1, types=("purchase",), seed=0, rounds=0, sites=(LEARNT,)
+        ).division
+        for name in LEARNT_MODELS
+    },
+}
+"""Rule models, and learnt ones with a table."""
+ALL = {name: MODELS.get(name) or weights_of(division) for name, division in DIVISIONS_OF_ALL.items()}
+
+
+@pytest.mark.parametrize("name", ALL)
 class TestEveryModel:
     """The promise."""
 
@@ -80,13 +98,13 @@ class TestEveryModel:
         path = path_of(*ages, direct=direct, paid=paid, lead=lead, opportunity=opportunity)
         policy = AttributionPolicy(time_decay_half_life_ms=half_life)
         before = repr(path)
-        weights = MODELS[name](path, policy)
+        weights = ALL[name](path, policy)
         assert isinstance(weights, tuple)
         assert all(isinstance(weight, Fraction) and weight >= 0 for weight in weights)
         assert len(weights) == len(ages)
         has_paid = any(touch.acquisition is PAID for touch in path.touchpoints)
         assert sum(weights) == (1 if has_paid or (ages and name not in NEEDS_A_PAID_TOUCH) else 0)
-        assert MODELS[name](path, policy) == weights
+        assert ALL[name](path, policy) == weights
         assert repr(path) == before
 
     def test_whole_numbers_divide_as_the_weights_do(self, name: str) -> None:
@@ -94,29 +112,31 @@ class TestEveryModel:
         for count in (1, 2, 3, 4, 9):
             ages = [number * DAY_MS for number in range(count)]
             path = path_of(*ages, direct={count - 1} - {0}, paid={0, 1}, lead=3 * DAY_MS)
-            parts = DIVISIONS[name](path, POLICY)
+            parts = DIVISIONS_OF_ALL[name](path, POLICY)
             assert all(isinstance(part, int) and part >= 0 for part in parts)
-            assert tuple(Fraction(part, sum(parts)) for part in parts) == MODELS[name](path, POLICY)
-            assert share(4990, MODELS[name](path, POLICY)) == share_by_parts(4990, parts)
+            assert tuple(Fraction(part, sum(parts)) for part in parts) == ALL[name](path, POLICY)
+            assert share(4990, ALL[name](path, POLICY)) == share_by_parts(4990, parts)
 
     def test_single_touch_gets_everything(self, name: str) -> None:
         """However old."""
         for path in (path_of(5, paid=(0,)), path_of(89 * DAY_MS, paid=(0,), lead=5)):
-            assert MODELS[name](path, POLICY) == (1,)
+            assert ALL[name](path, POLICY) == (1,)
 
     def test_long_path_is_divided_too(self, name: str) -> None:
         """A visitor with thousands of touches."""
         random = Random(1)
         ages = [random.randrange(90 * DAY_MS) for _ in range(2000)]
-        weights = MODELS[name](path_of(*ages, paid={7, 1500}, lead=20 * DAY_MS), POLICY)
+        weights = ALL[name](path_of(*ages, paid={7, 1500}, lead=20 * DAY_MS), POLICY)
         assert sum(weights) == 1
         assert sum(share(4990, weights)) == 4990
 
-    def test_model_is_known_by_its_name(self, name: str) -> None:
-        """The registry's key is the function's name, with a line of help."""
-        assert model_named(name) is MODELS[name]
-        assert MODELS[name].__name__ == name  # type: ignore[attr-defined]
-        assert MODELS[name].__doc__
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_is_known_by_its_name(name: str) -> None:
+    """The registry's key is the function's name, with a line of help."""
+    assert model_named(name) is MODELS[name]
+    assert MODELS[name].__name__ == name  # type: ignore[attr-defined]
+    assert MODELS[name].__doc__
 
 
 def test_policy_names_only_models_that_exist() -> None:
