@@ -40,7 +40,8 @@ def _digit_tables() -> list[list[int]]:
     return tables
 
 
-_TABLES = _digit_tables()
+DIGIT_TABLES = _digit_tables()
+"""Also of ``attribution.bulk``, which must give the same powers."""
 
 
 def _halved(age: int, half_life: int) -> int:
@@ -48,7 +49,7 @@ def _halved(age: int, half_life: int) -> int:
     halvings, rest = divmod(age, half_life)
     fraction = (rest << 48) // half_life
     unit = _ONE
-    for position, powers in enumerate(_TABLES):
+    for position, powers in enumerate(DIGIT_TABLES):
         digit = fraction >> (40 - 8 * position) & 255
         if digit:
             unit = unit * powers[digit] >> _BITS
