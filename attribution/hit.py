@@ -13,6 +13,15 @@ NO_PROPS = msgspec.Raw(b"{}")
 """What ``Hit.props`` is, as an object too, when nothing was sent."""
 
 
+class Restated(msgspec.Struct, frozen=True, gc=False):
+    """On a hit that is in ``hits`` already and comes once more, to be judged by other rules (docs/restate.md)."""
+
+    policy: str
+    """Version of the policy that the visitor's affected conversions are credited under from now on."""
+    recorded_at: int
+    """When the restatement began, epoch ms: the ``recorded_at`` of the corrections."""
+
+
 class Hit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """One tracked request as received, before judgement. Instants are epoch milliseconds, UTC."""
 
@@ -45,6 +54,8 @@ class Hit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """Truncated to /24 (IPv4) or /48 (IPv6) before it was first written."""
     props: msgspec.Raw = NO_PROPS
     """JSON object, unparsed: stored as it came."""
+    restated: Restated | None = None
+    """Only ``headwater restate`` sets it; the collector never does."""
 
 
 _decode_many = msgspec.json.Decoder(list[Hit]).decode

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from struct import pack
 from typing import NamedTuple
 
@@ -41,6 +41,7 @@ __all__ = ["Change", "Mark", "Timeline", "TimelineConversion", "UnreadableTimeli
 
 _FORMAT = 1
 _first_of = attrgetter("first")
+_order = itemgetter(0, 1)
 
 
 class UnreadableTimeline(HeadwaterError):
@@ -250,6 +251,52 @@ class Timeline:
             change.affected = self._affected(change, converted)
         return change
 
+    def restate(self, marks: Iterable[Mark], policy: AttributionPolicy) -> Change:
+        """Put ``marks`` in the place of what is known of the same events, cut everything anew, say what changed.
+
+        A mark of an event that is not known (of a timeline that was lost) is added, over the limit as well: it was
+        accepted once. Any order of marks, any batches and any repetition come to the same in the end, and hits that
+        arrive meanwhile stay. A conversion that was reported stays one. ``reasons`` are all ``None``.
+        """
+        old_hits, old_cuts = self._unpacked()
+        placed = {hit[1]: hit for hit in old_hits}
+        outside = set(self._outside)
+        known = set(self._conversions)
+        reasons: list[DropReason | None] = []
+        converted: list[TimelineConversion] = []
+        for mark in marks:
+            hash_ = mark.event_hash
+            reasons.append(None)
+            self._seen.add(hash_)
+            placed.pop(hash_, None)
+            outside.discard(hash_)
+            if mark.in_session:
+                placed[hash_] = (mark.occurred_at, hash_, mark.path, mark.is_page_view, mark.acquisition)
+            else:
+                outside.add(hash_)
+            if mark.conversion is not None:
+                conversion = TimelineConversion(mark.occurred_at, *mark.conversion)
+                if conversion not in known:
+                    known.add(conversion)
+                    converted.append(conversion)
+                    insort(self._conversions, conversion)
+        self._rules = policy.session_rules
+        self._columns = self._tail = None
+        hits = self._hits = sorted(placed.values(), key=_order)
+        cuts = self._cuts = []
+        extend_cuts(hits, 0, cuts, self._rules)
+        self._outside = sorted(outside)
+        change = Change(reasons, [], [], [], [], [])
+        self._note_sessions(old_cuts, cuts, change)
+        before = {hit[1]: hit for cut in old_cuts for hit in cut.touches}
+        after = {hit[1]: hit for cut in cuts for hit in cut.touches}
+        # The same hit may say something else of where it came from now: that touchpoint is another one, too.
+        self._note_touches([hit for hash_, hit in before.items() if after.get(hash_) != hit], [], change)
+        self._note_touches([], [hit for hash_, hit in after.items() if before.get(hash_) != hit], change)
+        if self._conversions:
+            change.affected = self._affected(change, converted, policy)
+        return change
+
     def _visitor_hash(self) -> str:
         visitor = self._visitor
         if not visitor:
@@ -359,6 +406,12 @@ class Timeline:
 
     def _note(self, old: list[Cut], new: list[Cut], change: Change) -> None:
         """Add the difference between two ways to cut the same stretch of time to ``change``."""
+        self._note_sessions(old, new, change)
+        self._note_touches(
+            [hit for cut in old for hit in cut.touches], [h for c in new for h in c.touches], change
+        )
+
+    def _note_sessions(self, old: list[Cut], new: list[Cut], change: Change) -> None:
         site, visitor_id, visitor = self.site, self.visitor_id, self._visitor_hash()
         before = {
             session.session_id: session for cut in old for session in [cut.freeze(site, visitor_id, visitor)]
@@ -370,9 +423,6 @@ class Timeline:
             else:
                 change.sessions_plus.append(session)
         change.sessions_minus.extend(before.values())
-        self._note_touches(
-            [hit for cut in old for hit in cut.touches], [h for c in new for h in c.touches], change
-        )
 
     def _note_touches(self, old: list[PlacedHit], new: list[PlacedHit], change: Change) -> None:
         site, visitor_id, visitor = self.site, self.visitor_id, self._visitor_hash()

@@ -117,7 +117,7 @@ def compare_tally(
     """A range against the rows of each table, and (of the range that grows) against the fence."""
     subject = f"partition {partition}, offsets from {tally.first} of {tally.broker}"
     differences = []
-    ends = {"events": (tally.hits + tally.drops + tally.dead_letters, tally.events)}
+    ends = {"events": (tally.hits + tally.drops + tally.dead_letters + tally.restated, tally.events)}
     ends |= {table: (count, getattr(tally, table)) for table, count in rows.items()}
     if any(found != counted for found, counted in ends.values()):
         detail = ", ".join(f"{name} {found} for {counted}" for name, (found, counted) in ends.items())

@@ -174,6 +174,7 @@ class StitchStage:
                 touchpoints=len(output.rows["touchpoints"]),
                 drops=output.dropped.total(),
                 dead_letters=len(output.dead_letters),
+                restated=output.restated,
             ),
         )
         loan.give_back({visitor: len(value) for visitor, value in stored.items()}, output.poisoned)

@@ -1,6 +1,9 @@
 """The stitch step as a value: hits and timelines in, rows and states out. No I/O, no clock.
 
 drop_ (robots, duplicates) → put_ (enrichment) → the timeline step → write_ (rows, triggers).
+
+Hits that come once more to be judged by other rules (``Hit.restated``) make no row of ``hits``: what they change in
+sessions and touchpoints is written as signed rows, and the conversions concerned are told the restatement's policy.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from attribution.conversions import ConversionFact, conversion_fact
 from attribution.drops import DropReason
 from attribution.enrich import enrich
 from attribution.errors import Rejected
-from attribution.hit import Hit, decode_envelope
+from attribution.hit import Hit, Restated, decode_envelope
 from attribution.timeline import Change, Mark, Timeline, mark_of
 from streams.dead_letters import DeadLetter
 from streams.records import Batch, Record
@@ -39,12 +42,14 @@ class ReadHit(msgspec.Struct, gc=False):
     be some tens of megabytes, and reading them a second time was slower than decoding them.
     """
 
-    row: WrittenRow
+    row: WrittenRow | None
+    """None = it is in ``hits`` already (``restated``)."""
     mark: Mark
     fact: ConversionFact | None
     received_at: int
     record: Record
     index: int
+    restated: Restated | None = None
 
 
 @dataclass(slots=True)
@@ -57,6 +62,8 @@ class ReadBatch:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     events: int = 0
     """Inputs found in the records, counted before anything is judged: what the self-audit holds the rest against."""
+    restates: bool = False
+    """Some of the hits are restated."""
 
 
 @dataclass(slots=True)
@@ -70,6 +77,8 @@ class StitchOutput:
     dead_letters: list[DeadLetter]
     accepted: int
     dropped: Counter[DropReason]
+    restated: int = 0
+    """Hits that were judged once more."""
 
 
 def read_batch(batch: Batch, rules: StitchRules, *, attempt: int = 1, isolate: bool = False) -> ReadBatch:
@@ -126,13 +135,17 @@ def _read_hits(
         try:
             _check(hit)
             enriched = enrich(hit)
-            if enriched.agent.is_bot:
+            if enriched.agent.is_bot and hit.restated is None:
                 read.drops[(_hour_of(hit.occurred_at), hit.site, DropReason.bot)] += 1
                 continue
             fact = conversion_fact(hit, policy, default_currency) if hit.event in conversions else None
             mark = mark_of(hit, enriched, policy)
-            row = write_row(hit_row(hit, enriched, broker, partition, offset))
-            item = ReadHit(row, mark, fact, hit.received_at, record, index)
+            if hit.restated is None:
+                row = write_row(hit_row(hit, enriched, broker, partition, offset))
+                item = ReadHit(row, mark, fact, hit.received_at, record, index)
+            else:
+                item = ReadHit(None, mark, fact, hit.restated.recorded_at, record, index, hit.restated)
+                read.restates = True
         except Rejected as error:
             detail = f"{error.field}: {error.message}"
             read.dead_letters.append(
@@ -206,19 +219,22 @@ def stitch(
     poisoned: list[Visitor] = []
     drops = read.drops
     dead_letters = read.dead_letters
-    for visitor, items in read.by_visitor.items():
+    restated = 0
+    for visitor, all_items in read.by_visitor.items():
         site, visitor_id = visitor
+        items, again = _told_apart(all_items) if read.restates else (all_items, [])
         try:
             timeline = timeline_of(visitor)
             # Whoever has a timeline here was looked at when it began; of a misplaced hit its owner would never know.
             if not timeline.hit_count and partition_of(visitor_id, rules.partitions) != partition:
                 raise Rejected("wrong_partition", _MISPLACED, "visitor_id")
             change = timeline.apply([item.mark for item in items], rules.policy)
+            changed_again = timeline.restate([item.mark for item in again], rules.policy) if again else None
         except Exception as error:
             if not isinstance(error, Rejected) and not isolate:
                 raise
             reason = error.reason if isinstance(error, Rejected) else "poison"
-            dead_letters.extend(letters_of(batch, items, reason, repr(error), attempt))
+            dead_letters.extend(letters_of(batch, all_items, reason, repr(error), attempt))
             poisoned.append(visitor)
             continue
         accepted = items
@@ -229,10 +245,18 @@ def stitch(
                     accepted.append(item)
                 else:
                     drops[(_hour_of(item.mark.occurred_at), site, refused)] += 1
-            if not accepted:
-                continue
+        if changed_again is not None:
+            restated += len(again)
+            sessions += [session_row(s, -1, broker, partition, first) for s in changed_again.sessions_minus]
+            sessions += [session_row(s, 1, broker, partition, first) for s in changed_again.sessions_plus]
+            gone, come = changed_again.touchpoints_minus, changed_again.touchpoints_plus
+            touchpoints += [touchpoint_row(t, -1, broker, partition, first) for t in gone]
+            touchpoints += [touchpoint_row(t, 1, broker, partition, first) for t in come]
+            triggers += _restating_triggers(visitor, again, changed_again, partition, nonce)
+        elif not accepted:
+            continue
         changed.append(visitor)
-        hits += [item.row for item in accepted]
+        hits += [item.row for item in accepted if item.row is not None]
         if change.sessions_minus:
             sessions += [session_row(s, -1, broker, partition, first) for s in change.sessions_minus]
         sessions += [session_row(s, 1, broker, partition, first) for s in change.sessions_plus]
@@ -251,7 +275,12 @@ def stitch(
     dropped: Counter[DropReason] = Counter()
     for (_, _, reason), count in drops.items():
         dropped[reason] += count
-    return StitchOutput(rows, triggers, changed, poisoned, dead_letters, len(hits), dropped)
+    return StitchOutput(rows, triggers, changed, poisoned, dead_letters, len(hits), dropped, restated)
+
+
+def _told_apart(items: list[ReadHit]) -> tuple[list[ReadHit], list[ReadHit]]:
+    """Hits that are new, and those that are judged once more."""
+    return [i for i in items if i.restated is None], [i for i in items if i.restated is not None]
 
 
 def letters_of(
@@ -279,6 +308,29 @@ def _triggers(
             yield _trigger(conversion_id, visitor, partition, recorded_at, nonce, None)
 
 
+def _restating_triggers(
+    visitor: Visitor, again: list[ReadHit], change: Change, partition: int, nonce: str
+) -> Iterator[Trigger]:
+    """One for each report of a conversion that other rules concern, and one for each that others reported.
+
+    Of several restatements in one batch the last one counts.
+    """
+    restated = again[-1].restated
+    if restated is None:
+        raise AssertionError("only restated hits restate")
+    policy, recorded_at = restated.policy, restated.recorded_at
+    left = dict.fromkeys(c.conversion_id for c in change.affected)
+    told: set[str] = set()
+    for item in again:
+        fact = item.fact
+        if fact is not None and fact.conversion_id in left:
+            told.add(fact.conversion_id)
+            yield _trigger(fact.conversion_id, visitor, partition, recorded_at, nonce, fact, policy)
+    for conversion_id in left:
+        if conversion_id not in told:
+            yield _trigger(conversion_id, visitor, partition, recorded_at, nonce, None, policy)
+
+
 def _trigger(
     conversion_id: str,
     visitor: Visitor,
@@ -286,6 +338,7 @@ def _trigger(
     recorded_at: int,
     nonce: str,
     fact: ConversionFact | None,
+    policy: str = "",
 ) -> Trigger:
     return Trigger(
         conversion_id=conversion_id,
@@ -295,6 +348,7 @@ def _trigger(
         recorded_at=recorded_at,
         nonce=nonce,
         fact=fact,
+        policy=policy,
     )
 
 

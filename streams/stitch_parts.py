@@ -65,7 +65,7 @@ async def insert_in_parts(
     letters = []
     for number in sorted(culprits):
         written = {id(row) for row in outputs[number].rows["hits"]}
-        accepted = [hit for hit in hits[visitors[number]] if id(hit.row) in written]
+        accepted = [hit for hit in hits[visitors[number]] if hit.row is None or id(hit.row) in written]
         letters += letters_of(batch, accepted, REFUSED, culprits[number], attempt)
     rows["dead_letters"] = [letter.row() for letter in letters]
     await own.insert({"dead_letters": rows["dead_letters"]}, f"{token}:refused:{digest_of(culprits)}")
@@ -94,4 +94,5 @@ async def insert_in_parts(
         [*whole.dead_letters, *letters],
         len(rows["hits"]),
         whole.dropped,
+        sum(outputs[number].restated for number in good),
     )

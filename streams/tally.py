@@ -14,7 +14,7 @@ RANGE_EVENTS = 200_000
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What one batch read, and what became of it. Each event is one hit, one drop or one dead letter."""
+    """What one batch read, and what became of it. Each event is a hit, a drop, a dead letter or a restated hit."""
 
     records: int = 0
     events: int = 0
@@ -27,6 +27,8 @@ class Counts(msgspec.Struct, frozen=True):
     drops: int = 0
     """Sum of ``count`` of the rows of ``drops``."""
     dead_letters: int = 0
+    restated: int = 0
+    """Hits that came once more to be judged by other rules: no new rows of ``hits``."""
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -46,6 +48,7 @@ class Tally(msgspec.Struct, frozen=True):
     """Offsets that no record was read from."""
     repeated: int
     """Offsets that had been read before: somebody set the fence back."""
+    restated: int = 0
 
 
 tally_of = msgspec.json.Decoder(Tally).decode

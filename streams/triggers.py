@@ -23,12 +23,17 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     cause: str = ""
     """The ledger's ``cause`` when the facts of the conversion stay the same; "" = ``late_touch``."""
     policy: str = ""
-    """Version of the policy to credit under from now on; "" = the one that it is credited under."""
+    """Version of the policy to credit it under from now on, with cause ``policy``; "" = that which it stands under."""
 
     @property
     def field(self) -> bytes:
-        """Its field in the dirty hash: one per fact, and one for 'the visitor's past has changed'."""
+        """Its field in the dirty hash: one per fact, and one for 'the visitor's past has changed'.
+
+        A restatement has fields of its own: no other wish of the same conversion may take the place of it.
+        """
         tail = f"fact|{self.fact.event_id}" if self.fact else "touched"
+        if self.policy:
+            tail = f"{tail}|{self.policy}"
         return f"{self.conversion_id}|{self.site}|{self.visitor_id}|{tail}".encode()
 
 
