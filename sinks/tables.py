@@ -64,6 +64,10 @@ SPEND_COLUMNS: tuple[str, ...] = (
     *("channel", "source", "medium", "impressions", "clicks", "views", "installs", "amount", "currency"),
     "recorded_at",
 )
+RESTATEMENTS_COLUMNS: tuple[str, ...] = (
+    *("restatement_id", "policy_version", "site", "since", "until", "resends_hits", "phase", "cursor"),
+    *("slices", "hits", "conversions", "recorded_at", "noted_at"),
+)
 CHANNEL_METRICS_COLUMNS: tuple[str, ...] = (
     *(
         "site",
@@ -91,6 +95,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "credits": CREDITS_COLUMNS,
     "policies": POLICIES_COLUMNS,
     "spend": SPEND_COLUMNS,
+    "restatements": RESTATEMENTS_COLUMNS,
 }
 """Tables that programs insert into, with their columns."""
 

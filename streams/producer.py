@@ -102,6 +102,11 @@ class Producer:
             raise Transient(f"Kafka did not take a record of {topic}: {error!r}") from error
         return int(sent.offset)
 
+    @property
+    def broker(self) -> str:
+        """Cluster id of whom it sends to; "" = not connected yet, and whoever answers will do."""
+        return self._broker
+
     async def open(self) -> None:
         """Connect now instead of at the first record. Raises ``Transient``."""
         await self._open_line()

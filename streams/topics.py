@@ -65,6 +65,8 @@ LEARNT_ACTIVE_KEY = "hw:learnt:active"
 
 POLICIES_KEY = "hw:policies"
 """Hash: attribution policies by version, for conversions that were credited under one that is not active any more."""
+RESTATEMENTS_KEY = "hw:restatements"
+"""Hash: restatement jobs by id (``streams.restatement``)."""
 
 
 def fence_key(topic: str, partition: int) -> str:

@@ -23,7 +23,7 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     cause: str = ""
     """The ledger's ``cause`` when the facts of the conversion stay the same; "" = ``late_touch``."""
     policy: str = ""
-    """Version of the policy to credit it under from now on, with cause ``policy``; "" = that which it stands under."""
+    """Version of the policy to credit under from now on, with cause ``policy``; "" = that which it stands under."""
 
     @property
     def field(self) -> bytes:

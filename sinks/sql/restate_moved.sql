@@ -1,0 +1,9 @@
+-- Purpose: what one restatement has written: entries, and what they moved, by model and channel.
+-- Parameters: policy_version String, recorded_at Int64 (epoch milliseconds: when it began).
+-- Order of magnitude: one scan of three columns of the ledger, 0.2 s for ten million entries.
+SELECT model, channel, currency, count() AS entries, sum(credits.amount) AS moved, sum(credits.weight) AS weight
+FROM $credits AS credits
+WHERE cause = 'policy' AND policy_version = {policy_version:String}
+  AND recorded_at = fromUnixTimestamp64Milli({recorded_at:Int64}, 'UTC')
+GROUP BY model, channel, currency
+ORDER BY model, channel, currency
