@@ -294,7 +294,7 @@ class Timeline:
         self._note_touches([hit for hash_, hit in before.items() if after.get(hash_) != hit], [], change)
         self._note_touches([], [hit for hash_, hit in after.items() if before.get(hash_) != hit], change)
         if self._conversions:
-            change.affected = self._affected(change, converted, policy)
+            change.affected = self._affected(change, converted)
         return change
 
     def _visitor_hash(self) -> str:

@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
-import msgspec
 from redis.asyncio import Redis
 
 from attribution.ledger import WEIGHT_ONE, Statement
@@ -22,7 +21,7 @@ from attribution.money import format_amount
 from sinks.audit import HOUR, AuditReader, Net
 from sinks.checks import ALL_HOURS, ALL_IDS, Check, Hours, Ids
 from streams.audit_state import Difference
-from streams.credit import CreditState
+from streams.recredit import state_of
 from streams.tally import Tally, tally_of
 from streams.topics import HITS, conversion_key, dirty_key, fence_key, tallies_key, tally_key
 from streams.triggers import conversion_of, decode_triggers
@@ -38,7 +37,6 @@ _MOST_SCANS = 50
 _LOADED_AT_ONCE = 500
 _SAMPLE = 100
 _WAITS_SINCE_MS = 600_000
-_state_of = msgspec.msgpack.Decoder(CreditState).decode
 
 
 class Axis(Protocol):
@@ -251,7 +249,7 @@ class StatementsAxis:
 
         def work() -> list[Difference]:
             ledger = self._reader.ledger_of(ids)
-            stated = {i: net_of(_state_of(value).statement) for i, value in packed.items()}
+            stated = {i: net_of(state_of(value).statement) for i, value in packed.items()}
             return [
                 Difference("statements", i, i, compare_net(stated.get(i, {}), ledger.get(i, {})))
                 for i in dict.fromkeys(ids)

@@ -43,7 +43,7 @@ class Parcel(NamedTuple):
     """Records that belong together, and where their sender stands when all of them are answered."""
 
     records: Sequence[Sent]
-    count: int
+    size: int
     """Conversions or hits in it."""
     cursor: str
 
@@ -63,14 +63,18 @@ class KafkaLog:
 
     def __init__(self, bootstrap: str, partitions: int, *, idempotent: bool, names: Sequence[str]) -> None:
         self._bootstrap = bootstrap
-        self._new = lambda: Producer(bootstrap, partitions, idempotent=idempotent, names=names)
+        self._partitions = partitions
+        self._idempotent = idempotent
+        self._names = names
         self._producer: Producer | None = None
 
     async def send(self, record: Sent) -> tuple[str, int]:
         """Send and wait. A client that failed is replaced: the next broker may have another name."""
         producer = self._producer
         if producer is None:
-            producer = self._producer = self._new()
+            producer = self._producer = Producer(
+                self._bootstrap, self._partitions, idempotent=self._idempotent, names=self._names
+            )
         try:
             offset = await producer.send(record.topic, record.key, record.value, record.partition)
         except Transient:
@@ -112,7 +116,7 @@ class Courier:
 
     async def send(self, parcel: Parcel) -> None:
         """Send as soon as there is room."""
-        while self._under_way and self._count() + parcel.count > self._most:
+        while self._under_way and self._count() + parcel.size > self._most:
             await self._wait()
         self._under_way.append(await self._send(parcel))
 
@@ -122,7 +126,7 @@ class Courier:
             await self._wait()
 
     def _count(self) -> int:
-        return sum(one.parcel.count for one in self._under_way)
+        return sum(one.parcel.size for one in self._under_way)
 
     async def _send(self, parcel: Parcel) -> _UnderWay:
         """All records to one and the same broker."""
@@ -160,7 +164,7 @@ class Courier:
             return
         for number, one in enumerate(self._under_way):
             if one.last and one.broker != broker:
-                log.info("restatement_sent_again", lost_with=one.broker, count=one.parcel.count)
+                log.info("restatement_sent_again", lost_with=one.broker, count=one.parcel.size)
                 self._under_way[number] = await self._send(one.parcel)
 
     async def _is_answered(self, one: _UnderWay) -> bool:
@@ -181,10 +185,8 @@ class Courier:
             broker, offset = next(answers)
             left = next(answers) if topic == CONVERSIONS else []
             last = one.last[topic, partition]
-            if (broker or b"").decode() != one.broker or int(offset or 0) <= last:
-                is_answered = False
-            elif any(_is_of(batch_id.decode(), one.broker, last) for batch_id in left):
-                is_answered = False
+            has_passed = (broker or b"").decode() == one.broker and int(offset or 0) > last
+            is_answered &= has_passed and not any(_is_of(name.decode(), one.broker, last) for name in left)
         return is_answered
 
 

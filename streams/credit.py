@@ -17,11 +17,9 @@ from typing import Any
 import msgspec
 import structlog
 
-from attribution.conversions import Conversion, ConversionFact
+from attribution.conversions import Conversion
 from attribution.errors import Rejected
-from attribution.ledger import Statement, credit, entries
-from attribution.past import Past, past_of, report_of
-from attribution.paths import build_path
+from attribution.past import Past, past_of
 from attribution.timeline import Timeline
 from sinks.tables import WRITTEN
 from streams import metrics
@@ -33,6 +31,15 @@ from streams.ownership import Ownership
 from streams.patience import patiently
 from streams.policies import PolicyBook
 from streams.records import Batch
+from streams.recredit import (
+    Correction,
+    CreditState,
+    merged,
+    pack_state,
+    recredit,
+    state_of,
+    versions_wanted,
+)
 from streams.refusals import Refusals
 from streams.rows import Row, conversion_row, credit_rows
 from streams.topics import (
@@ -47,15 +54,6 @@ from streams.topics import (
 from streams.triggers import Trigger, decode_triggers, encode_trigger
 
 log = structlog.get_logger(__name__)
-
-
-class CreditState(msgspec.Struct, array_like=True):
-    """What Redis keeps of one conversion: its facts, and the statement that the ledger adds up to."""
-
-    conversion: Conversion
-    statement: bytes = b""
-    policy: str = ""
-    """Version of the policy that made the statement; "" = of a Headwater that did not keep it."""
 
 
 class Outbox(msgspec.Struct, array_like=True):
@@ -85,7 +83,6 @@ _CONVERSION_ID = WRITTEN["credits"].index("conversion_id")
 
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
-_state_of = msgspec.msgpack.Decoder(CreditState).decode
 _outbox_of = msgspec.msgpack.Decoder(Outbox).decode
 _decision_of = msgspec.msgpack.Decoder(Decision).decode
 
@@ -114,19 +111,16 @@ def decisions_of(noted: Iterable[Decided]) -> list[Decision]:
     ]
 
 
-def _policy_wanted(state: CreditState | None, triggers: Sequence[Trigger]) -> str:
-    """Version of the policy to credit under: what a restatement asks for, else what it is credited under already."""
-    asked = [trigger.policy for trigger in triggers if trigger.policy]
-    return asked[-1] if asked else state.policy if state is not None else ""
-
-
-def _cause(old: ConversionFact | None, new: ConversionFact, triggers: Sequence[Trigger]) -> str:
-    """Why the ledger says something else from now on."""
-    if old is None:
-        return "conversion"
+def _write(correction: Correction, rows: dict[str, list[Row]]) -> None:
+    """Add the rows of one correction."""
+    old, new, cause, recorded_at = correction.old, correction.new, correction.cause, correction.recorded_at
+    rows["credits"] += credit_rows(
+        new.site, new.conversion_id, correction.entries, cause, correction.policy, recorded_at
+    )
     if old != new:
-        return "earlier_fact"
-    return next((trigger.cause for trigger in triggers if trigger.cause), "late_touch")
+        if old is not None:
+            rows["conversions"].append(conversion_row(old, -1, cause, recorded_at))
+        rows["conversions"].append(conversion_row(new, 1, cause, recorded_at))
 
 
 class CreditStage:
@@ -223,44 +217,28 @@ class CreditStage:
         conversions: list[tuple[Conversion, CreditState | None, list[Trigger]]] = []
         for conversion_id in ids:
             packed, triggers = known.get(conversion_id), by_conversion[conversion_id]
-            state = _state_of(packed) if packed is not None else None
-            facts = [trigger.fact for trigger in triggers if trigger.fact is not None]
-            conversion = state.conversion if state is not None else None
-            for fact in facts:
-                conversion = Conversion(fact) if conversion is None else conversion.merge(fact)
+            state = state_of(packed) if packed is not None else None
+            conversion = merged(state, triggers)
             if conversion is None:
                 continue  # the fact is still on its way; it will find the past as it then is
             conversions.append((conversion, state, triggers))
         pasts = await self._pasts([conversion for conversion, _, _ in conversions])
-        wanted = [_policy_wanted(state, triggers) for _, state, triggers in conversions]
-        await self._policies.load({version for version in wanted if version})
+        wanted = [versions_wanted(state, triggers) for _, state, triggers in conversions]
+        await self._policies.load({version for versions in wanted for version in versions if version})
         states: dict[str, bytes] = {}
         before: dict[str, bytes] = {}
-        credits: list[Row] = []
-        changes: list[Row] = []
-        for (conversion, state, triggers), past, version in zip(conversions, pasts, wanted, strict=True):
-            fact = conversion.winner
-            version, policy, models = self._policies.find(version)
-            path = build_path(past, report_of(fact), policy)
-            old = Statement.from_bytes(state.statement) if state is not None and state.statement else None
-            new = credit(fact, path, policy, models)
-            recorded_at = max(trigger.recorded_at for trigger in triggers)
-            old_fact = state.conversion.winner if state is not None else None
-            cause = _cause(old_fact, fact, triggers)
-            difference = entries(old, new)
-            credits += credit_rows(fact.site, fact.conversion_id, difference, cause, version, recorded_at)
-            if old_fact != fact:
-                if old_fact is not None:
-                    changes.append(conversion_row(old_fact, -1, cause, recorded_at))
-                changes.append(conversion_row(fact, 1, cause, recorded_at))
-            key = conversion_key(self._partition, fact.conversion_id)
-            states[key] = _pack(CreditState(conversion, new.to_bytes(), version))
-            if difference or old_fact != fact:
-                before[key] = known.get(fact.conversion_id, b"")
-            if difference:
-                metrics.CREDITED.inc()
-                metrics.ENTRIES.inc(len(difference))
-        return states, {"credits": credits, "conversions": changes}, before
+        rows: dict[str, list[Row]] = {"credits": [], "conversions": []}
+        for (conversion, state, triggers), past in zip(conversions, pasts, strict=True):
+            done = recredit(conversion, state, triggers, past, self._policies.find)
+            key = conversion_key(self._partition, conversion.conversion_id)
+            states[key] = pack_state(done.state)
+            if done.corrections:
+                before[key] = known.get(conversion.conversion_id, b"")
+            for correction in done.corrections:
+                _write(correction, rows)
+            metrics.CREDITED.inc(any(correction.entries for correction in done.corrections))
+        metrics.ENTRIES.inc(len(rows["credits"]))
+        return states, rows, before
 
     async def _known(self, ids: list[str]) -> dict[str, bytes]:
         """The packed ``CreditState`` of those that have one."""
@@ -292,7 +270,8 @@ class CreditStage:
         await self._publish(credits)
         await self._store.delete_field(outbox_key(self._partition), batch_id)
         for partition, fields in outbox.answered.items():
-            await self._store.forget(dirty_key(partition), fields)
+            if partition >= 0:
+                await self._store.forget(dirty_key(partition), fields)
         await refusals.forget()
 
     async def _insert(self, token: str, outbox: Outbox) -> bool:

@@ -1,6 +1,6 @@
 """Restatement jobs: what was asked for and how far it came, kept so that any process can go on with it.
 
-A job stands in Redis (``RESTATEMENTS_KEY``) and, at every step that matters, as a row of ``restatements`` in ClickHouse.
+A job stands in Redis (``RESTATEMENTS_KEY``) and, at the steps that matter, in ClickHouse (``restatements``).
 It changes nothing itself: conversions are written by the stage that owns them, on triggers (``streams.restate``).
 """
 
@@ -124,6 +124,4 @@ def _of_row(row: tuple[object, ...]) -> Restatement:
     names = ("restatement_id", "policy", "site", "since", "until", "resends_hits", "phase", "cursor")
     fields = dict(zip((*names, "slices", "hits", "conversions", "recorded_at"), row, strict=True))
     span = Span(str(fields.pop("site")), *(fields.pop(name) for name in ("since", "until")))  # type: ignore[arg-type]
-    return msgspec.convert(
-        fields | {"span": span, "resends_hits": bool(fields["resends_hits"])}, Restatement
-    )
+    return msgspec.convert(fields | {"span": span, "resends_hits": bool(fields["resends_hits"])}, Restatement)

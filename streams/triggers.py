@@ -15,6 +15,7 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     site: str
     visitor_id: str
     hits_partition: int
+    """Where its wish stands until it is answered; -1 = nowhere, its sender sees to it (``streams.restate``)."""
     recorded_at: int
     """When the collector received the hit that caused it, epoch ms: the ledger's ``recorded_at``."""
     nonce: str

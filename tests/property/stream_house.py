@@ -7,7 +7,7 @@ fence. A zombie is a stage whose successor works already. Valkey may be set back
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from redis.asyncio import Redis
 from stream_worlds import T0, assert_books_balance
 
-from attribution.hit import Hit, encode_envelope
+from attribution.hit import Hit, Restated, encode_envelope
 from attribution.policy import AttributionPolicy
 from sinks.memory import MemoryWriter
 from streams.fence import Fenced, FenceStore
@@ -23,6 +23,7 @@ from streams.journal import JournalTaken
 from streams.journal_log import MemoryJournals
 from streams.recent import DEFAULT_BYTES, RecentTimelines, held_bytes
 from streams.records import Batch, Record
+from streams.restate import HIT_FIELDS, hit_of
 from streams.room import Room
 from streams.rules import StitchRules
 from streams.takeover import Tools, take_over
@@ -32,11 +33,13 @@ from streams.topics import (
     HITS,
     VOLATILE_CLUSTER_PREFIX,
     dirty_key,
+    fence_key,
     outbox_key,
     partition_of,
     tallies_key,
     tally_key,
 )
+from streams.triggers import Trigger, encode_trigger
 
 PARTITIONS = 2
 MOST_TURNS = 3_000
@@ -146,6 +149,10 @@ class House:
     """By key, as they stand in the end."""
     times_set_back: int = 0
     sets_back_meanwhile: float = 0.0
+    restated_under: AttributionPolicy | None = None
+    restated_at: int = 0
+    restatements: dict[str, int] = field(default_factory=dict)
+    """Version of the policy → ``recorded_at`` of its corrections."""
     copies: list[dict[bytes, bytes]] = field(default_factory=list)
     """Valkey as it was, oldest first."""
 
@@ -212,6 +219,54 @@ class House:
         worker.offset = records[-1].offset + 1
         return True
 
+    def start_with(self, policy: AttributionPolicy) -> None:
+        """The workers are stopped and started again with other rules."""
+        self.policy = policy
+        self.all_die()
+
+    async def is_quiet(self) -> bool:
+        """Nothing is half done of what was begun under other rules: a restatement waits for that before it looks."""
+        for partition in range(PARTITIONS):
+            if await self.redis.hlen(outbox_key(partition)):
+                return False
+            if await self.redis.hget(fence_key(HITS, partition), "pending"):
+                return False
+        return True
+
+    def restate(self, policy: AttributionPolicy, recorded_at: int) -> None:
+        """What ``streams.restate`` sends: all stored hits once more, and a trigger for every conversion that stands.
+
+        Triggers are sent without waiting for the hits, which the real one does: the end must be the same.
+        """
+        self.restated_under, self.restated_at = policy, recorded_at
+        self.restatements[policy.version] = recorded_at
+        restated = Restated(policy.version, recorded_at)
+        by_visitor: dict[str, list[Hit]] = defaultdict(list)
+        for row in self.writer.dicts("hits"):
+            hit = hit_of(tuple(row[name] for name in HIT_FIELDS), restated)
+            by_visitor[hit.visitor_id].append(hit)
+        for visitor, hits in by_visitor.items():
+            self.rng.shuffle(hits)
+            while hits:
+                size = self.rng.randint(1, 4)
+                part, hits = hits[:size], hits[size:]
+                self.append(HITS, visitor.encode(), encode_envelope(part))
+        standing: Counter[tuple[str, str]] = Counter()
+        for row in self.writer.dicts("conversions"):
+            standing[row["site"], row["conversion_id"]] += row["sign"]
+        for (site, conversion_id), sign in standing.items():
+            if sign:
+                wish = Trigger(
+                    conversion_id=conversion_id,
+                    site=site,
+                    visitor_id="",
+                    hits_partition=-1,
+                    recorded_at=recorded_at,
+                    nonce="job",
+                    policy=policy.version,
+                )
+                self.append(CONVERSIONS, conversion_id.encode(), encode_trigger(wish))
+
     def dismiss(self, worker: Worker) -> None:
         """Its process ended."""
         self.workers = {place: one for place, one in self.workers.items() if one is not worker}
@@ -273,10 +328,13 @@ async def play(
     seed: int,
     crashes: list[int],
     accidents: Accidents = Accidents(),
+    restated: Sequence[AttributionPolicy] = (),
 ) -> House:
     """Everything arrives, in the order and with the accidents of ``seed``; returns when all is settled.
 
-    With several policies each worker starts with the one of its time: they change as the hits arrive.
+    With several policies each worker starts with the one of its time: they change as the hits arrive. ``restated``:
+    policies that everything is restated under, the first when three quarters of the hits have arrived, the others when
+    all is settled; the workers start with each.
     """
     rng = random.Random(seed)
     redis = Redis.from_url(empty_valkey)
@@ -290,6 +348,7 @@ async def play(
     waiting = len(arriving)
     # What a dead broker had is lost for a Valkey that was set back (docs/delivery.md): one or the other.
     forgets = accidents.forgets if is_volatile and not accidents.sets_back else 0.0
+    left = list(restated)
     house.sets_back_meanwhile = accidents.sets_back / 4
     number = 1
     for turn in range(MOST_TURNS):
@@ -311,18 +370,32 @@ async def play(
                 del arriving[:size]
                 for envelope in by_partition.values():
                     house.append(HITS, envelope[0].visitor_id.encode(), encode_envelope(envelope))
-                house.policy = policies[(waiting - len(arriving)) * (len(policies) - 1) // waiting]
+                if house.policy in policies:
+                    house.policy = policies[(waiting - len(arriving)) * (len(policies) - 1) // waiting]
             elif forgets and action < 0.4 + forgets and number < 4:
                 number += 1
                 for record in house.forget_broker(number):
                     house.append(HITS, record.key, record.value)
+                if house.restated_under is not None:  # its triggers died with the broker
+                    house.restate(house.restated_under, house.restated_at)
             elif action < 0.9:
                 topic = rng.choice((HITS, CONVERSIONS))
                 await house.turn(topic, rng.randrange(PARTITIONS), rng.randint(1, 3))
             else:
                 house.workers.pop((rng.choice((HITS, CONVERSIONS)), rng.randrange(PARTITIONS)), None)
+            if (
+                left
+                and house.policy is not left[0]
+                and len(arriving) * 4 <= waiting
+                and not house.restatements
+            ):
+                house.start_with(left[0])
+            if left and house.policy is left[0] and await house.is_quiet():
+                house.restate(left.pop(0), T0 + (1 + len(house.restatements)) * 1_000_000_000)
             if not arriving and await settled(house, rng):
-                break
+                if not left:
+                    break
+                house.start_with(left[0])
         except Crash:
             house.all_die()
     else:
@@ -382,7 +455,7 @@ def assert_tallies_equal_rows(house: House) -> None:
     assert sum(tally.hits for ranges in house.tallies.values() for tally in ranges) == len(hits)
     for partition, ranges in house.tallies.items():
         for tally in ranges:
-            assert tally.events == tally.hits + tally.drops + tally.dead_letters
+            assert tally.events == tally.hits + tally.drops + tally.dead_letters + tally.restated
             assert (tally.skipped, tally.repeated) == (0, 0)
             for table in ("hits", "sessions", "touchpoints"):
                 assert getattr(tally, table) == house.writer.count_rows(

@@ -1,0 +1,116 @@
+"""One conversion credited again as a value: its state, what asks for it and its past in; state and corrections out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from attribution.conversions import Conversion, ConversionFact
+from attribution.ledger import Entry, Statement, credit, entries
+from attribution.past import Past, report_of
+from attribution.paths import build_path
+from streams.policies import KeptPolicy
+from streams.triggers import Trigger
+
+
+class CreditState(msgspec.Struct, array_like=True):
+    """What Redis keeps of one conversion: its facts, and the statement that the ledger adds up to."""
+
+    conversion: Conversion
+    statement: bytes = b""
+    policy: str = ""
+    """Version of the policy that made the statement; "" = of a Headwater that did not keep it."""
+
+
+pack_state = msgspec.msgpack.Encoder().encode
+state_of = msgspec.msgpack.Decoder(CreditState).decode
+
+FindPolicy = Callable[[str], KeptPolicy]
+"""The policy of a version; the active one for "" and for a version that nobody knows."""
+
+
+class Correction(NamedTuple):
+    """One step from what stood to what stands, for one reason."""
+
+    cause: str
+    policy: str
+    recorded_at: int
+    """Epoch ms: when the collector received what caused it, or when its restatement began."""
+    old: ConversionFact | None
+    """The report that counted before; None = there was no such conversion."""
+    new: ConversionFact
+    entries: Sequence[Entry]
+
+
+class Recredited(NamedTuple):
+    """What stands from now on, and how the ledger gets there."""
+
+    state: CreditState
+    corrections: Sequence[Correction]
+    """Each has entries, or another report."""
+
+
+def merged(state: CreditState | None, triggers: Sequence[Trigger]) -> Conversion | None:
+    """The conversion as all reports agree on it, the triggers' included; None = nobody has reported it yet."""
+    conversion = state.conversion if state is not None else None
+    for trigger in triggers:
+        if trigger.fact is not None:
+            conversion = Conversion(trigger.fact) if conversion is None else conversion.merge(trigger.fact)
+    return conversion
+
+
+def versions_wanted(state: CreditState | None, triggers: Sequence[Trigger]) -> set[str]:
+    """Versions of the policies that ``recredit`` will ask for."""
+    return {trigger.policy for trigger in triggers} | ({state.policy} if state is not None else set())
+
+
+def recredit(
+    conversion: Conversion,
+    state: CreditState | None,
+    triggers: Sequence[Trigger],
+    past: Past,
+    find: FindPolicy,
+) -> Recredited:
+    """``conversion`` (as ``merged``) credited by its ``past``, in at most two steps.
+
+    First what has happened, under the policy that it stands under; then, if a restatement asks for it, the other policy
+    with cause ``policy``. So no entry of the one hides an effect of the other, whatever arrives together.
+    """
+    happened = [trigger for trigger in triggers if not trigger.policy]
+    restating = [trigger for trigger in triggers if trigger.policy]
+    corrections: list[Correction] = []
+    fact = conversion.winner
+    for step in (happened, restating):
+        if not step:
+            continue
+        old_fact = state.conversion.winner if state is not None else None
+        if step is restating:
+            cause, asked = "policy", restating[-1].policy
+        else:
+            cause, asked = _cause(old_fact, fact, step), state.policy if state is not None else ""
+        version, policy, models = find(asked)
+        statement = credit(fact, build_path(past, report_of(fact), policy), policy, models)
+        packed = statement.to_bytes()
+        stood = state.statement if state is not None else b""
+        # Most conversions stand as they stood: equal bytes need not be read.
+        changed = (
+            entries(Statement.from_bytes(stood) if stood else None, statement) if packed != stood else []
+        )
+        if changed or old_fact != fact:
+            recorded_at = max(trigger.recorded_at for trigger in step)
+            corrections.append(Correction(cause, version, recorded_at, old_fact, fact, changed))
+        state = CreditState(conversion, packed, version)
+    if state is None:
+        raise ValueError("nothing asks for this conversion")
+    return Recredited(state, corrections)
+
+
+def _cause(old: ConversionFact | None, new: ConversionFact, triggers: Sequence[Trigger]) -> str:
+    """Why the ledger says something else from now on."""
+    if old is None:
+        return "conversion"
+    if old != new:
+        return "earlier_fact"
+    return next((trigger.cause for trigger in triggers if trigger.cause), "late_touch")
