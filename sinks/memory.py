@@ -44,6 +44,10 @@ class MemoryWriter:
             for row in self.tables.get(table, [])
         )
 
+    def find_policy(self, version: str) -> str | None:
+        """The policy of that version, as JSON."""
+        return next((str(row[1]) for row in self.tables.get("policies", []) if row[0] == version), None)
+
     def dicts(self, table: str) -> list[dict[str, Any]]:
         """The rows of a table by column name."""
         return [dict(zip(WRITTEN[table], row, strict=True)) for row in self.tables.get(table, [])]

@@ -18,6 +18,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from attribution.errors import Rejected, Transient
+from sinks.checks import ask
 from sinks.engine_errors import explain_error
 from sinks.names import qualify, quote_identifier
 from sinks.tables import HAS_SOURCE
@@ -139,6 +140,11 @@ class RowWriter:
         except Error as error:
             raise explain_error(error) from error
         return int(rows[0][0])
+
+    def find_policy(self, version: str) -> str | None:
+        """The attribution policy of ``version`` as JSON, if any worker ever had it. Raises as ``count_rows`` does."""
+        rows = ask(self._client, self._database, "policy", {"version": version})
+        return str(rows[0][0]) if rows else None
 
     def _encode(self, rows: Sequence[tuple[Any, ...] | msgspec.Raw]) -> bytes:
         try:

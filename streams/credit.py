@@ -224,7 +224,8 @@ class CreditStage:
             conversions.append((conversion, state, triggers))
         pasts = await self._pasts([conversion for conversion, _, _ in conversions])
         wanted = [versions_wanted(state, triggers) for _, state, triggers in conversions]
-        await self._policies.load({version for versions in wanted for version in versions if version})
+        versions = {version for versions in wanted for version in versions if version}
+        await self._policies.load(versions, self._own)
         states: dict[str, bytes] = {}
         before: dict[str, bytes] = {}
         rows: dict[str, list[Row]] = {"credits": [], "conversions": []}

@@ -32,6 +32,9 @@ class Writer(Protocol):
     ) -> int:
         """Rows of a source range."""
 
+    def find_policy(self, version: str) -> str | None:
+        """A kept policy as JSON."""
+
 
 Send = Callable[[str, bytes, bytes], Awaitable[None]]
 """(topic, key, value): returns when the broker has it. Raises ``Transient`` when the same call may work later."""
@@ -78,6 +81,12 @@ class Ownership:
         """Rows of ``hits`` from the offsets ``first`` to ``last`` of this partition."""
         call = partial(self.writer.count_rows, "hits", broker, self.partition, first, last)
         return await patiently(lambda: asyncio.to_thread(call), "clickhouse count")
+
+    async def find_policy(self, version: str) -> bytes | None:
+        """The policy of ``version`` as it stands in ClickHouse."""
+        call = partial(self.writer.find_policy, version)
+        found = await patiently(lambda: asyncio.to_thread(call), "clickhouse policy")
+        return found.encode() if found is not None else None
 
     async def publish_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
         """Tell Kafka of dead letters, and count them."""

@@ -63,12 +63,15 @@ class PolicyBook:
         policy = with_learnt(self._base, self._active_tables)
         return KeptPolicy(policy.version, policy, models_of(policy, self._learnt.tables))
 
-    async def load(self, versions: set[str]) -> None:
-        """Have these at hand for ``find``."""
+    async def load(self, versions: set[str], own: Ownership) -> None:
+        """Have these at hand for ``find``: from Redis, or from ClickHouse where it was lost or set back."""
         for version in versions - self._known.keys():
             packed = await self._store.field(POLICIES_KEY, version)
             if packed is None:
-                # Only of a store that was lost while its successor's journal still knew the conversion.
+                packed = await own.find_policy(version)
+                if packed is not None:
+                    await self._store.put_new_field(POLICIES_KEY, version, packed)
+            if packed is None:
                 log.warning("policy_unknown", policy=version, instead=self.active.version)
                 continue
             policy = policy_from(packed)

@@ -80,3 +80,10 @@ def test_count_rows_is_by_broker_partition_and_both_ends(writer: RowWriter | Mem
     rows = [drop(1, offset) for offset in (9, 10, 11, 12, 13)]
     writer.insert("drops", COLUMNS, [*rows, drop(1, 10, partition=2), drop(1, 11, broker="other")], "t1")
     assert count(writer, 10, 12) == 3
+
+
+def test_a_policy_is_found_by_its_version(writer: RowWriter | MemoryWriter) -> None:
+    """For a Redis that has lost it."""
+    writer.insert("policies", WRITTEN["policies"], [("v1", '{"a":1}', 1_760_000_000_000)], "p1")
+    assert writer.find_policy("v1") == '{"a":1}'
+    assert writer.find_policy("v2") is None

@@ -151,8 +151,8 @@ class House:
     sets_back_meanwhile: float = 0.0
     restated_under: AttributionPolicy | None = None
     restated_at: int = 0
-    restatements: dict[str, int] = field(default_factory=dict)
-    """Version of the policy → ``recorded_at`` of its corrections."""
+    restatements: dict[int, str] = field(default_factory=dict)
+    """``recorded_at`` of the corrections → version of the policy."""
     copies: list[dict[bytes, bytes]] = field(default_factory=list)
     """Valkey as it was, oldest first."""
 
@@ -239,7 +239,7 @@ class House:
         Triggers are sent without waiting for the hits, which the real one does: the end must be the same.
         """
         self.restated_under, self.restated_at = policy, recorded_at
-        self.restatements[policy.version] = recorded_at
+        self.restatements[recorded_at] = policy.version
         restated = Restated(policy.version, recorded_at)
         by_visitor: dict[str, list[Hit]] = defaultdict(list)
         for row in self.writer.dicts("hits"):

@@ -1,0 +1,151 @@
+"""Crediting again as a value: what has happened and what a restatement asks for are told apart, entry by entry."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from conversion_facts import fact as a_fact
+
+from attribution.acquisition import Acquisition
+from attribution.conversions import ConversionFact
+from attribution.learnt.applied import models_of
+from attribution.past import Past
+from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.touchpoints import Touchpoint
+from streams.policies import KeptPolicy
+from streams.recredit import CreditState, merged, recredit, versions_wanted
+from streams.triggers import Trigger
+
+T0 = 1_760_000_000_000
+OLD = AttributionPolicy(models=("first_touch", "linear"))
+NEW = AttributionPolicy(models=("last_touch", "linear"))
+BARE = AttributionPolicy(models=("linear",), conversion_lookbacks_ms={"lead": DAY_MS})
+KEPT = {policy.version: KeptPolicy(policy.version, policy, models_of(policy)) for policy in (OLD, NEW, BARE)}
+
+
+def find(version: str) -> KeptPolicy:
+    return KEPT.get(version, KEPT[OLD.version])
+
+
+def touch(number: int, days: int) -> Touchpoint:
+    way = Acquisition(f"Channel {number}", "source", "medium")
+    return Touchpoint(f"{number:032x}", "v", "s", T0 - days * DAY_MS, way, "/")
+
+
+FACT = a_fact(occurred_at=T0, value_minor=1_000)
+NEAR, FAR = touch(1, 1), touch(2, 20)
+
+
+def asks(
+    policy: str = "", fact: ConversionFact | None = None, recorded_at: int = T0, cause: str = ""
+) -> Trigger:
+    return Trigger(
+        conversion_id=FACT.conversion_id,
+        site="s",
+        visitor_id="v",
+        hits_partition=0,
+        recorded_at=recorded_at,
+        nonce="n",
+        fact=fact,
+        policy=policy,
+        cause=cause,
+    )
+
+
+def first() -> CreditState:
+    """Credited under ``OLD`` with one touch."""
+    trigger = asks(fact=FACT)
+    conversion = merged(None, [trigger])
+    assert conversion is not None
+    return recredit(conversion, None, [trigger], Past([NEAR]), find).state
+
+
+Said = tuple[str, str, int, Counter[str]]
+
+
+def again(state: CreditState, triggers: list[Trigger], *touches: Touchpoint) -> list[Said]:
+    """(cause, policy, recorded_at, net minor units by model) of each correction."""
+    done = recredit(state.conversion, state, triggers, Past(list(touches)), find)
+    said = []
+    for correction in done.corrections:
+        net: Counter[str] = Counter()
+        for entry in correction.entries:
+            net[f"{entry.model} {entry.touch.acquisition.channel}"] += entry.amount_minor
+        said.append((correction.cause, correction.policy, correction.recorded_at, net))
+    return said
+
+
+def test_a_conversion_keeps_its_policy_until_a_restatement_names_another() -> None:
+    state = first()
+    assert state.policy == OLD.version
+    (late,) = again(state, [asks()], FAR, NEAR)
+    assert (late[0], late[1]) == ("late_touch", OLD.version)
+    (restated,) = again(state, [asks(NEW.version, recorded_at=T0 + 5)], NEAR)
+    assert restated == (
+        "policy",
+        NEW.version,
+        T0 + 5,
+        Counter({"last_touch Channel 1": 1_000, "first_touch Channel 1": -1_000}),
+    )
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_arrives_together_is_told_apart(is_first: bool) -> None:
+    """A late touch and a restatement in one batch, in either order: each entry has the cause of its own step."""
+    triggers = [asks(), asks(NEW.version, recorded_at=T0 + 5)]
+    late, restated = again(first(), triggers if is_first else triggers[::-1], FAR, NEAR)
+    assert (late[0], late[1], late[2]) == ("late_touch", OLD.version, T0)
+    assert late[3] == Counter(
+        {
+            "first_touch Channel 1": -1_000,
+            "first_touch Channel 2": 1_000,
+            "linear Channel 2": 500,
+            "linear Channel 1": -500,
+        }
+    )
+    assert (restated[0], restated[1], restated[2]) == ("policy", NEW.version, T0 + 5)
+    assert restated[3] == Counter({"first_touch Channel 2": -1_000, "last_touch Channel 1": 1_000})
+
+
+def test_a_restatement_that_changes_nothing_leaves_no_entry_but_its_policy() -> None:
+    state = first()
+    done = recredit(state.conversion, state, [asks(OLD.version)], Past([NEAR]), find)
+    assert done.corrections == []
+    back = AttributionPolicy(models=OLD.models, time_decay_half_life_ms=DAY_MS)
+    KEPT[back.version] = KeptPolicy(back.version, back, models_of(back))
+    done = recredit(state.conversion, state, [asks(back.version)], Past([NEAR]), find)
+    assert done.corrections == []
+    assert done.state.policy == back.version
+
+
+def test_a_type_without_window_under_the_new_policy_is_unattributed() -> None:
+    """It stays a conversion: its value is in every report, credited to nobody."""
+    (restated,) = again(first(), [asks(BARE.version)], NEAR)
+    assert restated[3] == Counter(
+        {"linear Channel 1": -1_000, "linear (unattributed)": 1_000, "first_touch Channel 1": -1_000}
+    )
+
+
+def test_a_conversion_that_only_the_new_rules_call_one_is_theirs() -> None:
+    trigger = asks(NEW.version, fact=FACT)
+    conversion = merged(None, [trigger])
+    assert conversion is not None
+    (correction,) = recredit(conversion, None, [trigger], Past([NEAR]), find).corrections
+    assert (correction.cause, correction.policy, correction.old) == ("policy", NEW.version, None)
+
+
+def test_of_several_restatements_the_last_one_counts() -> None:
+    done = recredit(first().conversion, first(), [asks(BARE.version), asks(NEW.version)], Past([NEAR]), find)
+    assert [correction.policy for correction in done.corrections] == [NEW.version]
+    assert versions_wanted(first(), [asks(BARE.version), asks()]) == {OLD.version, BARE.version, ""}
+
+
+def test_an_earlier_report_that_a_restated_hit_brings_is_a_matter_of_the_policy() -> None:
+    earlier = a_fact(occurred_at=T0 - 1, value_minor=1_000, event_id="earlier")
+    state = first()
+    trigger = asks(NEW.version, fact=earlier)
+    conversion = merged(state, [trigger])
+    assert conversion is not None
+    (correction,) = recredit(conversion, state, [trigger], Past([NEAR]), find).corrections
+    assert (correction.cause, correction.old, correction.new) == ("policy", FACT, earlier)
