@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sys
 from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,6 +54,13 @@ class Basis(StrEnum):
 
     conversion = "conversion"
     touch = "touch"
+
+
+class WorthOf(StrEnum):
+    """What a set of channels is worth."""
+
+    conversion_rate = "conversion_rate"
+    conversions = "conversions"
 
 
 class ImportKind(StrEnum):
@@ -209,6 +217,52 @@ def replay(
     for name, count in sorted(counts.items()):
         typer.echo(f"{name}: {count}")
     typer.echo(f"{'would replay' if dry_run else 'replayed'} {sum(counts.values())} dead letters")
+
+
+@app.command()
+def learn(
+    order: Annotated[
+        int | None, typer.Option(min=1, max=4, help="Of the Markov model (default HEADWATER_LEARN_ORDER).")
+    ] = None,
+    worth: Annotated[
+        WorthOf | None, typer.Option(help="Of a set of channels to Shapley (default HEADWATER_LEARN_WORTH).")
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day, UTC.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day, UTC.")
+    ] = None,
+    site: Annotated[str, typer.Option(help="Only this website.")] = "",
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", help="Only these conversions end a journey; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the intervals.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be learnt.")] = False,
+    activate: Annotated[
+        bool, typer.Option("--activate/--no-activate", help="Credit new conversions by it.")
+    ] = True,
+    show: Annotated[bool, typer.Option("--show", help="Only say what the active tables say.")] = False,
+    child_of: Annotated[int, typer.Option(hidden=True, help="Process id of a worker.")] = 0,
+    data_dir: DataDir = None,
+) -> None:
+    """Learn Markov and Shapley from past journeys; new conversions are credited by them, too."""
+    from attribution.learnt.tables import Worth
+    from runtime.learn import LearnOptions, run_learn
+
+    options = LearnOptions(
+        order=order,
+        worth=Worth(worth.value) if worth else None,
+        since=since.date() if since else None,
+        until=until.date() if until else None,
+        site=site,
+        types=tuple(type_ or ()),
+        seed=seed,
+        dry_run=dry_run,
+        activate=activate,
+    )
+    settings = _settings() if child_of else _installation(data_dir)
+    raise typer.Exit(run_learn(settings, options, show=show, child_of=child_of))
 
 
 @app.command()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from api.config import ApiConfig
     from runtime.up import Up, UpOptions
     from streams.audit import AuditConfig
+    from streams.learning import LearnConfig
 
 _GC_THRESHOLD = 2_000_000
 """Objects made and not freed before the worker looks for cycles among the young ones: some batches."""
@@ -98,6 +101,7 @@ def run_worker(settings: Settings) -> int:
                 metrics_port=settings.worker_metrics_port,
                 writer_factory=lambda: RowWriter(client, settings.database),
                 audit=audit,
+                learn=learn_config(settings),
             )
         )
         loop = asyncio.get_running_loop()
@@ -197,6 +201,18 @@ def run_replay(settings: Settings, *, reason: str, dry_run: bool) -> Counter[str
             dry_run=dry_run,
         )
     )
+
+
+def learn_config(settings: Settings) -> LearnConfig | None:
+    """How the worker lets a child learn; None when it is off."""
+    from streams.learning import LearnConfig
+
+    if not settings.learn_hours:
+        return None
+    # One thread: the stream keeps the other cores.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    command = (sys.executable, "-m", "runtime.cli", "learn", "--child-of", str(os.getpid()))
+    return LearnConfig(settings.learn_hours * 3600, command, environment)
 
 
 def run_demo_command(data_dir: Path | None, *, leave: bool, people: int, seed: int) -> int:

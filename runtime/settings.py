@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from attribution.errors import Rejected
+from attribution.learnt.tables import MAX_ORDER, Worth
 from attribution.money import currency_of
 from attribution.policy import DAY_MS, SessionSwitch
 
@@ -95,6 +96,18 @@ class Settings(BaseSettings):
 
     audit_seconds: float = Field(
         60.0, ge=0, description="Seconds between passes of the worker's self-audit; 0 = off."
+    )
+
+    learn_hours: float = Field(
+        24.0, ge=0, description="Hours between learning Markov and Shapley from past journeys; 0 = off."
+    )
+    learn_days: int = Field(90, ge=1, description="Days of journeys that are learnt from.")
+    learn_order: int = Field(
+        1, ge=1, le=MAX_ORDER, description="Order of the Markov model: how many channels back it looks."
+    )
+    learn_worth: Worth = Field(
+        Worth.conversion_rate,
+        description="What a set of channels is worth to Shapley; the other is `conversions`.",
     )
 
     spool_max_bytes: int = Field(

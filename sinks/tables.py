@@ -59,6 +59,11 @@ CREDITS_COLUMNS: tuple[str, ...] = (
     *("touched_at", "converted_at", "recorded_at"),
 )
 POLICIES_COLUMNS: tuple[str, ...] = ("version", "policy", "recorded_at")
+LEARNT_MODELS_COLUMNS: tuple[str, ...] = (
+    *("version", "model", "site", "channel", "effect", "share", "low", "high", "error"),
+    *("markov_order", "worth", "conversion_types", "from_at", "to_at", "journeys", "conversions"),
+    *("seed", "rounds", "learnt_at"),
+)
 SPEND_COLUMNS: tuple[str, ...] = (
     *("day", "ad_network", "account_id", "campaign_id", "campaign", "ad_group_id", "ad_id"),
     *("channel", "source", "medium", "impressions", "clicks", "views", "installs", "amount", "currency"),
@@ -94,6 +99,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "conversions": CONVERSIONS_COLUMNS,
     "credits": CREDITS_COLUMNS,
     "policies": POLICIES_COLUMNS,
+    "learnt_models": LEARNT_MODELS_COLUMNS,
     "spend": SPEND_COLUMNS,
     "restatements": RESTATEMENTS_COLUMNS,
 }

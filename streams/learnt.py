@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -68,6 +69,12 @@ class LearntBook:
                 await self.look()
             except (RedisError, HeadwaterError, OSError) as error:
                 log.warning("learnt_tables_wait", error=str(error))
+
+
+async def active_tables(redis: Redis) -> dict[str, str]:
+    """Learnt model to the version of its active table. Raises ``RedisError``."""
+    found: Any = await redis.hgetall(LEARNT_ACTIVE_KEY)
+    return {model.decode(): version.decode() for model, version in found.items()}
 
 
 async def keep_tables(redis: Redis, tables: Iterable[LearntTable]) -> None:

@@ -61,6 +61,10 @@ LEARNT_TABLES_KEY = "hw:learnt:tables"
 """Hash: learnt tables by version."""
 LEARNT_ACTIVE_KEY = "hw:learnt:active"
 """Hash: learnt model to the version of the table under which new conversions are credited."""
+LEARNT_STATE_KEY = "hw:learnt:state"
+"""When learning is due again, and how it went (``streams.learning.LearnState``)."""
+LEARNT_LEASE_KEY = "hw:learnt:lease"
+"""Held by the worker whose child learns."""
 
 
 POLICIES_KEY = "hw:policies"

@@ -29,6 +29,7 @@ from streams.fence import FenceStore
 from streams.health import serve_health
 from streams.journal_log import KafkaJournals
 from streams.kafka_admin import cluster_id
+from streams.learning import LearnConfig, start_learning
 from streams.learnt import LearntBook
 from streams.membership import is_member
 from streams.partitions import Partitions
@@ -77,6 +78,8 @@ class WorkerConfig:
     group: str = "headwater-worker"
     audit: AuditConfig | None = None
     """None = this worker takes no part in the self-audit."""
+    learn: LearnConfig | None = None
+    """None = this worker lets no child learn."""
     stuck_after_seconds: float = STUCK_AFTER_SECONDS
     """The process ends when something that is to be done shows no sign of life for so long."""
 
@@ -139,14 +142,16 @@ class Worker:
         looking = asyncio.create_task(self._learnt.run(), name="learnt")
         watch = asyncio.create_task(self._watch(partitions, watchdog))
         audit = start_audit(self._config.audit, self._redis, self._config.partitions)
+        learning = start_learning(self._config.learn, self._redis)
         starting = asyncio.create_task(self._start_app(watchdog))
         # Joining takes seconds, and for ever if the broker dies meanwhile: what `_watch` sees then must not wait.
         code = await ending
         watch.cancel()
         looking.cancel()
         watchdog.stop()
-        if audit is not None:
-            audit.cancel()
+        for task in (audit, learning):
+            if task is not None:
+                task.cancel()
         if code != 0:
             log.error("worker_dies", exit_code=code)
             os._exit(code)  # no clean-up may move an offset or wait for a stuck part

@@ -110,6 +110,22 @@ class JourneyCounter:
         )
 
 
+def merged(sets: Iterable[JourneySet]) -> JourneySet:
+    """Those of all ``sets``. A sequence that occurs in several stays as often: nothing learnt differs for it."""
+    parts = list(sets)
+    channels = sorted({channel for part in parts for channel in part.channels})
+    place = {channel: index for index, channel in enumerate(channels)}
+    places = [np.array([place[channel] for channel in part.channels], dtype=np.int32) for part in parts]
+    none = np.zeros(0, dtype=np.int32)
+    return JourneySet(
+        tuple(channels),
+        np.concatenate([none, *(table[part.steps] for table, part in zip(places, parts, strict=True))]),
+        np.concatenate([none, *(part.lengths for part in parts)]),
+        np.concatenate([none.astype(np.int64), *(part.converted for part in parts)]),
+        np.concatenate([none.astype(np.int64), *(part.lost for part in parts)]),
+    )
+
+
 def journey_set(journeys: Iterable[Journey]) -> JourneySet:
     """The same as arrays."""
     counter = JourneyCounter()

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from attribution.errors import Rejected
 from attribution.learnt.journeys import Counts, JourneySet
 from attribution.learnt.markov import MarkovChain
-from attribution.learnt.shapley import Estimate, ShapleyGame, Worth
-from attribution.learnt.tables import MARKOV, ONE, SHAPLEY, ChannelEffect, LearntTable, SiteEffects
+from attribution.learnt.shapley import Estimate, ShapleyGame
+from attribution.learnt.tables import MARKOV, ONE, SHAPLEY, ChannelEffect, LearntTable, SiteEffects, Worth
 
 MIN_JOURNEYS = 100
 MIN_CONVERSIONS = 30

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from attribution.errors import Rejected
 from attribution.learnt.journeys import Counts, Journey, JourneySet, journey_set
+from attribution.learnt.tables import MAX_ORDER
 
 Numbers = NDArray[np.floating[Any]]
 
-MAX_ORDER = 4
 MAX_STATES = 2_000
 """The inverse of so many takes a second and 100 MB."""
 _FEW_STATES = 150

@@ -15,7 +15,6 @@ evenly by its distinct channels (Zhao, Mahboobi, Bagheri 2018, arXiv 1804.05327)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
 from fractions import Fraction
 from math import factorial, log, sqrt
 from typing import NamedTuple
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution.learnt.journeys import Counts, Journey, JourneySet
+from attribution.learnt.tables import Worth
 
 EXACT_CHANNELS = 16
 """65,536 subsets: some milliseconds. Each further channel doubles them, and an interval asks hundreds of times."""
@@ -34,13 +34,6 @@ RESAMPLED_ORDERS = 200
 _RISK = 0.05
 
 Values = NDArray[np.float64]
-
-
-class Worth(StrEnum):
-    """What a set of channels is worth."""
-
-    conversion_rate = "conversion_rate"
-    conversions = "conversions"
 
 
 class Estimate(NamedTuple):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from functools import cached_property
 from math import gcd, lcm
 
@@ -25,10 +26,19 @@ MARKOV = "markov"
 SHAPLEY = "shapley"
 LEARNT_MODELS = (MARKOV, SHAPLEY)
 """Models that exist only as far as a table was learnt."""
+MAX_ORDER = 4
+"""Of Markov: how many channels back a state looks."""
 EVERY_SITE = ""
 """In place of a site: learnt from all sites together, for those that have too few journeys of their own."""
 ONE = 1_000_000_000
 """Effects and shares are kept in billionths: whole numbers divide equally on every machine."""
+
+
+class Worth(StrEnum):
+    """What a set of channels is worth to Shapley (``attribution.learnt.shapley``)."""
+
+    conversion_rate = "conversion_rate"
+    conversions = "conversions"
 
 
 class UnreadableTable(HeadwaterError):
