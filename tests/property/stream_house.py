@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
-from stream_worlds import T0, assert_books_balance
+from stream_worlds import T0, TABLES, assert_books_balance
 
 from attribution.hit import Hit, Restated, encode_envelope
 from attribution.policy import AttributionPolicy
@@ -21,6 +21,7 @@ from sinks.memory import MemoryWriter
 from streams.fence import Fenced, FenceStore
 from streams.journal import JournalTaken
 from streams.journal_log import MemoryJournals
+from streams.learnt import LearntBook
 from streams.recent import DEFAULT_BYTES, RecentTimelines, held_bytes
 from streams.records import Batch, Record
 from streams.restate import HIT_FIELDS, hit_of
@@ -177,8 +178,19 @@ class House:
     async def take_over(self, topic: str, partition: int) -> Worker:
         """A new owner, as in ``streams.partitions``."""
         rules = StitchRules(self.policy, "USD", PARTITIONS)
+        learnt = LearntBook(self.fences)
+        learnt.tables.update(TABLES)
+        await learnt.look()
         tools = Tools(
-            self.broker, self.fences, self.journals, self.writer, self.send, rules, self.recent, self.room
+            self.broker,
+            self.fences,
+            self.journals,
+            self.writer,
+            self.send,
+            rules,
+            self.recent,
+            self.room,
+            learnt,
         )
         taken = await take_over(tools, topic, partition)
         await taken.stage.start()

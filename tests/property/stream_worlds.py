@@ -8,6 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from attribution.hit import Hit
+from attribution.learnt.applied import with_learnt
+from attribution.learnt.tables import EVERY_SITE, LEARNT_MODELS, ChannelEffect, LearntTable, SiteEffects
 from attribution.models import MODELS
 from attribution.oracle import World
 from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy, SessionSwitch
@@ -21,6 +23,27 @@ URLS = (
     "https://shop.example/d?utm_source=linkedin&utm_medium=paid-social&utm_campaign=x",
 )
 REFERRERS = ("", "", "https://www.google.com/", "https://news.example.org/story")
+
+
+def learnt_table(model: str, **effects: int) -> LearntTable:
+    """A frozen table; effects by channel, spaces as underscores."""
+    channels = [ChannelEffect(name.replace("_", " "), effect, 0, 0, 0) for name, effect in effects.items()]
+    return LearntTable(
+        model=model,
+        from_ms=0,
+        to_ms=1,
+        types=("purchase",),
+        seed=0,
+        rounds=0,
+        sites=(SiteEffects(EVERY_SITE, 100, 30, tuple(channels)),),
+    )
+
+
+TABLES = {
+    table.version: table
+    for table in (learnt_table(model, Paid_Search=70, Email=20, Direct=10) for model in LEARNT_MODELS)
+}
+"""By version. Worlds meet channels that they do not know, too."""
 EVENTS = ("page_view", "page_view", "page_view", "purchase", "lead", "impression")
 
 
@@ -152,6 +175,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[Hit], AttributionPolicy]:
                     else "Mozilla/5.0 (X11; Linux) Firefox/130.0",
                 )
             )
-    return hits, AttributionPolicy(
+    policy = AttributionPolicy(
         session_switch=draw(st.sampled_from(list(SessionSwitch))), models=tuple(MODELS)
     )
+    return hits, with_learnt(policy, {table.model: table.version for table in TABLES.values()})

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 from stream_house import Accidents, assert_tallies_equal_rows, play
-from stream_worlds import T0, URLS, assert_equals_oracle, worlds
+from stream_worlds import T0, TABLES, URLS, assert_equals_oracle, worlds
 
 from attribution.hit import Hit
 from attribution.oracle import oracle
@@ -33,7 +33,7 @@ def test_the_stream_equals_the_oracle_whatever_happens(
     hits, policy = world
     house = asyncio.run(play(empty_valkey, hits, [policy], seed, crashes, Accidents(sleeps=0.05)))
     note(f"{house.faults.raised} crashes at {house.faults.count} points")
-    assert_equals_oracle(house.writer, oracle(hits, policy, "USD"))
+    assert_equals_oracle(house.writer, oracle(hits, policy, "USD", TABLES))
     assert_tallies_equal_rows(house)
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 from stream_house import Accidents, Faults, House, assert_tallies_equal_rows, play
-from stream_worlds import T0, assert_equals_oracle, worlds
+from stream_worlds import T0, TABLES, assert_equals_oracle, worlds
 
 from attribution.hit import Hit, encode_envelope
 from attribution.oracle import oracle
@@ -34,7 +34,7 @@ def test_a_store_that_is_set_back_is_brought_forward_again(
     note(
         f"{house.times_set_back} times set back, {house.faults.raised} crashes at {house.faults.count} points"
     )
-    assert_equals_oracle(house.writer, oracle(hits, policy, "USD"))
+    assert_equals_oracle(house.writer, oracle(hits, policy, "USD", TABLES))
     assert_tallies_equal_rows(house)
 
 
