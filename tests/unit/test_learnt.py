@@ -10,7 +10,7 @@ from itertools import permutations
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribution.errors import Rejected
@@ -87,6 +87,7 @@ def _without(journeys: Sequence[Journey], order: int, channel: str) -> float:
     return converted
 
 
+@settings(deadline=None)
 @given(some_journeys, st.integers(1, 4))
 def test_markov_is_what_is_left_when_all_walks_are_walked(journeys: list[Journey], order: int) -> None:
     """To 1e-9, for each order."""
@@ -101,6 +102,7 @@ def test_markov_is_what_is_left_when_all_walks_are_walked(journeys: list[Journey
         assert effect == pytest.approx(expected, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(some_journeys)
 def test_markov_does_not_depend_on_how_journeys_are_counted(journeys: list[Journey]) -> None:
     """Grouped or one by one, in any order."""
@@ -139,6 +141,7 @@ def _worth(journeys: Sequence[Journey], allowed: Sequence[str]) -> int:
     return sum(journey.converted for journey in journeys if set(journey.channels) <= set(allowed))
 
 
+@settings(deadline=None)
 @given(some_journeys)
 def test_shapley_is_the_mean_over_all_orders(journeys: list[Journey]) -> None:
     """Exactly, in fractions; and nothing is lost."""
@@ -182,6 +185,7 @@ def _values(journeys: Sequence[Journey], worth: Worth, seed: int = 0) -> tuple[d
     return dict(zip(counted.channels, found.values.tolist(), strict=True)), found.bound
 
 
+@settings(deadline=None)
 @given(some_journeys)
 def test_shapley_of_rates_is_the_mean_over_all_orders(journeys: list[Journey]) -> None:
     """Exact; together the rate of all journeys."""
@@ -195,6 +199,7 @@ def test_shapley_of_rates_is_the_mean_over_all_orders(journeys: list[Journey]) -
     assert sum(found.values()) == pytest.approx(sum(j.converted for j in journeys) / reached, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(some_journeys)
 def test_shapley_of_conversions_is_the_closed_form(journeys: list[Journey]) -> None:
     """In floats, for intervals."""
@@ -250,6 +255,7 @@ def test_nearly_is_near(monkeypatch: pytest.MonkeyPatch, order: int) -> None:
     assert not chain.removal_effects(none, none).any()
 
 
+@settings(deadline=None)
 @given(some_journeys, st.randoms())
 def test_journeys_are_counted_alike_in_any_order(journeys: list[Journey], rng: random.Random) -> None:
     """In arrays as in a list, merged of parts as counted at once."""

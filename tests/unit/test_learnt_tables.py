@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribution.acquisition import Acquisition
@@ -94,6 +94,7 @@ def test_a_site_with_effects_of_its_own_is_credited_by_them() -> None:
     assert percent(alone, path_of("Email", "Direct", "Direct", site="blog")) == [Fraction(100, 3)] * 3
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from("abcdef"), st.integers(-(10**9), 10**9), min_size=2),
     st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30),
