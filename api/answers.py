@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -17,6 +18,18 @@ class OtherCurrency(msgspec.Struct, frozen=True):
     currency: str
     revenue: str
     conversions: Decimal
+
+
+class CoveragePart(msgspec.Struct, frozen=True):
+    """Revenue and conversions that fare alike: ``revenue`` in the currency asked for, ``conversions`` in all."""
+
+    name: str
+    """``attributed``, or why not: one of ``attribution.missing.Missing``, ``not_told`` for what was credited before the
+    ledger told it."""
+    revenue: str
+    conversions: Decimal
+    share: Decimal | None
+    """Of the revenue; ``None`` if there is none."""
 
 
 class Coverage(msgspec.Struct, frozen=True):
@@ -34,7 +47,22 @@ class Coverage(msgspec.Struct, frozen=True):
     conversions: Decimal
     attributed_conversions: Decimal
     unattributed_conversions: Decimal
+    parts: tuple[CoveragePart, ...]
+    """They add up to ``revenue`` and ``conversions`` exactly."""
+    bot_hits: int | None
+    """Hits of robots that were dropped in the hours and on the sites asked for. What they claimed to buy is no revenue:
+    it is in none of the parts, and no value of it is kept. ``None`` as of an instant: drops are not dated."""
     other_currencies: tuple[OtherCurrency, ...]
+
+
+class Range(msgspec.Struct, frozen=True):
+    """What the rule models say of one number."""
+
+    low: str | Decimal
+    high: str | Decimal
+    low_models: tuple[str, ...]
+    """Those that say the lowest."""
+    high_models: tuple[str, ...]
 
 
 class QueryMeta(msgspec.Struct, frozen=True):
@@ -43,11 +71,14 @@ class QueryMeta(msgspec.Struct, frozen=True):
     model: str
     basis: str
     currency: str
-    as_of: None
+    as_of: str | None
+    """ISO 8601, UTC; ``None`` = as it stands."""
     timezone: str
     bases: dict[str, str]
     """What each ratio divides by."""
     coverage: Coverage
+    spread_models: tuple[str, ...]
+    """Whose answers the spread is over; none unless asked for."""
     next_offset: int | None
     """Where the next page begins; ``None`` if this is the last."""
     elapsed_ms: float
@@ -59,6 +90,8 @@ class QueryAnswer(msgspec.Struct, frozen=True):
     columns: tuple[str, ...]
     rows: list[list[Cell]]
     meta: QueryMeta
+    spread: list[dict[str, Range]] | UnsetType = UNSET
+    """One for each row, by metric; absent unless asked for."""
 
 
 def encode(answer: msgspec.Struct) -> bytes:

@@ -21,6 +21,7 @@ from api.auth import ReadKeys, check_private
 from api.config import ApiConfig
 from api.description import JSON, DescribedApp, answer, problems, question, status_answer
 from api.metrics import ApiMetrics
+from api.models import ModelList
 from api.observer import Observer
 from api.problems import install_problems
 from api.requests import parse_query
@@ -138,6 +139,17 @@ def _add_questions(app: FastAPI, backend: _Backend, keys: ReadKeys, models: Sequ
         asked = parse_query(await _read_body(request))
         found = await run_in_threadpool(lambda: backend.service().query(asked))
         return Response(encode(found), media_type=JSON)
+
+    @app.get(
+        "/v1/models",
+        summary="Attribution models, each in a sentence",
+        responses={**answer("ModelList"), **problems(401, 503)},
+        **secured,
+    )
+    async def list_models(request: Request) -> Response:
+        keys.check(request.headers.get("authorization"))
+        found = await run_in_threadpool(lambda: backend.service().models())
+        return Response(encode(ModelList(found)), media_type=JSON)
 
     async def explained(request: Request, reference: str) -> Response:
         keys.check(request.headers.get("authorization"))

@@ -36,6 +36,16 @@ class Measure:
     """The aggregate."""
     zero: str
     """An aggregate of the same type that is always zero."""
+    condition: str = "1"
+    """Which credit rows are summed."""
+    column: str = ""
+    """Of credit: what is summed."""
+    of: str = ""
+    """The metric whose spread it is part of."""
+
+    def total_of(self, model: str) -> str:
+        """The aggregate over the rows of one of several models that are read at once; ``model`` is SQL."""
+        return f"sumIf({self.column}, {self.condition} AND model = {model})"
 
 
 @dataclass(frozen=True)
@@ -75,16 +85,17 @@ _COUNT = "sum(toInt64(0))"
 # Not CAST or toDecimal128: the small embedded engine has neither for Decimal(38, n).
 _WEIGHT = "sum(toDecimal64(0, 9))"
 _MONEY = "sum(toDecimal64(0, 4))"
+_IN_CURRENCY = "currency = {currency:String}"
 
 MEASURES: tuple[Measure, ...] = (
     Measure("hits", Side.traffic, "sum(hits)", _COUNT),
     Measure("page_views", Side.traffic, "sum(page_views)", _COUNT),
     Measure("impressions", Side.traffic, "sum(impressions)", _COUNT),
     Measure("sessions", Side.traffic, "sum(sessions)", _COUNT),
-    Measure("conversions", Side.credit, "sum(conversions)", _WEIGHT),
-    Measure("revenue", Side.credit, "sumIf(revenue, currency = {currency:String})", _MONEY),
+    Measure("conversions", Side.credit, "sum(conversions)", _WEIGHT, column="conversions"),
+    Measure("revenue", Side.credit, f"sumIf(revenue, {_IN_CURRENCY})", _MONEY, _IN_CURRENCY, "revenue"),
     # Conversions in the currency asked for: what average order value divides by.
-    Measure("paid", Side.credit, "sumIf(conversions, currency = {currency:String})", _WEIGHT),
+    Measure("paid", Side.credit, f"sumIf(conversions, {_IN_CURRENCY})", _WEIGHT, _IN_CURRENCY, "conversions"),
 )
 """Visitors are no measure: they do not add up over groups and are counted apart (``grouped_with_visitors.sql``)."""
 
@@ -125,6 +136,9 @@ def _average_money(value: Decimal, base: Decimal, currency: str) -> str | None:
     unit = Decimal(1).scaleb(-(known.exponent if known else 2))
     return f"{(value / base).quantize(unit, ROUND_HALF_EVEN):f}"
 
+
+SPREAD: dict[str, Callable[[Decimal, str], Decimal | str]] = {"conversions": _weight, "revenue": _money}
+"""Metrics that every model can be asked for at once, and how their values are written."""
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -184,14 +198,6 @@ DIMENSIONS: dict[str, Dimension] = {
 }
 
 LATER_DIMENSIONS = frozenset({"term", "content", "ad_network", "country", "device", "stage"})
-"""Named by the contract, answered by a later version."""
-
-LATER_MODELS = frozenset(
-    {
-        *("first_paid_touch", "last_paid_touch", "j_shaped", "inverse_j_shaped", "w_shaped", "full_path"),
-        *("markov", "shapley"),
-    }
-)
 """Named by the contract, answered by a later version."""
 
 OPERATORS: dict[str, str] = {

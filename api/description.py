@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from api.answers import QueryMeta
 from api.catalog import DIMENSIONS, METRICS, OPERATORS
 from api.explain import Explanation
+from api.models import SENTENCES, ModelList
 from api.problems import Problem
 from api.requests import QueryRequest
 
@@ -18,17 +19,36 @@ JSON = "application/json"
 _REF = "#/components/schemas/{name}"
 _TEXT: dict[str, Any] = {"type": "string"}
 
+_NAMES: dict[str, Any] = {"type": "array", "items": _TEXT}
+# msgspec describes no type that is text or a decimal.
+_RANGE: dict[str, Any] = {
+    "title": "Range",
+    "description": "What the rule models say of one number: revenue is text, conversions are numbers.",
+    "type": "object",
+    "properties": {
+        "low": {"type": ["string", "number"]},
+        "high": {"type": ["string", "number"]},
+        "low_models": _NAMES,
+        "high_models": _NAMES,
+    },
+    "required": ["low", "high", "low_models", "high_models"],
+}
+
 _ANSWER: dict[str, Any] = {
     "title": "QueryAnswer",
     "description": "Rows of the dimensions asked for, then the metrics. Money is text, a ratio without base null.",
     "type": "object",
     "properties": {
-        "columns": {"type": "array", "items": _TEXT},
+        "columns": _NAMES,
         "rows": {
             "type": "array",
             "items": {"type": "array", "items": {"type": ["string", "number", "null"]}},
         },
         "meta": {"$ref": _REF.format(name="QueryMeta")},
+        "spread": {
+            "type": "array",
+            "items": {"type": "object", "additionalProperties": _RANGE},
+        },
     },
     "required": ["columns", "rows", "meta"],
 }
@@ -94,8 +114,8 @@ def question(models: Iterable[str]) -> dict[str, Any]:
         {**operator, "enum": list(OPERATORS)},
         values,
     ]
-    properties["model"]["enum"] = list(models)
-    properties["as_of"] = {"type": "null", "description": properties["as_of"]["description"]}
+    properties["model"]["enum"] = list(dict.fromkeys((*models, *SENTENCES)))
+    properties["as_of"]["examples"] = ["2026-10-31", "2026-10-31T18:00:00Z"]
     return schema
 
 
@@ -104,7 +124,9 @@ def _described(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    _, components = msgspec.json.schema_components([QueryMeta, Explanation, Problem], ref_template=_REF)
+    _, components = msgspec.json.schema_components(
+        [QueryMeta, ModelList, Explanation, Problem], ref_template=_REF
+    )
     return {"QueryAnswer": _ANSWER, **{name: _with_numbers(schema) for name, schema in components.items()}}
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from decimal import Decimal
 
+from msgspec import UNSET, UnsetType
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from api.answers import Cell, QueryAnswer, encode
-from api.catalog import DIMENSIONS
+from api.answers import Cell, QueryAnswer, Range, encode
+from api.catalog import DIMENSIONS, SPREAD
 from api.explain import Explanation, Share
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -27,24 +29,57 @@ def to_csv(answer: QueryAnswer) -> str:
     """RFC 4180 with a header line. Text that a spreadsheet would take for a formula begins with an apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(answer.columns)
+    with_spread = _spread_columns(answer)
+    writer.writerow([*answer.columns, *(f"{name}_{end}" for name in with_spread for end in ("low", "high"))])
     texts = [name in DIMENSIONS for name in answer.columns]
-    for row in answer.rows:
-        writer.writerow(
+    for number, row in enumerate(answer.rows):
+        cells = [
             _guarded(str(cell)) if is_text else _plain(cell) for cell, is_text in zip(row, texts, strict=True)
-        )
+        ]
+        ranges = (_ranges(answer, number)[name] for name in with_spread)
+        writer.writerow([*cells, *(_plain(end) for one in ranges for end in (one.low, one.high))])
     return out.getvalue()
 
 
 def to_table(answer: QueryAnswer) -> RenderableType:
-    """A table and one line of coverage for the terminal."""
+    """A table and what became of all revenue, for the terminal."""
     table = Table(header_style="bold")
+    with_spread = _spread_columns(answer)
     for name in answer.columns:
         table.add_column(name, justify="left" if name in DIMENSIONS else "right")
-    for row in answer.rows:
-        # Text, not str: square brackets in a campaign's name are no markup.
-        table.add_row(*(Text(_printable(_plain(cell))) for cell in row))
-    return Group(table, Text(coverage_line(answer)))
+        if name in with_spread:
+            table.add_column("by model", justify="left", style="dim", no_wrap=True)
+    for number, row in enumerate(answer.rows):
+        cells = []
+        for name, cell in zip(answer.columns, row, strict=True):
+            # Text, not str: square brackets in a campaign's name are no markup.
+            cells.append(Text(_printable(_plain(cell))))
+            if name in with_spread:
+                one = _ranges(answer, number)[name]
+                cells.append(Text(f"{_plain(one.low)} to {_plain(one.high)}"))
+        table.add_row(*cells)
+    return Group(table, Text(coverage_line(answer)), *(Text(line) for line in coverage_parts(answer)))
+
+
+def coverage_parts(answer: QueryAnswer) -> list[str]:
+    """Why revenue is unattributed, one line for each reason that there is; and the robots."""
+    coverage, currency = answer.meta.coverage, answer.meta.currency
+    lines = [
+        f"  {part.name.replace('_', ' ')}: {part.revenue} {currency} in {_plain(part.conversions)} conversions"
+        for part in coverage.parts[1:]
+        if part.conversions
+    ]
+    if coverage.bot_hits:
+        lines.append(f"  robots: {coverage.bot_hits} hits dropped; what they claim to buy is no revenue")
+    return lines
+
+
+def _spread_columns(answer: QueryAnswer) -> list[str]:
+    return [name for name in answer.columns if name in SPREAD] if answer.spread is not UNSET else []
+
+
+def _ranges(answer: QueryAnswer, number: int) -> Mapping[str, Range]:
+    return {} if isinstance(answer.spread, UnsetType) else answer.spread[number]
 
 
 def coverage_line(answer: QueryAnswer) -> str:
@@ -52,8 +87,9 @@ def coverage_line(answer: QueryAnswer) -> str:
     meta, coverage = answer.meta, answer.meta.coverage
     others = ", ".join(f"{other.revenue} {other.currency}" for other in coverage.other_currencies)
     missing = f"; not added up: {others}" if others else ""
+    as_of = f", as of {meta.as_of}" if meta.as_of else ""
     return (
-        f"{meta.model}, by {meta.basis}: {coverage.revenue} {meta.currency}"
+        f"{meta.model}, by {meta.basis}{as_of}: {coverage.revenue} {meta.currency}"
         f" in {_plain(coverage.conversions)} conversions; {coverage.attributed_revenue} attributed,"
         f" {coverage.unattributed_revenue} without a touchpoint{missing}"
     )

@@ -38,7 +38,9 @@ class QueryRequest(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 100
     offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
     as_of: Name | None = None
-    """Reserved for reports as they stood at an earlier instant; only ``None`` is answered yet."""
+    """The answer as it stood: at the end of a day (``YYYY-MM-DD``, UTC) or at an instant with its time zone."""
+    spread: bool = False
+    """Beside each row what the rule models say of its conversions and revenue: the lowest and the highest."""
 
 
 def parse_query(body: bytes) -> QueryRequest:

@@ -9,17 +9,22 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
+from msgspec import UNSET
 
-from api.answers import Cell, Coverage, OtherCurrency, QueryAnswer, QueryMeta
-from api.catalog import RATIO_DIGITS, money_text, plain_number
+from api.answers import Cell, QueryAnswer, QueryMeta, Range
+from api.catalog import SPREAD
+from api.coverage import coverage_of
 from api.explain import Explanation, explain
+from api.instants import instant_text
+from api.models import ModelAbout, models_about
 from api.plan import Plan, build_plan
+from api.queries import load_sql
 from api.requests import QueryRequest
 from attribution.policy import AttributionPolicy
 from sinks.engine_errors import explain_error
+from sinks.names import qualify
 
 _COUNTS = frozenset({"hits", "page_views", "impressions", "sessions", "sessions_base", "visitors"})
-_ZERO = Decimal(0)
 MAX_RESULT_ROWS = 1_000_000
 """Of one statement: far more than any answer has. A conversion with a long history needs the most."""
 MAX_RESULT_BYTES = 256 * 1024 * 1024
@@ -51,7 +56,8 @@ class QueryService:
         ``Misconfigured``.
         """
         started = time.perf_counter()
-        plan = build_plan(request, self._database, self._policy.models, self._currency)
+        credited = self._credited("" if request.spread else request.model)
+        plan = build_plan(request, self._database, credited, self._currency)
         try:
             found = self._client.query(
                 plan.sql, parameters=plan.parameters, settings=self._settings
@@ -59,27 +65,48 @@ class QueryService:
         except Error as error:
             raise explain_error(error) from error
         asked = sorted((row for row in found if row[0] == 0), key=lambda row: row[1])
-        rows = [_row(plan, dimensions, measures) for _, _, dimensions, measures in asked]
-        if not rows and not plan.dimensions and request.offset == 0:
+        if not asked and not plan.dimensions and request.offset == 0:
             # A total over nothing is zero, not absent.
-            rows = [_row(plan, [], ["0"] * len(plan.measures))]
-        more = len(rows) > plan.limit
-        coverage = _coverage([(d[0], m) for part, _, d, m in found if part == 1], plan.currency)
+            asked = [(0, 0, [], ["0"] * len(plan.measures))]
+        more = len(asked) > plan.limit
+        asked = asked[: plan.limit]
         return QueryAnswer(
             (*(d.name for d in plan.dimensions), *(m.name for m in plan.metrics)),
-            rows[: plan.limit],
+            [_row(plan, dimensions, measures) for _, _, dimensions, measures in asked],
             QueryMeta(
                 model=request.model,
                 basis=request.basis,
                 currency=plan.currency,
-                as_of=None,
+                as_of=None if plan.as_of is None else instant_text(plan.as_of),
                 timezone="UTC",
                 bases={metric.name: metric.base for metric in plan.metrics if metric.base},
-                coverage=coverage,
+                coverage=coverage_of(
+                    [row for row in found if row[0] > 0], plan.currency, has_drops=plan.as_of is None
+                ),
+                spread_models=plan.spread,
                 next_offset=request.offset + plan.limit if more else None,
                 elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
             ),
+            [_ranges(plan, measures) for _, _, _, measures in asked] if plan.spread else UNSET,
         )
+
+    def models(self) -> list[ModelAbout]:
+        """Every model that can be asked for, or could be. Raises ``Transient`` or ``Misconfigured``."""
+        return models_about(self._credited())
+
+    def _credited(self, wanted: str = "") -> Sequence[str]:
+        """Models that an answer can be under: those of the policy and those that have rows.
+
+        What the policy names already is not looked for.
+        """
+        if wanted in self._policy.models:
+            return self._policy.models
+        sql = load_sql("models", channel_metrics=qualify(self._database, "channel_metrics"))
+        try:
+            found = self._client.query(sql, settings=self._settings).result_rows
+        except Error as error:
+            raise explain_error(error) from error
+        return tuple(dict.fromkeys((*self._policy.models, *(row[0] for row in found))))
 
     def explain(self, reference: str) -> Explanation:
         """Everything about the conversion with that id or, if there is none, that order id.
@@ -117,23 +144,20 @@ def _row(plan: Plan, dimensions: Sequence[str], measures: Sequence[str]) -> list
     return [*(dimensions if plan.dimensions else ()), *computed]
 
 
-def _coverage(found: Sequence[tuple[str, Sequence[str]]], currency: str) -> Coverage:
-    sums = {code: [Decimal(text) for text in texts] for code, texts in found}
-    attributed, unattributed = sums.get(currency, [_ZERO] * 4)[:2]
-    whole = attributed + unattributed
-    others = tuple(
-        OtherCurrency(code, money_text(given[0] + given[1], code), plain_number(given[2] + given[3]))
-        for code, given in sorted(sums.items())
-        if code != currency and any(given)
-    )
-    conversions = [sum((given[place] for given in sums.values()), _ZERO) for place in (2, 3)]
-    return Coverage(
-        revenue=money_text(whole, currency),
-        attributed_revenue=money_text(attributed, currency),
-        unattributed_revenue=money_text(unattributed, currency),
-        attributed_share=plain_number((attributed / whole).quantize(RATIO_DIGITS)) if whole else None,
-        conversions=plain_number(sum(conversions, _ZERO)),
-        attributed_conversions=plain_number(conversions[0]),
-        unattributed_conversions=plain_number(conversions[1]),
-        other_currencies=others,
-    )
+def _ranges(plan: Plan, measures: Sequence[str]) -> dict[str, Range]:
+    """By metric: the lowest and the highest that any of the models says, and which do."""
+    values = dict(zip(plan.measures, measures, strict=True))
+    ranges = {}
+    for metric in plan.metrics:
+        if metric.name in SPREAD:
+            said = {
+                model: Decimal(values[f"{metric.name}_{number}"]) for number, model in enumerate(plan.spread)
+            }
+            low, high = min(said.values()), max(said.values())
+            ranges[metric.name] = Range(
+                SPREAD[metric.name](low, plan.currency),
+                SPREAD[metric.name](high, plan.currency),
+                tuple(model for model, value in said.items() if value == low),
+                tuple(model for model, value in said.items() if value == high),
+            )
+    return ranges

@@ -6,6 +6,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from attribution.consent import denies_analytics
 from attribution.hit import Hit
 from attribution.money import currency_of, parse_amount
 from attribution.policy import AttributionPolicy
@@ -13,7 +14,7 @@ from attribution.policy import AttributionPolicy
 _encode = msgspec.json.Encoder().encode
 
 
-class ConversionFact(msgspec.Struct, frozen=True, kw_only=True):
+class ConversionFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One report of a conversion: what a single hit says. Instants are epoch milliseconds, UTC."""
 
     conversion_id: str
@@ -28,8 +29,10 @@ class ConversionFact(msgspec.Struct, frozen=True, kw_only=True):
     """Minor units of ``currency``; ``None`` = the hit names no value."""
     currency: str
     """ISO 4217; the installation's default when the hit names no value or no currency."""
+    has_consent: bool = True
+    """False when the hit came with a refusal of analytics; then a conversion without credit says so."""
 
-    def _rank(self) -> tuple[bool, int, str, str, int, int, str]:
+    def _rank(self) -> tuple[bool, int, str, str, int, int, str, bool]:
         """Lowest wins: with a value, earliest, then by name. Total, so that any order of merging agrees."""
         value = self.value_minor
         return (
@@ -40,6 +43,7 @@ class ConversionFact(msgspec.Struct, frozen=True, kw_only=True):
             self.received_at,
             value or 0,
             self.currency,
+            self.has_consent,
         )
 
 
@@ -106,4 +110,5 @@ def conversion_fact(hit: Hit, policy: AttributionPolicy, default_currency: str) 
         received_at=hit.received_at,
         value_minor=value_minor,
         currency=currency,
+        has_consent=not denies_analytics(hit.consent, gpc=hit.gpc, dnt=hit.dnt),
     )

@@ -14,6 +14,7 @@ from attribution.acquisition import Acquisition
 from attribution.conversions import ConversionFact
 from attribution.errors import HeadwaterError
 from attribution.learnt.applied import Models, models_of
+from attribution.missing import missing_of
 from attribution.models import Parts
 from attribution.money import share_by_parts
 from attribution.packing import Packed, pack_acquisition, pack_word, unpack_acquisition, unpack_word
@@ -22,9 +23,6 @@ from attribution.policy import AttributionPolicy
 
 WEIGHT_ONE = 1_000_000_000
 """A whole conversion in the ledger's unit of weight (billionths: ``Decimal(18, 9)``)."""
-
-UNATTRIBUTED = Acquisition("(unattributed)", "(unattributed)", "(unattributed)")
-"""Takes the credit of a conversion without any touchpoint in its window."""
 
 _FORMAT = 1
 
@@ -178,7 +176,10 @@ def credit(
     models = models_of(policy) if models is None else models
     value = fact.value_minor or 0
     terms = Terms(fact.type, fact.visitor_id, fact.currency, fact.occurred_at)
-    nobody = {"": CreditedTouch("", fact.occurred_at, UNATTRIBUTED, "")}
+    missing = missing_of(
+        has_consent=fact.has_consent, is_known=path.is_known, has_path=bool(path.touchpoints)
+    )
+    nobody = {"": CreditedTouch("", fact.occurred_at, missing.acquisition, "")}
     to_nobody = {"": Share(WEIGHT_ONE, value)}
     if not path.touchpoints:
         return Statement(terms, value, nobody, {name: to_nobody for name, _ in models})

@@ -21,6 +21,7 @@ from attribution.enrich import Enriched, enrich
 from attribution.hit import Hit
 from attribution.ids import event_hash, hit_id, seal_click_id, visitor_hash
 from attribution.learnt.tables import LearntTable
+from attribution.missing import Missing
 from attribution.models import model_named, weights_of
 from attribution.money import share
 from attribution.paths import Path
@@ -42,6 +43,8 @@ class World(NamedTuple):
     """By conversion id: the report that counts."""
     credits: dict[tuple[str, str, str], tuple[int, int]]
     """By (conversion id, model, touchpoint id, "" = unattributed): billionths and minor units."""
+    missing: dict[tuple[str, str], Missing]
+    """By (conversion id, model): why it is unattributed."""
 
 
 class _Seen(NamedTuple):
@@ -87,13 +90,32 @@ def oracle(
 
     conversions = _conversions(accepted.values(), policy, default_currency)
     credits: dict[tuple[str, str, str], tuple[int, int]] = {}
+    missing: dict[tuple[str, str], Missing] = {}
     for conversion_id, fact in conversions.items():
         known_touches = touchpoints[fact.site, fact.visitor_id]
         for (model, touchpoint_id), amounts in _credits(fact, known_touches, policy, tables or {}).items():
             credits[conversion_id, model, touchpoint_id] = amounts
+            if not touchpoint_id:
+                missing[conversion_id, model] = _missing(fact, known_touches, policy)
     return World(
-        accepted, sessions, {touch for all_ in touchpoints.values() for touch in all_}, conversions, credits
+        accepted,
+        sessions,
+        {touch for all_ in touchpoints.values() for touch in all_},
+        conversions,
+        credits,
+        missing,
     )
+
+
+def _missing(fact: ConversionFact, touchpoints: list[Touchpoint], policy: AttributionPolicy) -> Missing:
+    ages = [fact.occurred_at - touch.touched_at for touch in touchpoints]
+    if not fact.has_consent:
+        return Missing.no_consent
+    if not any(age >= 0 for age in ages):
+        return Missing.no_person
+    if any(0 <= age <= policy.conversion_lookbacks_ms[fact.type] for age in ages):
+        return Missing.no_touch_of_model
+    return Missing.no_touch_in_window
 
 
 def _sessions_of(in_time: list[_Seen], policy: AttributionPolicy) -> list[list[_Seen]]:

@@ -34,6 +34,7 @@ _WORDS = (
     "instagram.com", "www.linkedin.com", "linkedin.com", "t.co", "www.reddit.com", "reddit.com",
     "www.youtube.com", "youtube.com", "www.tiktok.com", "chatgpt.com", "perplexity.ai", "mail.google.com",
     "first_paid_touch", "last_paid_touch", "j_shaped", "inverse_j_shaped", "w_shaped", "full_path",
+    "(no consent)", "(no person)", "(no touch in window)", "(no touch of the model)",
 )
 # fmt: on
 _NUMBERS: dict[str, int] = {word: number for number, word in enumerate(_WORDS)}

@@ -27,6 +27,8 @@ class Path(msgspec.Struct, frozen=True):
     """When the person became a lead, epoch milliseconds, UTC; None = not before this conversion."""
     opportunity_at: int | None = None
     """When a deal was opened, epoch milliseconds, UTC; None = not before this conversion."""
+    is_known: bool = True
+    """The person had been seen by then: there are touchpoints at or before the conversion, be it that none counts."""
 
 
 class Why(StrEnum):
@@ -56,11 +58,15 @@ def build_path(past: Past, conversion: TimelineConversion, policy: AttributionPo
     converted_at, _, type_ = conversion
     lookback = policy.conversion_lookbacks_ms.get(type_)
     if lookback is None:
-        return Path((), converted_at, type_)
+        return Path((), converted_at, type_, is_known=_is_known(past, converted_at))
     earliest = converted_at - lookback
     counted = [touch for touch in past.touchpoints if earliest <= touch.touched_at <= converted_at]
     counted.sort(key=_in_time)
-    return Path(tuple(counted), converted_at, type_)
+    return Path(tuple(counted), converted_at, type_, is_known=bool(counted) or _is_known(past, converted_at))
+
+
+def _is_known(past: Past, converted_at: int) -> bool:
+    return any(touch.touched_at <= converted_at for touch in past.touchpoints)
 
 
 def explain_path(past: Past, conversion: TimelineConversion, policy: AttributionPolicy) -> list[Considered]:

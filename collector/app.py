@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from attribution.consent import denies_analytics
 from attribution.errors import Rejected, Transient
 from attribution.hit import Hit, encode_hit
 from collector.addresses import Client, Proxies, client_of
@@ -289,7 +290,7 @@ class CollectorApp:
         for hit in hits:
             hit.visitor_id = visitor_id
         first = hits[0]
-        if first.gpc or first.dnt or (first.consent and "analytics" not in first.consent.split(",")):
+        if denies_analytics(first.consent, gpc=first.gpc, dnt=first.dnt):
             return []
         return [self._cookie.write(visitor_id)]
 

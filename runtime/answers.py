@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 WIDE = 160
 """Columns of a table that goes to a file or a pipe: nothing is cut off."""
 REPORT_METRICS = ("hits", "visitors", "sessions", "conversions", "revenue", "cr", "aov")
+AS_OF_METRICS = ("conversions", "revenue", "aov")
+"""Of an earlier instant: visits are not dated by when they became known."""
 _ROWS_AT_ONCE = 10_000
 _OPTIONS = {"dimensions": "--by", "model": "--model", "currency": "--currency"}
+_OPTIONS |= {"as_of": "--as-of", "spread": "--spread"}
 _OPTIONS |= {"date_range": "--from, --to", "date_range.0": "--from", "date_range.1": "--to"}
 """What the fields of a question are called on the command line."""
 
@@ -50,6 +53,8 @@ def print_report(
     date_range: tuple[str | None, str | None] | None,
     basis: str,
     currency: str,
+    as_of: str | None = None,
+    spread: bool = False,
     format_: str,
 ) -> None:
     """Print what each value of the dimensions ``by`` brought. Raises ``Rejected`` naming the wrong word."""
@@ -63,13 +68,17 @@ def print_report(
     is_over_time = any(name in TIMES for name in dimensions)
     try:
         request = QueryRequest(
-            metrics=list(REPORT_METRICS),
+            metrics=list(AS_OF_METRICS if as_of is not None else REPORT_METRICS),
             dimensions=dimensions,
             date_range=date_range,
             model=model,
             basis="touch" if basis == "touch" else "conversion",
             currency=currency,
-            order_by=[] if is_over_time else [("revenue", "desc"), ("sessions", "desc")],
+            as_of=as_of,
+            spread=spread,
+            order_by=[]
+            if is_over_time
+            else [("revenue", "desc"), ("sessions" if as_of is None else "conversions", "desc")],
             limit=_ROWS_AT_ONCE,
         )
         answer = _whole_answer(query_service(settings), request)
@@ -91,6 +100,8 @@ def _whole_answer(service: QueryService, request: QueryRequest) -> QueryAnswer:
     while page.meta.next_offset is not None:
         page = service.query(request.model_copy(update={"offset": page.meta.next_offset}))
         answer.rows.extend(page.rows)
+        if isinstance(answer.spread, list) and isinstance(page.spread, list):
+            answer.spread.extend(page.spread)
     return msgspec.structs.replace(answer, meta=msgspec.structs.replace(answer.meta, next_offset=None))
 
 

@@ -171,6 +171,13 @@ def report(
         Basis, typer.Option(help="Date credits by the conversion or by the touch.")
     ] = Basis.conversion,
     currency: Annotated[str | None, typer.Option(help="ISO 4217; only this currency is summed.")] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", help="As it stood at the end of a day or at an instant (ISO 8601)."),
+    ] = None,
+    spread: Annotated[
+        bool, typer.Option("--spread", help="Beside each number, from what to what the models say.")
+    ] = False,
     format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
     data_dir: DataDir = None,
 ) -> None:
@@ -185,6 +192,8 @@ def report(
         date_range=(since, until) if since or until else None,
         basis=basis.value,
         currency=currency or settings.currency,
+        as_of=as_of,
+        spread=spread,
         format_=format_.value,
     )
 

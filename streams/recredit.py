@@ -22,6 +22,8 @@ class CreditState(msgspec.Struct, array_like=True):
     statement: bytes = b""
     policy: str = ""
     """Version of the policy that made the statement; "" = of a Headwater that did not keep it."""
+    recorded_at: int = 0
+    """Of the latest correction, epoch ms: none after it is dated before it."""
 
 
 pack_state = msgspec.msgpack.Encoder().encode
@@ -37,7 +39,9 @@ class Correction(NamedTuple):
     cause: str
     policy: str
     recorded_at: int
-    """Epoch ms: when the collector received what caused it, or when its restatement began."""
+    """Epoch ms: when the collector received what caused it, or when its restatement began; but not before what it
+    corrects. A hit that comes late out of a spool is dated by its arrival there: as of an instant in between the ledger
+    would hold the correction without the corrected."""
     old: ConversionFact | None
     """The report that counted before; None = there was no such conversion."""
     new: ConversionFact
@@ -98,10 +102,11 @@ def recredit(
         changed = (
             entries(Statement.from_bytes(stood) if stood else None, statement) if packed != stood else []
         )
+        recorded_at = state.recorded_at if state is not None else 0
         if changed or old_fact != fact:
-            recorded_at = max(trigger.recorded_at for trigger in step)
+            recorded_at = max(recorded_at, *(trigger.recorded_at for trigger in step))
             corrections.append(Correction(cause, version, recorded_at, old_fact, fact, changed))
-        state = CreditState(conversion, packed, version)
+        state = CreditState(conversion, packed, version, recorded_at)
     if state is None:
         raise ValueError("nothing asks for this conversion")
     return Recredited(state, corrections)

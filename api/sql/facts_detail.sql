@@ -1,4 +1,6 @@
--- Rows shaped like channel_metrics with what it does not keep (landing_page), from sessions, hits and credits.
+-- Rows shaped like channel_metrics with what it does not keep (landing_page; when the ledger learnt of it, for reports
+-- as of an earlier instant), from sessions, hits and credits. The ledger is append-only: as of an instant it is its rows
+-- that were recorded by then.
 -- Instants are compared with DateTime64, never DateTime: with `<` and a DateTime the engine (26.5) skips parts that
 -- hold the last second before the bound.
 -- Order of magnitude: 0.3 s per million rows in the date range and core.
@@ -26,6 +28,6 @@
         model, {basis:String} AS basis, conversion_type, currency, toInt64(0) AS hits, toInt64(0) AS page_views,
         toInt64(0) AS impressions, toInt64(0) AS sessions, weight AS conversions, amount AS revenue
     FROM $credits
-    WHERE model = {model:String} AND $credit_time >= toDateTime64({from:UInt32}, 3, 'UTC')
+    WHERE $credit_models AND $known AND $credit_time >= toDateTime64({from:UInt32}, 3, 'UTC')
         AND $credit_time < toDateTime64({to:UInt32}, 3, 'UTC') AND $reads_credit
 )

@@ -16,7 +16,7 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 
 from attribution.hit import Hit
-from attribution.ledger import UNATTRIBUTED, WEIGHT_ONE
+from attribution.ledger import WEIGHT_ONE
 from attribution.money import format_amount
 from attribution.oracle import World, oracle
 from attribution.policy import AttributionPolicy
@@ -260,7 +260,7 @@ def _compare_credits(client: Client, database: str, prefix: str, world: World, v
             continue
         fact = world.conversions[conversion_id]
         touch = touches.get(touchpoint_id)
-        way = touch.acquisition if touch else UNATTRIBUTED
+        way = touch.acquisition if touch else world.missing[conversion_id, model].acquisition
         touched_at = touch.touched_at if touch else fact.occurred_at
         key = (
             *(conversion_id, model, touchpoint_id, fact.type, fact.visitor_id, fact.currency),

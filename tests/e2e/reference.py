@@ -17,7 +17,8 @@ GAP, CAP, HALF_LIFE = 30 * MINUTE, DAY, 7 * DAY
 LOOKBACK = {"purchase": 90 * DAY, "lead": 30 * DAY, "sign_up": 30 * DAY}
 DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0, "BHD": 3}
 MODELS = ("first_touch", "last_touch", "last_non_direct_touch", "linear", "position_based", "time_decay")
-UNATTRIBUTED = ("(unattributed)", "(unattributed)", "(unattributed)", "")
+UNATTRIBUTED = ("(unattributed)", "(no touch in window)", "(unattributed)", "")
+NOBODY = ("(unattributed)", "(no person)", "(unattributed)", "")
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,7 @@ def credits(events: Sequence[Event]) -> dict[Credit, tuple[Decimal, Decimal]]:
         value = int(Decimal(fact.value or 0) / unit)
         path = [v for v in visits[fact.visitor] if 0 <= fact.at - v.touched <= LOOKBACK[name]]
         path.sort(key=lambda visit: visit.touched)
+        missing = UNATTRIBUTED if any(v.touched <= fact.at for v in visits[fact.visitor]) else NOBODY
         for model in MODELS:
             split = weights(model, path, fact.at) if path else [Fraction(1)]
             for place, (amount, weight) in enumerate(
@@ -203,7 +205,7 @@ def credits(events: Sequence[Event]) -> dict[Credit, tuple[Decimal, Decimal]]:
             ):
                 touch = path[place] if path else None
                 way = touch.way if touch else None
-                about = (way.channel, way.source, way.medium, way.campaign) if way else UNATTRIBUTED
+                about = (way.channel, way.source, way.medium, way.campaign) if way else missing
                 key = Credit(
                     model, f"{name} {order}", touch.touched if touch else None, *about, currency, fact.at
                 )

@@ -81,3 +81,9 @@ def test_an_unknown_conversion_is_one_line(settings: Settings, capsys: pytest.Ca
     assert answers.print_explanation(settings, "nothing", "table") is False
     (line,) = capsys.readouterr().err.splitlines()
     assert "no conversion" in line
+
+
+def test_an_instant_that_is_none_is_named_as_it_was_written(settings: Settings) -> None:
+    with pytest.raises(Rejected) as caught:
+        answers.print_report(settings, **{**REPORT, "as_of": "yesterday"})
+    assert caught.value.field == "--as-of"

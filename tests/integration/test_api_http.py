@@ -254,6 +254,7 @@ def test_there_are_exactly_these_routes() -> None:
         ("/metrics", "GET"),
         ("/openapi.json", "GET", "HEAD"),
         ("/v1/query", "POST"),
+        ("/v1/models", "GET"),
         ("/v1/conversions", "GET"),
         ("/v1/conversions/{conversion_id:path}", "GET"),
     }
@@ -263,6 +264,7 @@ def test_the_schema_lists_routes_body_and_key(http: TestClient) -> None:
     schema = http.get("/openapi.json").json()
     assert set(schema["paths"]) == {
         "/v1/query",
+        "/v1/models",
         "/v1/conversions",
         "/v1/conversions/{conversion_id}",
         "/healthz",
@@ -292,7 +294,10 @@ def test_the_schema_tells_every_answer_error_and_name(http: TestClient) -> None:
     assert scrape.keys() == {"text/plain"}
     question = document["paths"]["/v1/query"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     names = question["properties"]
-    for model, dimension in product(names["model"]["enum"], names["dimensions"]["items"]["enum"]):
+    listed = http.get("/v1/models", headers=KEY).json()["models"]
+    assert {one["name"] for one in listed} == {*names["model"]["enum"]}
+    credited = [one["name"] for one in listed if one["is_credited"]]
+    for model, dimension in product(credited, names["dimensions"]["items"]["enum"]):
         body = {"metrics": names["metrics"]["items"]["enum"], "dimensions": [dimension], "model": model}
         assert http.post("/v1/query", json=body, headers=KEY).status_code == 200
     assert schemas["Share"]["properties"]["weight"]["type"] == "number"  # as ``encode`` writes decimals

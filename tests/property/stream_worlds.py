@@ -138,6 +138,20 @@ def assert_equals_oracle(writer: MemoryWriter, world: World) -> None:
     standing = {k: (weights[k], amounts[k]) for k in weights if weights[k] or amounts[k]}
     assert {k: v for k, v in world.credits.items() if any(v)} == standing
 
+    recorded: dict[str, int] = {}
+    for row in writer.dicts("credits"):
+        # As of any instant the ledger of a conversion is a beginning of it, so its books balance then too.
+        assert recorded.get(row["conversion_id"], 0) <= row["recorded_at"]
+        recorded[row["conversion_id"]] = row["recorded_at"]
+
+    reasons: Counter[Any] = Counter()
+    for row in writer.dicts("credits"):
+        if not row["touchpoint_id"]:
+            reasons[row["conversion_id"], row["model"], row["source"]] += int(row["weight"].replace(".", ""))
+    assert {(*key, missing.source) for key, missing in world.missing.items()} == {
+        k for k in reasons if reasons[k]
+    }
+
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[list[Hit], AttributionPolicy]:
@@ -167,6 +181,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[Hit], AttributionPolicy]:
                     if event == "purchase"
                     else None,
                     currency="USD" if event == "purchase" else "",
+                    gpc=event == "purchase" and draw(st.integers(0, 3)) == 3,
                     order_id=draw(st.sampled_from(["", "", "o1", "o2"])) if event == "purchase" else "",
                     user_agent=draw(
                         st.sampled_from(["Mozilla/5.0 (X11; Linux) Firefox/130.0", "Googlebot/2.1"])

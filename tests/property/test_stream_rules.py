@@ -44,6 +44,8 @@ def mixed(hits: list[Hit], house: House) -> World:
         old.conversions,
         {key: amounts for key, amounts in old.credits.items() if is_old[visitor_of[key[0]]]}
         | {key: amounts for key, amounts in new.credits.items() if not is_old[visitor_of[key[0]]]},
+        {key: missing for key, missing in old.missing.items() if is_old[visitor_of[key[0]]]}
+        | {key: missing for key, missing in new.missing.items() if not is_old[visitor_of[key[0]]]},
     )
 
 

@@ -16,7 +16,6 @@ from attribution.acquisition import DIRECT, Acquisition
 from attribution.conversions import ConversionFact
 from attribution.errors import Misconfigured
 from attribution.ledger import (
-    UNATTRIBUTED,
     WEIGHT_ONE,
     CreditedTouch,
     Entry,
@@ -27,6 +26,7 @@ from attribution.ledger import (
     credit,
     entries,
 )
+from attribution.missing import Missing
 from attribution.models import MODELS
 from attribution.past import Past
 from attribution.paths import Path, build_path
@@ -102,7 +102,7 @@ def test_conversion_without_a_touch_is_unattributed_under_every_model() -> None:
     """The value stands, credited to nobody, at the instant of the conversion."""
     rows = entries(None, credit(fact(), path_of(), POLICY))
     assert [row.model for row in rows] == list(POLICY.models)
-    assert {row.touch for row in rows} == {CreditedTouch("", NOON, UNATTRIBUTED, "")}
+    assert {row.touch for row in rows} == {CreditedTouch("", NOON, Missing.no_person.acquisition, "")}
     assert {(row.weight_ppb, row.amount_minor, row.conversion_value_minor) for row in rows} == {
         (WEIGHT_ONE, 4990, 4990)
     }
@@ -113,7 +113,7 @@ def test_unattributed_is_taken_back_when_a_touch_arrives() -> None:
     old, new = credit(fact(), path_of(), POLICY), credit(fact(), path_of(touch(1, 1)), POLICY)
     rows = [row for row in entries(old, new) if row.model == "linear"]
     assert [(row.touch.acquisition, row.weight_ppb, row.amount_minor) for row in rows] == [
-        (UNATTRIBUTED, -WEIGHT_ONE, -4990),
+        (Missing.no_person.acquisition, -WEIGHT_ONE, -4990),
         (SEARCH, WEIGHT_ONE, 4990),
     ]
 
@@ -283,3 +283,35 @@ def test_books_balance_after_every_step_and_end_at_the_last_statement(
         assert booked(rows) == standing(new)
         old = Statement.from_bytes(new.to_bytes())
         assert old == new
+
+
+@pytest.mark.parametrize(
+    ("has_consent", "touches", "missing"),
+    [
+        (True, [], Missing.no_person),
+        (True, [touch(1, -1)], Missing.no_person),
+        (True, [touch(1, 91 * DAY_MS)], Missing.no_touch_in_window),
+        (False, [], Missing.no_consent),
+        (False, [touch(1, 91 * DAY_MS)], Missing.no_consent),
+    ],
+    ids=["nobody", "seen only later", "too long ago", "refused", "refused, and seen"],
+)
+def test_the_ledger_tells_why_nobody_is_credited(
+    has_consent: bool, touches: list[Touchpoint], missing: Missing
+) -> None:
+    """Whoever is first seen after the conversion was nobody when it happened."""
+    path = build_path(Past(touches), TimelineConversion(NOON, "c", "purchase"), POLICY)
+    statement = credit(fact(has_consent=has_consent), path, POLICY)
+    assert {one.acquisition for one in statement.touches.values()} == {missing.acquisition}
+    assert Statement.from_bytes(statement.to_bytes()) == statement
+
+
+def test_a_refusal_takes_no_credit_from_touchpoints_that_count() -> None:
+    """It only says why there is none."""
+    path = path_of(touch(1, 1))
+    assert credit(fact(has_consent=False), path, SIX) == credit(fact(), path, SIX)
+
+
+def test_what_a_model_leaves_out_is_told_apart_from_what_nobody_saw() -> None:
+    statement = credit(fact(), path_of(touch(2, 2)), POLICY)
+    assert statement.touches[""].acquisition == Missing.no_touch_of_model.acquisition

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.catalog import DIMENSIONS, LATER_DIMENSIONS, LATER_METRICS, METRICS, OPERATORS
+from api.models import SENTENCES, models_about
 from api.plan import Plan, build_plan
 from api.requests import MAX_LIMIT, QueryRequest, parse_query
 from attribution.errors import Rejected
+from attribution.models import MODELS as REGISTERED
 
 MODELS = ("linear", "last_touch")
 
@@ -66,7 +68,14 @@ def refused(**given: Any) -> tuple[str, str, str]:
         ({"limit": True}, "invalid_request", "limit"),
         ({"limit": 1.5}, "invalid_request", "limit"),
         ({"offset": -1}, "invalid_request", "offset"),
-        ({"as_of": "2026-10-01"}, "not_available", "as_of"),
+        ({"as_of": "2026-10-01"}, "not_available", "metrics.0"),
+        ({"metrics": ["revenue", "cr"], "as_of": "2026-10-01"}, "not_available", "metrics.1"),
+        ({"metrics": ["revenue"], "as_of": "2026-02-30"}, "bad_instant", "as_of"),
+        ({"metrics": ["revenue"], "as_of": "2026-10-01T12:00:00"}, "bad_instant", "as_of"),
+        ({"metrics": ["revenue"], "as_of": "9999-12-31T23:59:59-12:00"}, "bad_instant", "as_of"),
+        ({"metrics": ["revenue"], "as_of": "yesterday"}, "bad_instant", "as_of"),
+        ({"metrics": ["hits"], "spread": True}, "bad_spread", "spread"),
+        ({"metrics": ["revenue"], "spread": "yes"}, "invalid_request", "spread"),
         ({"sql": "SELECT 1"}, "invalid_request", "sql"),
     ],
 )
@@ -149,15 +158,21 @@ def test_an_open_range_is_all_of_time() -> None:
                 "metrics": ["hits", "cr", "revenue"],
                 "dimensions": ["channel", "day", "site", "conversion_type"],
             },
-            {"channel_metrics"},
+            {"channel_metrics", "drops"},
         ),
-        ({"metrics": ["visitors"]}, {"channel_metrics", "sessions"}),
-        ({"dimensions": ["landing_page"]}, {"channel_metrics", "sessions", "hits", "credits"}),
-        ({"filters": [["landing_page", "is", ["/"]]]}, {"channel_metrics", "sessions", "hits", "credits"}),
+        ({"metrics": ["visitors"]}, {"channel_metrics", "sessions", "drops"}),
+        ({"dimensions": ["landing_page"]}, {"channel_metrics", "sessions", "hits", "credits", "drops"}),
+        (
+            {"filters": [["landing_page", "is", ["/"]]]},
+            {"channel_metrics", "sessions", "hits", "credits", "drops"},
+        ),
+        ({"metrics": ["revenue"], "spread": True}, {"channel_metrics", "drops"}),
+        # The roll-up has no past: the ledger answers the rows and the coverage.
+        ({"metrics": ["revenue"], "as_of": "2026-10-01"}, {"sessions", "hits", "credits", "drops"}),
     ],
 )
 def test_the_roll_up_is_read_wherever_it_can_answer(given: dict[str, Any], tables: set[str]) -> None:
-    """It always answers the coverage."""
+    """It always answers the coverage, with what was dropped beside it."""
     assert set(re.findall(r"`headwater`.`(\w+)`", plan(**given).sql)) == tables
 
 
@@ -171,9 +186,9 @@ def test_the_roll_up_is_read_wherever_it_can_answer(given: dict[str, Any], table
     ],
 )
 def test_only_the_bounds_that_are_given_are_looked_at(date_range: Any, bounds: tuple[bool, bool]) -> None:
-    """In the rows and in the coverage."""
+    """In the rows, in the coverage and in what was dropped."""
     sql = plan(metrics=["hits", "revenue"], date_range=date_range).sql
-    assert (sql.count("hour >= "), sql.count("hour < ")) == (2 * bounds[0], 2 * bounds[1])
+    assert (sql.count("hour >= "), sql.count("hour < ")) == (3 * bounds[0], 3 * bounds[1])
 
 
 def test_only_what_the_answer_needs_is_summed() -> None:
@@ -189,3 +204,39 @@ def test_a_side_that_is_not_asked_for_is_not_read() -> None:
     assert "model IN" not in plan(metrics=["revenue"]).sql
     assert "model IN ('', {model:String})" in plan(metrics=["revenue", "hits"]).sql
     assert "model IN ('', {model:String})" in plan(metrics=["cr"]).sql
+
+
+@pytest.mark.parametrize(
+    ("text", "epoch_ms"),
+    [
+        ("2026-10-01", 1_790_899_199_999),
+        ("2026-10-01T00:00Z", 1_790_812_800_000),
+        ("2026-10-01T02:00:00.25+02:00", 1_790_812_800_250),
+    ],
+)
+def test_a_day_means_its_end_and_an_instant_its_own_time_zone(text: str, epoch_ms: int) -> None:
+    assert plan(metrics=["revenue"], as_of=text).as_of == epoch_ms
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_every_model_of_the_contract_is_answered_or_says_what_to_do(name: str) -> None:
+    if name in MODELS:
+        assert plan(model=name).parameters["model"] == name
+        return
+    reason, field, message = refused(model=name)
+    assert (reason, field) == ("not_available", "model")
+    assert ("headwater learn" in message) == (name in ("markov", "shapley"))
+    assert ("headwater restate" in message) == (name not in ("markov", "shapley"))
+
+
+def test_the_registered_models_are_those_that_have_a_sentence() -> None:
+    """A person who chooses reads one sentence about each; learnt ones have it before they have a table."""
+    assert {*REGISTERED} | {"markov", "shapley"} == {*SENTENCES}
+
+
+def test_models_of_this_installation_alone_are_listed_too() -> None:
+    listed = {one.name: one for one in models_about(("linear", "ours"))}
+    assert (listed["ours"].kind, listed["ours"].is_credited) == ("custom", True)
+    assert listed["linear"].is_credited
+    assert not listed["markov"].is_credited
+    assert "headwater learn" in listed["markov"].remedy

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from api.answers import Cell, Coverage, OtherCurrency, QueryAnswer, QueryMeta, encode
+from api.answers import Cell, Coverage, CoveragePart, OtherCurrency, QueryAnswer, QueryMeta, encode
 from api.catalog import money_text, plain_number
 from api.explain import ConversionFacts, Explanation, Share, TouchpointExplained
 from api.report import coverage_line, explanation_to_text, to_csv, to_json, to_table
@@ -26,9 +26,15 @@ COVERAGE = Coverage(
     Decimal(3),
     Decimal(2),
     Decimal(1),
+    (
+        CoveragePart("attributed", "10.50", Decimal(2), Decimal("0.913043")),
+        CoveragePart("no_consent", "1.00", Decimal(1), Decimal("0.086957")),
+        CoveragePart("no_person", "0.00", Decimal(0), Decimal(0)),
+    ),
+    7,
     (OtherCurrency("EUR", "7.00", Decimal(1)),),
 )
-META = QueryMeta("linear", "conversion", "USD", None, "UTC", {"cr": "sessions"}, COVERAGE, None, 1.5)
+META = QueryMeta("linear", "conversion", "USD", None, "UTC", {"cr": "sessions"}, COVERAGE, (), None, 1.5)
 
 
 def answer(

@@ -1,0 +1,173 @@
+"""Reports as they stood at an earlier instant, and the models beside each other, against a real engine."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from api_store import Store, credit, session
+from clickhouse_connect.driver.client import Client
+from sinks_rows import DAY, HOUR, NOON
+
+from attribution.errors import Rejected
+
+QUESTIONS: list[tuple[str, str, dict[str, Any]]] = [
+    ("revenue conversions aov", "channel", {"order_by": [["channel", "asc"]]}),
+    ("revenue", "campaign day", {"basis": "touch"}),
+    ("conversions revenue", "", {"filters": [["conversion_type", "is", ["lead"]]]}),
+    ("revenue", "landing_page", {"date_range": ["2026-10-01", "2026-10-02"]}),
+    ("revenue", "channel", {"spread": True, "currency": "EUR", "order_by": [["channel", "asc"]]}),
+]
+
+
+@pytest.fixture
+def store(clean: tuple[Client, str]) -> Store:
+    return Store(*clean)
+
+
+def instant(epoch_ms: int) -> str:
+    import datetime as dt
+
+    return dt.datetime.fromtimestamp(epoch_ms / 1000, dt.UTC).isoformat(timespec="milliseconds")
+
+
+def random_entries(rng: random.Random, recorded_at: int) -> list[dict[str, Any]]:
+    return [
+        credit(
+            rng.choice(["Email", "Direct", "(unattributed)"]),
+            f"{Decimal(rng.randint(-500, 5000)) / 100}",
+            f"{Decimal(rng.randint(-3, 9)) / 8}",
+            source=rng.choice(["(no person)", "(no consent)"]),
+            campaign=rng.choice(["a", "b"]),
+            landing_page=rng.choice(["/", "/p"]),
+            conversion_type=rng.choice(["purchase", "lead"]),
+            currency=rng.choice(["USD", "EUR"]),
+            model=rng.choice(["linear", "last_touch", "first_touch"]),
+            converted_at=NOON - rng.randint(0, 3 * DAY),
+            touched_at=NOON - rng.randint(3 * DAY, 6 * DAY),
+            recorded_at=recorded_at,
+        )
+        for _ in range(rng.randint(1, 12))
+    ]
+
+
+def test_what_was_answered_then_is_answered_as_of_then(store: Store) -> None:
+    """Batches of ledger entries; after each, five questions. At the end each is asked as of each earlier instant."""
+    rng = random.Random(20261123)
+    answered = []
+    at = NOON
+    for _ in range(6):
+        at += rng.randint(1, 2 * HOUR)
+        store.put("credits", *random_entries(rng, at))
+        answers = [store.ask(metrics, by, **given) for metrics, by, given in QUESTIONS]
+        answered.append((at, answers))
+    for number, (then, answers) in enumerate(answered):
+        next_at = answered[number + 1][0] if number + 1 < len(answered) else then + DAY
+        for moment in (then, next_at - 1):
+            for before, (metrics, by, given) in zip(answers, QUESTIONS, strict=True):
+                now = store.ask(metrics, by, **given, as_of=instant(moment))
+                assert (now.rows, now.spread) == (before.rows, before.spread)
+                assert now.meta.coverage.parts == before.meta.coverage.parts
+                assert now.meta.coverage.other_currencies == before.meta.coverage.other_currencies
+                assert now.meta.coverage.bot_hits is None
+    first = store.ask("revenue", as_of=instant(answered[0][0] - 1))
+    assert first.rows == [["0.00"]]
+
+
+def test_a_day_as_of_includes_its_last_millisecond(store: Store) -> None:
+    midnight = NOON + 12 * HOUR
+    store.put(
+        "credits", credit("Email", "1", recorded_at=midnight - 1), credit("Email", "2", recorded_at=midnight)
+    )
+    answer = store.ask("revenue", as_of="2026-10-02")
+    assert answer.rows == [["1.00"]]
+    assert answer.meta.as_of == "2026-10-02T23:59:59.999Z"
+    assert store.rows("revenue", as_of="2026-10-03") == [["3.00"]]
+
+
+def test_the_spread_is_the_lowest_and_the_highest_that_any_model_says(store: Store) -> None:
+    """A model without any row in a group says 0 of it; a row that only other models credit is there too."""
+    store.put("sessions", session("1", channel="Email"))
+    store.put(
+        "credits",
+        *(
+            credit("Email", amount, weight, model=model)
+            for model, amount, weight in (
+                ("linear", "6", "0.6"),
+                ("first_touch", "10", "1"),
+                ("time_decay", "6", "0.6"),
+            )
+        ),
+        *(credit("Direct", "4", "0.4", model=model) for model in ("linear", "time_decay")),
+        *(credit("Display", "10", "1", model=model) for model in ("last_touch", "position_based")),
+        credit("Email", "100", model="markov"),
+        credit("Email", "70", currency="EUR", model="last_touch"),
+    )
+    answer = store.ask("sessions conversions revenue", "channel", spread=True, order_by=[["channel", "asc"]])
+    assert answer.rows == [
+        ["Direct", 0, Decimal("0.4"), "4.00"],
+        ["Display", 0, 0, "0.00"],
+        ["Email", 1, Decimal("0.6"), "6.00"],
+    ]
+    assert isinstance(answer.spread, list)
+    ranges = [(one["revenue"].low, one["revenue"].high, one["revenue"].high_models) for one in answer.spread]
+    assert ranges == [
+        ("0.00", "4.00", ("linear", "time_decay")),
+        ("0.00", "10.00", ("last_touch", "position_based")),
+        ("0.00", "10.00", ("first_touch",)),
+    ]
+    email = answer.spread[2]
+    assert (email["conversions"].low, email["conversions"].high) == (0, 1)
+    assert email["revenue"].low_models == ("last_touch", "last_non_direct_touch", "position_based")
+    assert "markov" not in answer.meta.spread_models
+    assert store.ask("revenue", "channel").meta.spread_models == ()
+
+
+def test_a_model_without_policy_is_answered_where_it_has_credited(store: Store) -> None:
+    """A learnt or former model: its rows can be asked for as long as they are there."""
+    with pytest.raises(Rejected, match="headwater learn"):
+        store.ask("revenue", model="markov")
+    store.put("credits", credit("Email", "1", model="markov"), credit("Email", "2", model="ours"))
+    assert store.rows("revenue", model="markov") == [["1.00"]]
+    assert store.rows("revenue", model="ours") == [["2.00"]]
+    with pytest.raises(Rejected, match="no such model"):
+        store.ask("revenue", model="theirs")
+
+
+def test_coverage_parts_add_up_and_robots_stand_beside_them(store: Store) -> None:
+    """In every currency; entries that do not say why are not put under a reason that nobody found."""
+    for channel, source, amount in (
+        ("Email", "mail", "5.01"),
+        ("(unattributed)", "(no touch in window)", "0.99"),
+        ("(unattributed)", "(no person)", "3"),
+        ("(unattributed)", "(no consent)", "2"),
+        ("(unattributed)", "(no touch of the model)", "4"),
+        ("(unattributed)", "(unattributed)", "1"),
+    ):
+        store.put(
+            "credits",
+            credit(channel, amount, source=source),
+            credit(channel, amount, source=source, currency="EUR"),
+        )
+    store.put("drops", {"reason": "bot", "count": 7}, {"reason": "duplicate", "count": 9})
+    store.put(
+        "drops",
+        {"reason": "bot", "count": 4, "site": "other"},
+        {"reason": "bot", "count": 2, "hour": NOON // 1000 + 86_400},
+    )
+    asked = {"date_range": ["2026-10-02", "2026-10-02"], "filters": [["site", "is", ["site1"]]]}
+    coverage = store.ask("revenue", "channel", **asked).meta.coverage
+    parts = {part.name: (part.revenue, part.conversions) for part in coverage.parts}
+    assert parts == {
+        "attributed": ("5.01", 2),
+        "no_consent": ("2.00", 2),
+        "no_person": ("3.00", 2),
+        "no_touch_in_window": ("0.99", 2),
+        "no_touch_of_model": ("4.00", 2),
+        "not_told": ("1.00", 2),
+    }
+    assert sum(Decimal(part.revenue) for part in coverage.parts) == Decimal(coverage.revenue) == 16
+    assert sum(part.conversions for part in coverage.parts) == coverage.conversions == 12
+    assert coverage.bot_hits == 7
