@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from runtime.simulator.observer import MODELS, Amounts
+from runtime.simulator.observer import Amounts
 from runtime.simulator.programmes import BY_NAME
 from runtime.simulator.report import Check, Line, dollars, misplaced, shares
 from runtime.simulator.world import Truth
@@ -21,11 +21,17 @@ LIVE_MODEL = "linear"
 _SHORT = {
     "first_touch": "first",
     "last_touch": "last",
-    "last_non_direct_touch": "non-direct",
-    "linear": "linear",
+    "last_non_direct_touch": "non-dir",
+    "first_paid_touch": "1st paid",
+    "last_paid_touch": "last paid",
     "position_based": "position",
-    "time_decay": "time decay",
+    "time_decay": "decay",
+    "inverse_j_shaped": "inverse J",
+    "j_shaped": "J",
+    "w_shaped": "W",
+    "full_path": "full path",
 }
+"""Heads of narrow columns; other models have their own names."""
 
 
 def new_progress() -> Progress:
@@ -72,6 +78,7 @@ def print_report(console: Console, truth: Truth, lines: Sequence[Line], checks: 
     console.print(_traffic_table(lines))
     console.print(_money_table(truth, lines))
     console.print(_share_table(lines))
+    console.print(_error_table(lines))
     console.print(_check_table(checks))
 
 
@@ -95,33 +102,80 @@ def _traffic_table(lines: Sequence[Line]) -> Table:
 
 
 def _money_table(truth: Truth, lines: Sequence[Line]) -> Table:
+    """Dollars: the truth, and between which two sums the models disagree."""
     table = _table("What each programme brought, USD")
-    _add_model_columns(table, "TRUE")
+    for head in ("TRUE", "linear", "lowest", "under", "highest", "under"):
+        table.add_column(head, justify="left" if head == "under" else "right")
     for line in _with_money(lines):
-        credited = (_whole(line.credited.get(model, 0)) for model in MODELS)
-        table.add_row(line.label, _whole(line.caused), *credited)
+        lowest, highest = (pick(line.credited.items(), key=_amount) for pick in (min, max))
+        table.add_row(
+            line.label,
+            _whole(line.caused),
+            _whole(line.credited.get("linear", 0)),
+            _whole(lowest[1]),
+            lowest[0],
+            _whole(highest[1]),
+            highest[0],
+        )
     table.add_row("(bought anyway)", _whole(truth.base))
     table.add_section()
-    totals = (_whole(sum(line.credited.get(model, 0) for line in lines)) for model in MODELS)
-    table.add_row("All", _whole(truth.revenue), *totals)
+    total = sum(line.credited.get("linear", 0) for line in lines)
+    table.add_row("All", _whole(truth.revenue), _whole(total))
     return table
 
 
 def _share_table(lines: Sequence[Line]) -> Table:
-    table = _table("Share of what marketing caused, and each model's share (error in points)")
+    table = _table("Share of what marketing caused, and each model's share, in percent")
     table.caption = "No model can see what would have been bought anyway; each shares that out as well."
-    _add_model_columns(table, "TRUE %")
-    true_shares = shares({line.name: line.caused for line in lines})
-    model_shares = {
-        model: shares({line.name: line.credited.get(model, 0) for line in lines}) for model in MODELS
-    }
+    table.add_column("TRUE", justify="right", style="bold")
+    for model in _models(lines):
+        table.add_column(_SHORT.get(model, model), justify="right", overflow="fold")
+    true_shares, model_shares = _all_shares(lines)
     for line in _with_money(lines):
-        true = true_shares[line.name]
-        errors = (f"{by[line.name]:.1f} ({by[line.name] - true:+.1f})" for by in model_shares.values())
-        table.add_row(line.label, f"{true:.1f}", *errors)
-    table.add_section()
-    table.add_row("misplaced", "", *(f"{misplaced(true_shares, by):.1f} %" for by in model_shares.values()))
+        cells = (f"{by[line.name]:.1f}" for by in model_shares.values())
+        table.add_row(line.label, f"{true_shares[line.name]:.1f}", *cells)
     return table
+
+
+def _error_table(lines: Sequence[Line]) -> Table:
+    """A row for each model, the nearest to the truth first."""
+    table = Table(title="Each model's error", box=SIMPLE_HEAD, title_style="bold", padding=(0, 1))
+    table.caption = (
+        "Points: percent of all revenue too much or too little. Misplaced: what the wrong programme got."
+    )
+    for head in ("Model", "Misplaced", "Most over", "Points", "Most under", "Points"):
+        table.add_column(head, justify="right" if head in ("Misplaced", "Points") else "left")
+    true_shares, model_shares = _all_shares(lines)
+    labels = {line.name: line.label for line in lines}
+    ranked = sorted(model_shares.items(), key=lambda item: misplaced(true_shares, item[1]))
+    for model, by in ranked:
+        errors = {name: by[name] - true_shares[name] for name in by}
+        over, under = (pick(errors, key=errors.__getitem__) for pick in (max, min))
+        table.add_row(
+            model,
+            f"{misplaced(true_shares, by):.1f} %",
+            labels[over],
+            f"{errors[over]:+.1f}",
+            labels[under],
+            f"{errors[under]:+.1f}",
+        )
+    return table
+
+
+def _all_shares(lines: Sequence[Line]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Percent by programme: the truth, and by model."""
+    model_shares = {
+        model: shares({line.name: line.credited[model] for line in lines}) for model in _models(lines)
+    }
+    return shares({line.name: line.caused for line in lines}), model_shares
+
+
+def _models(lines: Sequence[Line]) -> list[str]:
+    return list(lines[0].credited)
+
+
+def _amount(credited: tuple[str, int]) -> int:
+    return credited[1]
 
 
 def _check_table(checks: Sequence[Check]) -> Table:
@@ -138,12 +192,6 @@ def _table(title: str) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, title_style="bold", padding=(0, 1))
     table.add_column("Programme", no_wrap=True)
     return table
-
-
-def _add_model_columns(table: Table, truth: str) -> None:
-    table.add_column(truth, justify="right", style="bold")
-    for model in MODELS:
-        table.add_column(_SHORT[model], justify="right")
 
 
 def _with_money(lines: Sequence[Line]) -> list[Line]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -75,10 +75,10 @@ class Observer:
         self._headers = {"Authorization": f"Bearer {run['read_key']}"}
         self._client = connect(str(run["clickhouse"]), str(run.get("database", "headwater")))
 
-    async def snapshot(self) -> Snapshot:
-        """Traffic, credit under every model, drops. Raises ``Transient``."""
+    async def snapshot(self, models: Sequence[str] = MODELS) -> Snapshot:
+        """Traffic, credit under each of ``models``, drops. Raises ``Transient``."""
         traffic = await self._places(["hits", "sessions"], MODELS[0])
-        credit = {model: await self._places(["conversions", "revenue"], model) for model in MODELS}
+        credit = {model: await self._places(["conversions", "revenue"], model) for model in models}
         return Snapshot(traffic, credit, await self.drops())
 
     async def by_channel(self, model: str) -> dict[str, Amounts]:

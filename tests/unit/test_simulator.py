@@ -251,7 +251,7 @@ def test_report_shows_every_programme_and_model(world: World, perfect: Snapshot)
     text = io.StringIO()
     print_report(Console(file=text), world.truth, lines, build_checks(world.truth, perfect, repeated=0))
     shown = text.getvalue()
-    for words in ("LinkedIn Ads", "TRUE %", "time decay", "misplaced", "credit = revenue, linear"):
+    for words in ("LinkedIn Ads", "TRUE", "time_decay", "Misplaced", "lowest", "credit = revenue, linear"):
         assert words in shown
     assert " NO " not in shown
 
