@@ -7,15 +7,16 @@ touchpoints. Every method blocks and raises ``Transient`` or ``Misconfigured``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 from clickhouse_connect.driver.client import Client
 
 from attribution.learnt.journeys import JourneyCounter
-from attribution.learnt.tables import ONE, LearntTable
+from attribution.learnt.tables import LearntTable
 from sinks.checks import ask
+from sinks.learnt_rows import rows_of
+from sinks.memory import MemoryWriter
 from sinks.tables import LEARNT_MODELS_COLUMNS
 from sinks.writer import RowWriter
 
@@ -96,9 +97,9 @@ class JourneyReader:
         return ask(self._client, self._database, query, parameters)
 
 
-def write_table(writer: RowWriter, table: LearntTable) -> None:
+def write_table(writer: RowWriter | MemoryWriter, table: LearntTable) -> None:
     """One block under the table's version: all of it or nothing, and once however often it is learnt again."""
-    writer.insert("learnt_models", LEARNT_MODELS_COLUMNS, list(_rows(table)), table.version)
+    writer.insert("learnt_models", LEARNT_MODELS_COLUMNS, rows_of(table), table.version)
 
 
 def effects_of(client: Client, database: str, versions: Iterable[str]) -> list[dict[str, Any]]:
@@ -119,15 +120,3 @@ def effects_of(client: Client, database: str, versions: Iterable[str]) -> list[d
     facts = ("from_at", "to_at", "journeys", "conversions", "learnt_at")
     rows = ask(client, database, "learnt_effects", {"versions": list(versions)})
     return [dict(zip((*names, *facts), row, strict=True)) for row in rows]
-
-
-def _rows(table: LearntTable) -> Iterable[tuple[Any, ...]]:
-    for site in table.sites:
-        for channel in site.channels:
-            parts = (channel.effect, channel.share, channel.low, channel.high, site.error)
-            yield (
-                *(table.version, table.model, site.site, channel.channel),
-                *(str(Decimal(part) / ONE) for part in parts),
-                *(table.order, table.worth, list(table.types), table.from_ms, table.to_ms),
-                *(site.journeys, site.conversions, table.seed, table.rounds, table.learnt_at),
-            )

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from attribution.learnt.tables import LearntTable
+from sinks.learnt_rows import table_from
 from sinks.tables import WRITTEN
 
 Row = tuple[Any, ...]
@@ -47,6 +49,10 @@ class MemoryWriter:
     def find_policy(self, version: str) -> str | None:
         """The policy of that version, as JSON."""
         return next((str(row[1]) for row in self.tables.get("policies", []) if row[0] == version), None)
+
+    def find_learnt_table(self, version: str) -> LearntTable | None:
+        """The learnt table of that version."""
+        return table_from(row for row in self.tables.get("learnt_models", []) if row[0] == version)
 
     def dicts(self, table: str) -> list[dict[str, Any]]:
         """The rows of a table by column name."""

@@ -18,8 +18,10 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from attribution.errors import Rejected, Transient
+from attribution.learnt.tables import LearntTable
 from sinks.checks import ask
 from sinks.engine_errors import explain_error
+from sinks.learnt_rows import table_from
 from sinks.names import qualify, quote_identifier
 from sinks.tables import HAS_SOURCE
 
@@ -145,6 +147,10 @@ class RowWriter:
         """The attribution policy of ``version`` as JSON, if any worker ever had it. Raises as ``count_rows`` does."""
         rows = ask(self._client, self._database, "policy", {"version": version})
         return str(rows[0][0]) if rows else None
+
+    def find_learnt_table(self, version: str) -> LearntTable | None:
+        """The learnt table of ``version``, if it was ever stored. Raises as ``count_rows`` does."""
+        return table_from(ask(self._client, self._database, "learnt_table", {"version": version}))
 
     def _encode(self, rows: Sequence[tuple[Any, ...] | msgspec.Raw]) -> bytes:
         try:

@@ -6,7 +6,7 @@ Keeping a table and making it active are two steps, in this order, so that whoev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -20,6 +20,8 @@ from streams.topics import LEARNT_ACTIVE_KEY, LEARNT_TABLES_KEY
 
 log = structlog.get_logger(__name__)
 
+Find = Callable[[str], Awaitable[LearntTable | None]]
+"""A table by its version, from elsewhere."""
 LOOK_SECONDS = 2.0
 """How soon a worker credits new conversions under a table that became active."""
 
@@ -34,8 +36,8 @@ class LearntBook:
         self.tables: dict[str, LearntTable] = {}
         """By version."""
 
-    async def load(self, versions: Iterable[str]) -> list[str]:
-        """Have the tables of these versions at hand; those that nobody knows."""
+    async def load(self, versions: Iterable[str], find: Find | None = None) -> list[str]:
+        """Have the tables of these versions at hand; those that nobody knows. ``find``: asked for what Redis lost."""
         missing = []
         for version in sorted(set(versions) - self.tables.keys()):
             packed = await self._store.field(LEARNT_TABLES_KEY, version)
@@ -45,6 +47,11 @@ class LearntBook:
                     continue
             except UnreadableTable as error:
                 log.error("learnt_table_unreadable", error=str(error))
+            table = await find(version) if find is not None else None
+            if table is not None and table.version == version:
+                self.tables[version] = table
+                await self._store.put_new_field(LEARNT_TABLES_KEY, version, table.to_bytes())
+                continue
             missing.append(version)
         return missing
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from attribution.errors import Rejected
+from attribution.learnt.tables import LearntTable
 from sinks.tables import WRITTEN
 from streams import metrics
 from streams.dead_letters import DeadLetter
@@ -34,6 +35,9 @@ class Writer(Protocol):
 
     def find_policy(self, version: str) -> str | None:
         """A kept policy as JSON."""
+
+    def find_learnt_table(self, version: str) -> LearntTable | None:
+        """A stored learnt table."""
 
 
 Send = Callable[[str, bytes, bytes], Awaitable[None]]
@@ -87,6 +91,11 @@ class Ownership:
         call = partial(self.writer.find_policy, version)
         found = await patiently(lambda: asyncio.to_thread(call), "clickhouse policy")
         return found.encode() if found is not None else None
+
+    async def find_learnt_table(self, version: str) -> LearntTable | None:
+        """The learnt table of ``version`` as it stands in ClickHouse."""
+        call = partial(self.writer.find_learnt_table, version)
+        return await patiently(lambda: asyncio.to_thread(call), "clickhouse learnt table")
 
     async def publish_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
         """Tell Kafka of dead letters, and count them."""

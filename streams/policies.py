@@ -75,7 +75,7 @@ class PolicyBook:
                 log.warning("policy_unknown", policy=version, instead=self.active.version)
                 continue
             policy = policy_from(packed)
-            if missing := await self._learnt.load(set(policy.learnt.values())):
+            if missing := await self._learnt.load(policy.learnt.values(), own.find_learnt_table):
                 log.warning(
                     "learnt_table_unknown", policy=version, tables=missing, instead=self.active.version
                 )

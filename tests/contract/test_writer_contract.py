@@ -8,7 +8,9 @@ import clickhouse_connect
 import msgspec
 import pytest
 
+from attribution.learnt.tables import ChannelEffect, LearntTable, SiteEffects
 from sinks.client import connect
+from sinks.learnt import write_table
 from sinks.memory import MemoryWriter
 from sinks.migrate import migrate
 from sinks.tables import WRITTEN
@@ -87,3 +89,28 @@ def test_a_policy_is_found_by_its_version(writer: RowWriter | MemoryWriter) -> N
     writer.insert("policies", WRITTEN["policies"], [("v1", '{"a":1}', 1_760_000_000_000)], "p1")
     assert writer.find_policy("v1") == '{"a":1}'
     assert writer.find_policy("v2") is None
+
+
+def test_a_learnt_table_is_put_together_again_from_its_rows(writer: RowWriter | MemoryWriter) -> None:
+    """To the last billionth, signs and options included: its version is a digest of all that."""
+    effects = (ChannelEffect("Email", -7, 0, 0, 5), ChannelEffect("Söcial", 10**9, 10**9, 999_999_999, 10**9))
+    table = LearntTable(
+        model="shapley",
+        worth="conversion_rate",
+        from_ms=1_760_000_000_001,
+        to_ms=1_768_000_000_999,
+        types=("lead", "purchase"),
+        seed=7,
+        rounds=200,
+        sites=(SiteEffects("", 300, 40, effects, 12), SiteEffects("shop", 200, 30, effects[:1])),
+        learnt_at=1_768_000_001_000,
+    )
+    other = msgspec.structs.replace(table, model="markov", worth="", order=2)
+    for each in (table, other):
+        write_table(writer, each)
+        write_table(writer, each)
+    found = writer.find_learnt_table(table.version)
+    assert found == table
+    assert found.version == table.version
+    assert writer.find_learnt_table(other.version) == other
+    assert writer.find_learnt_table("0123456789") is None

@@ -27,7 +27,9 @@ REFERRERS = ("", "", "https://www.google.com/", "https://news.example.org/story"
 
 def learnt_table(model: str, **effects: int) -> LearntTable:
     """A frozen table; effects by channel, spaces as underscores."""
-    channels = [ChannelEffect(name.replace("_", " "), effect, 0, 0, 0) for name, effect in effects.items()]
+    channels = [
+        ChannelEffect(name.replace("_", " "), effect, 0, 0, 0) for name, effect in sorted(effects.items())
+    ]
     return LearntTable(
         model=model,
         from_ms=0,

@@ -14,8 +14,9 @@ from attribution.learnt.applied import with_learnt
 from attribution.learnt.tables import MARKOV, LearntTable
 from attribution.oracle import oracle
 from attribution.policy import MINUTE_MS, AttributionPolicy
+from sinks.learnt import write_table
 from streams.learnt import LearntBook, activate_tables, keep_tables
-from streams.topics import CONVERSIONS, HITS, LEARNT_ACTIVE_KEY
+from streams.topics import CONVERSIONS, HITS, LEARNT_ACTIVE_KEY, LEARNT_TABLES_KEY
 
 POLICY = AttributionPolicy(models=("linear",))
 FIRST = learnt_table(MARKOV, Paid_Search=70, Email=30)
@@ -111,6 +112,22 @@ async def test_a_conversion_keeps_the_table_that_credited_it(empty_valkey: str) 
         assert kept == {POLICY.version, *versions}
 
 
+async def test_a_table_that_redis_has_lost_is_found_in_clickhouse(empty_valkey: str) -> None:
+    """Active no more, and gone: the conversion that it credited keeps it."""
+    async with Redis.from_url(empty_valkey) as redis:
+        house = await a_house(redis)
+        await learn(house, FIRST)
+        await hear(house, *journey("first", T0))
+        write_table(house.writer, FIRST)
+        await redis.delete(LEARNT_TABLES_KEY, LEARNT_ACTIVE_KEY)
+        house.all_die()
+        await hear(house, *journey("none", T0), hit("first.late", T0 - 60 * MINUTE_MS, URLS[3]))
+        assert standing(house, "none", MARKOV) == {}
+        # The younger channel weighs the average of 70 and 30.
+        assert standing(house, "first", MARKOV) == {"Paid Social": 333, "Email": 200, "Paid Search": 467}
+        assert set(await redis.hgetall(LEARNT_TABLES_KEY)) == {FIRST.version.encode()}
+
+
 async def test_the_stream_under_a_table_equals_the_oracle_under_it(empty_valkey: str) -> None:
     """The oracle is given the same frozen table."""
     async with Redis.from_url(empty_valkey) as redis:
@@ -132,7 +149,7 @@ async def test_a_table_that_cannot_be_had_changes_nothing(empty_valkey: str) -> 
         for bad in (b"", SECOND.to_bytes()):
             wrong: dict[str, Any] = {MARKOV: "0123456789"}
             if bad:
-                await redis.hset("hw:learnt:tables", "0123456789", bad)
+                await redis.hset(LEARNT_TABLES_KEY, "0123456789", bad)
             await redis.hset(LEARNT_ACTIVE_KEY, mapping=wrong)
             await book.look()
             assert book.active == {MARKOV: FIRST.version}
