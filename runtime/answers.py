@@ -15,6 +15,8 @@ from runtime.settings import Settings
 from runtime.wiring import policy_of, words_of
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
     from api.answers import QueryAnswer
     from api.requests import QueryRequest
     from api.service import QueryService
@@ -159,6 +161,7 @@ def print_findings(settings: Settings) -> bool:
             say(check.passed, check.name, check.promise if check.passed else f"not so: {check.promise}")
             for finding in check.findings:
                 out.print(Text(f"        {finding.subject}: {finding.detail}"), soft_wrap=True)
+        say(*_policies(settings, client))
         letters = count_dead_letters(client, settings.database)
         waiting = sum(letter.letters - letter.replayed for letter in letters)
         say(
@@ -176,6 +179,27 @@ def print_findings(settings: Settings) -> bool:
     except HeadwaterError as error:
         say(False, "clickhouse", str(error))
     return healthy
+
+
+def _policies(settings: Settings, client: Client) -> tuple[bool, str, str]:
+    """What stands under another policy than the active one. That is no fault: somebody may want it so."""
+    from runtime.restate import active_version
+    from sinks.restate import RestateReader, Span
+    from streams.restatement import unfinished
+
+    active = asyncio.run(active_version(settings))
+    reader = RestateReader(client, settings.database)
+    others = {version: n for version, n in reader.policy_versions(Span()).items() if version != active}
+    left = asyncio.run(unfinished(settings.redis))
+    detail = f"every conversion stands under the active policy, {active}"
+    if others:
+        detail = (
+            f"{sum(others.values()):,} conversions stand under another policy than the active one, {active}:"
+            f" {', '.join(f'{version} {n:,}' for version, n in others.items())} (headwater restate [--dry-run])"
+        )
+    if left:
+        detail += f"; not ended: {', '.join(left)} (headwater restate --resume {left[0]})"
+    return True, "policies", detail
 
 
 def _kafka(settings: Settings) -> tuple[bool, str, str]:

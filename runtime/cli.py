@@ -63,6 +63,14 @@ class WorthOf(StrEnum):
     conversions = "conversions"
 
 
+class ResendHits(StrEnum):
+    """Whether a restatement judges stored hits once more."""
+
+    auto = "auto"
+    yes = "yes"
+    no = "no"
+
+
 class ImportKind(StrEnum):
     """What a file holds."""
 
@@ -272,6 +280,37 @@ def learn(
     )
     settings = _settings() if child_of else _installation(data_dir)
     raise typer.Exit(run_learn(settings, options, show=show, child_of=child_of))
+
+
+def restate(
+    since: Annotated[
+        str | None, typer.Option("--from", help="First day of the conversions, YYYY-MM-DD, UTC.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Last day, YYYY-MM-DD, UTC.")] = None,
+    site: Annotated[str, typer.Option(help="Only conversions of this website.")] = "",
+    policy: Annotated[
+        str,
+        typer.Option(help="A policy file, or the version of an earlier policy (default: the active one)."),
+    ] = "",
+    hits: Annotated[
+        ResendHits, typer.Option(help="Judge stored hits once more; auto: if sessions or touchpoints change.")
+    ] = ResendHits.auto,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    resume: Annotated[
+        str, typer.Option(metavar="ID", help="Go on with a restatement that was stopped.")
+    ] = "",
+    give_up: Annotated[
+        str, typer.Option(metavar="ID", help="Forget one that was stopped; nothing is undone.")
+    ] = "",
+    list_: Annotated[bool, typer.Option("--list", help="Show all restatements.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Credit a period under another policy, by entries with cause policy, while the stream goes on. Safe to repeat."""
+    from runtime.answers import console
+    from runtime.restate import RestateOptions, restate_command
+
+    options = RestateOptions(since, until, site, policy, hits.value, dry_run, resume, give_up, list_)
+    raise typer.Exit(restate_command(_installation(data_dir), options, console()))
 
 
 @app.command()

@@ -84,6 +84,10 @@ class RestateReader:
         parameters = {"policy_version": policy_version, "recorded_at": recorded_at}
         return int(self._ask("restate_changed", parameters)[0][0])
 
+    def entries(self, policy_version: str, recorded_at: int) -> int:
+        """How many entries it has written so far."""
+        return sum(one.entries for one in self.moved(policy_version, recorded_at))
+
     def policy_versions(self, span: Span) -> dict[str, int]:
         """Under which policies the conversions of ``span`` stand, most first."""
         return {version: int(count) for version, count in self._ask("policy_versions", asdict(span))}

@@ -19,8 +19,6 @@ import structlog
 
 from attribution.conversions import Conversion
 from attribution.errors import Rejected
-from attribution.past import Past, past_of
-from attribution.timeline import Timeline
 from sinks.tables import WRITTEN
 from streams import metrics
 from streams.credit_parts import insert_in_parts
@@ -28,6 +26,7 @@ from streams.dead_letters import DeadLetter
 from streams.envelopes import envelopes
 from streams.journal import PART_BYTES, Decided
 from streams.ownership import Ownership
+from streams.pasts import read_pasts
 from streams.patience import patiently
 from streams.policies import PolicyBook
 from streams.records import Batch
@@ -49,7 +48,6 @@ from streams.topics import (
     dirty_key,
     outbox_key,
     partition_of,
-    timeline_key,
 )
 from streams.triggers import Trigger, decode_triggers, encode_trigger
 
@@ -222,7 +220,8 @@ class CreditStage:
             if conversion is None:
                 continue  # the fact is still on its way; it will find the past as it then is
             conversions.append((conversion, state, triggers))
-        pasts = await self._pasts([conversion for conversion, _, _ in conversions])
+        winners = [conversion.winner for conversion, _, _ in conversions]
+        pasts = await read_pasts(self._store, winners, self._partitions)
         wanted = [versions_wanted(state, triggers) for _, state, triggers in conversions]
         versions = {version for versions in wanted for version in versions if version}
         await self._policies.load(versions, self._own)
@@ -246,18 +245,6 @@ class CreditStage:
         keys = [conversion_key(self._partition, conversion_id) for conversion_id in ids]
         values = await self._fence.read_states(keys)
         return {i: value for i, value in zip(ids, values, strict=True) if value is not None}
-
-    async def _pasts(self, conversions: list[Conversion]) -> list[Past]:
-        """What the visitors' timelines say as they stand: stitch wrote them before it sent the trigger."""
-        winners = [conversion.winner for conversion in conversions]
-        keys = [
-            timeline_key(partition_of(f.visitor_id, self._partitions), f.site, f.visitor_id) for f in winners
-        ]
-        values = await self._store.load(keys)
-        return [
-            past_of([Timeline.from_bytes(value, f.site, f.visitor_id)] if value is not None else [])
-            for f, value in zip(winners, values, strict=True)
-        ]
 
     async def _deliver(self, batch_id: bytes, outbox: Outbox, *, is_repeat: bool) -> None:
         """Rows to ClickHouse, entries to the credits topic, then the outbox and the dirty fields are done with."""

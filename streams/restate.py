@@ -12,7 +12,6 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -30,7 +29,7 @@ from streams.ownership import Writer
 from streams.patience import patiently
 from streams.policies import policy_bytes, policy_from
 from streams.restatement import CONVERSIONS_PHASE, DONE, HITS_PHASE, Restatement, Restatements
-from streams.topics import CONVERSIONS, HITS, POLICIES_KEY, dirty_key, partition_of
+from streams.topics import CONVERSIONS, HITS, POLICIES_KEY, dirty_key, fence_key, outbox_key, partition_of
 from streams.triggers import Trigger, encode_trigger
 
 TOPICS = (HITS, CONVERSIONS)
@@ -109,6 +108,8 @@ class Restating:
         """The job, done. May be cancelled at any moment: whoever runs it again goes on."""
         job = self.job
         await self._jobs.keep(job)
+        if not job.cursor:
+            await self._until_begun_is_done()
         if job.phase == HITS_PHASE:
             await self._send_hits()
             await self._courier.settle()
@@ -200,13 +201,34 @@ class Restating:
             await self._jobs.keep(job)
         self._on_progress(job, job.hits + self._slice_hits)
 
+    async def _until_begun_is_done(self) -> None:
+        """Wait for what is half done at this moment, maybe under former rules: ClickHouse does not show it yet."""
+        for partition in range(self._partitions):
+            pending = await self._pending(partition)
+            left = await self._fields(outbox_key(partition))
+            while True:
+                is_same = bool(pending) and await self._pending(partition) == pending
+                if not is_same and not left & await self._fields(outbox_key(partition)):
+                    break
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _pending(self, partition: int) -> tuple[Any, ...]:
+        """The range of hits that is claimed and not committed, whatever the attempt; empty = none."""
+        key = fence_key(HITS, partition)
+        found: Any = await patiently(lambda: self._redis.hget(key, "pending"), "redis hget")
+        range_ = json.loads(found) if found else {}
+        return (range_["broker"], range_["first"], range_["last"]) if range_ else ()
+
+    async def _fields(self, key: str) -> set[bytes]:
+        found: Any = await patiently(lambda: self._redis.hkeys(key), "redis hkeys")
+        return set(found)
+
     async def _until_told(self) -> None:
         """Wait until credit has answered every conversion that stitch found concerned by the hits sent again."""
         tail = f"|{self.job.policy}".encode()
         for partition in range(self._partitions):
             while True:
-                fields: Any = await patiently(partial(self._redis.hkeys, dirty_key(partition)), "redis hkeys")
-                if not any(field.endswith(tail) for field in fields):
+                if not any(field.endswith(tail) for field in await self._fields(dirty_key(partition))):
                     break
                 await asyncio.sleep(_POLL_SECONDS)
 

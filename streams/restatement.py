@@ -119,6 +119,17 @@ class Restatements:
         )
 
 
+async def unfinished(redis_url: str) -> list[str]:
+    """Ids of the jobs that were begun and not ended, as Redis knows them, the newest first. Raises ``RedisError``."""
+    redis = Redis.from_url(redis_url)
+    try:
+        jobs = [_decode(value) for value in await redis.hvals(RESTATEMENTS_KEY)]
+    finally:
+        await redis.aclose()
+    jobs.sort(key=lambda job: -job.recorded_at)
+    return [job.restatement_id for job in jobs if not job.is_over]
+
+
 def _of_row(row: tuple[object, ...]) -> Restatement:
     """A row of ``sql/restatements.sql``."""
     names = ("restatement_id", "policy", "site", "since", "until", "resends_hits", "phase", "cursor")
