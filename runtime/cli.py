@@ -282,6 +282,7 @@ def learn(
     raise typer.Exit(run_learn(settings, options, show=show, child_of=child_of))
 
 
+@app.command()
 def restate(
     since: Annotated[
         str | None, typer.Option("--from", help="First day of the conversions, YYYY-MM-DD, UTC.")
