@@ -1,0 +1,144 @@
+"""Learning in a running system: from simulated journeys to a conversion that is credited by what was learnt."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlencode
+
+import aiohttp
+import pytest
+from clickhouse_connect.driver.client import Client
+from rich.console import Console
+
+from runtime.demo import run_demo
+from runtime.up import Up, UpOptions
+from sinks.checks import run_checks
+from sinks.client import connect
+
+LEARNT = {"markov", "shapley"}
+LEARN = ("learn", "--dry-run"), ("learn",), ("learn", "--show")
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        await asyncio.sleep(0.2)
+
+
+async def headwater(data_dir: Path, *arguments: str) -> tuple[int, str]:
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "runtime.cli", *arguments, "--data-dir", str(data_dir)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout + done.stderr
+
+
+async def come_and_buy(up: Up, visitor: str, at_ms: int) -> None:
+    """Through a paid click and a letter to a purchase of 100.00."""
+    page = {"site": up.run["site_key"], "visitor_id": visitor}
+    hits = [
+        {"url": "https://www.lumen-lamps.example/?gclid=abc", "occurred_at": at_ms - 7_200_000},
+        {
+            "url": "https://www.lumen-lamps.example/?utm_source=letter&utm_medium=email",
+            "occurred_at": at_ms - 3_600_000,
+        },
+        {
+            "url": "https://www.lumen-lamps.example/thanks",
+            "occurred_at": at_ms - 3_590_000,
+            "event": "purchase",
+            "value": "100.00",
+            "currency": "USD",
+            "order_id": f"order-{visitor}",
+        },
+    ]
+    async with aiohttp.ClientSession() as session:
+        for number, hit in enumerate(hits):
+            fields = {**page, "event_id": f"{visitor}-{number}", "sent_at": int(time.time() * 1000), **hit}
+            async with session.get(f"{up.run['collector']}/p.gif?{urlencode(fields)}") as answer:
+                assert answer.status == 200
+
+
+@pytest.mark.slow
+async def test_what_is_learnt_credits_what_comes_after(tmp_path: Path) -> None:
+    """Dry first, then for good; an old conversion stays as it is, a new one is credited, and the books balance."""
+    options = UpOptions(
+        data_dir=tmp_path / "up", collector_port=0, api_port=0, env={"HEADWATER_LEARN_HOURS": "0"}
+    )
+    async with Up(options) as up:
+        client: Client = await asyncio.to_thread(connect, up.run["clickhouse"], "headwater")
+
+        async def rows(sql: str, **parameters: object) -> list[tuple[object, ...]]:
+            found = await asyncio.to_thread(client.query, sql, parameters)
+            return [tuple(row) for row in found.result_rows]
+
+        code, said = await headwater(options.data_dir, "learn")
+        assert code == 1, said
+        assert "too few" in said or "no journeys" in said
+        screen = io.StringIO()
+        assert (
+            await run_demo(up.run, exit_after=True, seed=5, people=1_500, console=Console(file=screen)) == 0
+        )
+        for arguments in LEARN:
+            code, said = await headwater(options.data_dir, *arguments)
+            assert code == 0, said
+            assert "Paid Search" in said
+            if "--dry-run" in arguments:
+                assert await rows("SELECT count() FROM headwater.learnt_models") == [(0,)]
+        stored = await rows(
+            "SELECT model, channel, effect, share, low, high FROM headwater.learnt_models WHERE site = ''"
+        )
+        assert {row[0] for row in stored} == LEARNT
+        assert all(low <= share <= high for _, _, _, share, low, high in stored)  # type: ignore[operator]
+        effects = {(model, channel): max(0, effect) for model, channel, effect, *_ in stored}  # type: ignore[type-var]
+        assert await rows("SELECT count() FROM headwater.credits WHERE model IN ('markov', 'shapley')") == [
+            (0,)
+        ]
+
+        credited = (
+            "SELECT model, channel, sum(amount) FROM headwater.credits"
+            " WHERE visitor_id = {v:String} GROUP BY model, channel"
+        )
+        found: dict[tuple[object, object], object] = {}
+
+        async def is_credited() -> bool:
+            visitor = f"late-{len(visitors)}"
+            visitors.append(visitor)
+            await come_and_buy(up, visitor, int(time.time() * 1000))
+
+            async def has_credit() -> bool:
+                found.clear()
+                for model, channel, amount in await rows(credited, v=visitor):
+                    found[model, channel] = amount
+                return ("linear", "Email") in found
+
+            await until(has_credit, f"credit for {visitor}")
+            return LEARNT <= {str(model) for model, _ in found}
+
+        visitors: list[str] = []
+        await until(is_credited, "workers that follow the active tables")
+        for model in LEARNT:
+            paid, letter = effects[model, "Paid Search"], effects[model, "Email"]
+            expected = round(100 * float(paid / (paid + letter)), 2)  # type: ignore[operator]
+            assert float(found.get((model, "Paid Search"), 0)) == pytest.approx(expected, abs=0.011)  # type: ignore[arg-type]
+        versions = await rows(
+            "SELECT DISTINCT policy_version FROM headwater.credits WHERE model IN ('markov', 'shapley')"
+        )
+        assert len(versions) == 1
+        old = await rows(
+            "SELECT count() FROM headwater.credits WHERE policy_version != {v:String}", v=versions[0][0]
+        )
+        assert old[0][0] > 1_000  # type: ignore[operator]
+        policies = await rows(
+            "SELECT policy FROM headwater.policies WHERE version = {v:String}", v=versions[0][0]
+        )
+        assert '"learnt":{"markov":' in str(policies[0][0])
+        wrong = [
+            check for check in await asyncio.to_thread(run_checks, client, "headwater") if not check.passed
+        ]
+        assert wrong == []
