@@ -47,7 +47,8 @@ class Freshness:
 async def measure_freshness(*, burst_hits: int, seconds: float) -> Freshness:
     """Start a whole system (``headwater up``), find what it sustains, then measure at half of that."""
     with tempfile.TemporaryDirectory(prefix="hw-bench-") as folder:
-        options = UpOptions(data_dir=Path(folder), collector_port=0, api_port=0)
+        env = {"HEADWATER_LEARN_HOURS": "0"}
+        options = UpOptions(data_dir=Path(folder), collector_port=0, api_port=0, env=env)
         async with Up(options) as up:
             looker = _Looker(up.run)
             async with open_intake(up.run["collector"], up.run["site_key"]) as intake:

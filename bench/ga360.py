@@ -424,7 +424,7 @@ async def run_bench(seed: int, switch: str, console: Console) -> int:
         console.print("../shared/data/ga360 is not here.")
         return 2
     day = read_day()
-    env = {"HEADWATER_SESSION_SWITCH": switch}
+    env = {"HEADWATER_SESSION_SWITCH": switch, "HEADWATER_LEARN_HOURS": "0"}
     with tempfile.TemporaryDirectory(prefix="headwater-ga360-") as folder:
         async with Up(UpOptions(data_dir=Path(folder), collector_port=0, api_port=0, env=env)) as up:
             results = await measure(up.run, day, seed, switch, console)

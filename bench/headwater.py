@@ -129,6 +129,7 @@ class Installation:
             "HEADWATER_CLICKHOUSE": settings.clickhouse,
             "HEADWATER_PARTITIONS": str(settings.partitions),
             "HEADWATER_SITES": SITE,
+            "HEADWATER_LEARN_HOURS": "0",
             "HEADWATER_READ_KEYS": READ_KEY,
         }
 

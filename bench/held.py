@@ -234,6 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--new", type=int, default=100_000, help="events that are measured on each rung")
     parser.add_argument("--rows", type=int, default=20_000_000, help="most rows of hits in ClickHouse")
     options = parser.parse_args(argv)
+    os.environ["HEADWATER_LEARN_HOURS"] = "0"
     os.environ["HEADWATER_AUDIT_SECONDS"] = "0"  # it would find that the copies are nobody's
     cores = pick_cores()
     stay_on(cores.others)

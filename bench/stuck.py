@@ -64,6 +64,7 @@ async def measure(how: str, house: Installation, traffic: Traffic, starting: asy
         env={
             **house.env,
             "HEADWATER_AUDIT_SECONDS": "0",
+            "HEADWATER_LEARN_HOURS": "0",
             "HEADWATER_WORKER_METRICS_PORT": str(port),
             "STUCK_ONCE": str(house.folder / "once"),
             "STUCK_HOW": how,

@@ -134,6 +134,7 @@ def print_explanation(settings: Settings, conversion: str, format_: str) -> bool
 def print_findings(settings: Settings) -> bool:
     """Print what is wrong with the installation; True when nothing is."""
     from runtime.audit_report import audit_report
+    from runtime.learn_report import learning_report
     from sinks.checks import count_dead_letters, run_checks
     from sinks.client import connect
     from sinks.windows import check_windows
@@ -153,6 +154,7 @@ def print_findings(settings: Settings) -> bool:
         say(line.is_well, line.name, line.detail)
         for example in line.examples:
             out.print(Text(f"        {example}"), soft_wrap=True)
+    say(*asyncio.run(learning_report(settings)))
     try:
         client = connect(settings.clickhouse, settings.database)
         check_windows(client, settings.database)

@@ -23,7 +23,7 @@ from attribution.learnt.learning import ROUNDS, Facts, is_enough, learn_markov, 
 from attribution.learnt.tables import EVERY_SITE, ONE, LearntTable, Worth
 from runtime.settings import Settings
 from runtime.supervisor import die_with_parent
-from runtime.wiring import policy_of
+from runtime.wiring import policy_of, words_of
 from sinks.client import connect
 from sinks.learnt import LIMITS, QUERY_SECONDS, JourneyRange, JourneyReader, effects_of, write_table
 from sinks.writer import RowWriter
@@ -142,8 +142,8 @@ def show_active(settings: Settings, console: Console) -> int:
 
 def _range(settings: Settings, options: LearnOptions) -> JourneyRange:
     lookbacks = policy_of(settings).conversion_lookbacks_ms
-    unknown = set(options.types) - lookbacks.keys()
-    if unknown:
+    types = options.types or words_of(settings.learn_types)
+    if unknown := set(types) - lookbacks.keys():
         raise Rejected(
             "type", f"{sorted(unknown)[0]!r} is no conversion; there are {', '.join(lookbacks)}.", "--type"
         )
@@ -151,7 +151,7 @@ def _range(settings: Settings, options: LearnOptions) -> JourneyRange:
     from_ms = _midnight(options.since) if options.since else to_ms - settings.learn_days * _DAY_MS
     if from_ms >= to_ms:
         raise Rejected("period", "The first day is after the last.", "--from")
-    wanted = {name: span for name, span in lookbacks.items() if not options.types or name in options.types}
+    wanted = {name: span for name, span in lookbacks.items() if not types or name in types}
     return JourneyRange(from_ms, to_ms, wanted, options.site)
 
 

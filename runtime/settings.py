@@ -102,6 +102,9 @@ class Settings(BaseSettings):
         24.0, ge=0, description="Hours between learning Markov and Shapley from past journeys; 0 = off."
     )
     learn_days: int = Field(90, ge=1, description="Days of journeys that are learnt from.")
+    learn_types: str = Field(
+        "", description="Conversion events that end a journey that is learnt from; none = all."
+    )
     learn_order: int = Field(
         1, ge=1, le=MAX_ORDER, description="Order of the Markov model: how many channels back it looks."
     )

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from clickhouse_connect.driver.client import Client
 
+from attribution.acquisition import DIRECT
 from attribution.learnt.journeys import JourneyCounter
 from attribution.learnt.tables import LearntTable
 from sinks.checks import ask
@@ -44,6 +45,10 @@ class JourneyRange(msgspec.Struct, frozen=True):
     """By conversion type that ends a journey; at least one."""
     site: str = ""
     """"" = all."""
+    excluded_channels: tuple[str, ...] = ()
+    """Their touches never count."""
+    is_direct_alone: bool = False
+    """Direct touches count only in journeys that have nothing else."""
 
     @property
     def longest_lookback_ms(self) -> int:
@@ -80,6 +85,7 @@ class JourneyReader:
                     "lookback": wanted.longest_lookback_ms,
                     "types": types,
                     "lookbacks": [wanted.lookbacks_ms[type_] for type_ in types],
+                    "excluded": list(wanted.excluded_channels),
                     "site": wanted.site,
                     "slices": slices,
                     "slice": slice_,
@@ -89,7 +95,10 @@ class JourneyReader:
             )
             for site, channels, converted, lost in rows:
                 counter = counters.setdefault(site, JourneyCounter())
-                counter.add(channels.split(_SEPARATOR), converted, lost)
+                steps = channels.split(_SEPARATOR)
+                if wanted.is_direct_alone:
+                    steps = [step for step in steps if step != DIRECT.channel] or steps
+                counter.add(steps, converted, lost)
             tick()
         return counters
 

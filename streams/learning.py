@@ -56,6 +56,15 @@ def start_learning(config: LearnConfig | None, redis: Redis) -> asyncio.Task[Non
     return None if config is None else asyncio.create_task(Learning(redis, config).run(), name="learning")
 
 
+async def load_learn_state(redis: Redis) -> LearnState | None:
+    """As the last child left it; None before any worker began, or when an older version wrote it."""
+    packed = await redis.get(LEARNT_STATE_KEY)
+    try:
+        return msgspec.json.decode(packed, type=LearnState) if packed is not None else None
+    except msgspec.DecodeError:
+        return None
+
+
 class Learning:
     """The schedule of one worker. ``run`` never ends and never raises; ``tick`` is one look."""
 
@@ -109,10 +118,8 @@ class Learning:
         return LearnState(now + wait, now, code)
 
     async def _state(self) -> LearnState:
-        packed = await self._redis.get(LEARNT_STATE_KEY)
-        if packed is not None:
-            with contextlib.suppress(msgspec.DecodeError):
-                return msgspec.json.decode(packed, type=LearnState)
+        if found := await load_learn_state(self._redis):
+            return found
         state = LearnState(self._clock() + min(FIRST_SECONDS, self._config.seconds))
         await self._redis.set(LEARNT_STATE_KEY, msgspec.json.encode(state))
         return state

@@ -232,6 +232,7 @@ class Cluster:
             "HEADWATER_RATE_PER_SECOND": "1000000",  # all senders have one address
             "HEADWATER_BATCH_WAIT_MS": str(self.shape.batch_wait_ms),
             "HEADWATER_COOKIE_SECURE": "false",
+            "HEADWATER_LEARN_HOURS": "0",  # the oracle knows of no learnt table
             "PYTHONUNBUFFERED": "1",
         }
         return Process(

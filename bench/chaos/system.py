@@ -46,7 +46,11 @@ class System:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, "HEADWATER_PARTITIONS": str(self.partitions)},
+            env={
+                **os.environ,
+                "HEADWATER_PARTITIONS": str(self.partitions),
+                "HEADWATER_LEARN_HOURS": "0",  # the oracle knows of no learnt table
+            },
         )
         os.close(output)
         addresses = {name: value for name, value in self.run.items() if name != "pids"}

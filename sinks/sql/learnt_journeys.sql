@@ -2,7 +2,7 @@
 -- docs/learnt-models.md, and in plain Python in tests/integration/journey_definition.py.
 -- Parameters: from, to Int64 (epoch milliseconds, to excluded): journeys that ended then; lookback Int64: the longest
 -- lookback in milliseconds; types Array(String), lookbacks Array(Int64): the conversion types that end journeys, each
--- with its lookback; site String ('' = all); slices, slice UInt32; longest UInt32: touchpoints kept of a journey, the
+-- with its lookback; excluded Array(String): channels whose touches never count; site String ('' = all); slices, slice UInt32; longest UInt32: touchpoints kept of a journey, the
 -- last ones; separator String between channels.
 -- Order of magnitude: a slice of a million touchpoints in some seconds on one core; answers a row per sequence.
 SELECT
@@ -53,6 +53,7 @@ FROM
                         AND touched_at >= fromUnixTimestamp64Milli({from:Int64} - {lookback:Int64}, 'UTC')
                         AND touched_at < fromUnixTimestamp64Milli({to:Int64} + {lookback:Int64}, 'UTC')
                         AND ({site:String} = '' OR site = {site:String})
+                        AND channel NOT IN {excluded:Array(String)}
                         AND cityHash64(site, visitor_id) % {slices:UInt32} = {slice:UInt32}
                     GROUP BY site, visitor_id, touched_at, touchpoint_id, channel
                     HAVING sum(sign) > 0

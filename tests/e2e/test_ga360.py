@@ -35,7 +35,7 @@ def ga360() -> ModuleType:
 @pytest.mark.slow
 async def test_googles_day_is_reproduced(ga360: ModuleType, tmp_path: Path) -> None:
     """Hits, visitors, transactions and revenue exact; 98 % of sessions hit for hit; channels."""
-    env = {"HEADWATER_SESSION_SWITCH": "any_external"}
+    env = {"HEADWATER_SESSION_SWITCH": "any_external", "HEADWATER_LEARN_HOURS": "0"}
     console = Console(file=io.StringIO(), width=140)
     async with Up(UpOptions(data_dir=tmp_path / "up", collector_port=0, api_port=0, env=env)) as up:
         results = await ga360.measure(up.run, ga360.read_day(), 1, "any_external", console)

@@ -214,7 +214,9 @@ async def test_every_credit_and_session_is_what_the_definitions_say(tmp_path: Pa
     sent = disorder(rng, events, now)
     counted = kept(sent)
     expected = credits(counted)
-    async with Up(UpOptions(data_dir=tmp_path / "up", collector_port=0, api_port=0)) as up:
+    async with Up(
+        UpOptions(data_dir=tmp_path / "up", collector_port=0, api_port=0, env={"HEADWATER_LEARN_HOURS": "0"})
+    ) as up:
         await send(rng, up.run, sent)
         client = await asyncio.to_thread(connect, up.run["clickhouse"], "headwater")
         deadline = time.monotonic() + PATIENCE_S

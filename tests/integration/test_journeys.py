@@ -104,6 +104,24 @@ def test_journeys_are_those_of_the_definition(clean: tuple[Client, str], seed: i
         assert +found_lost == Counter({k: n for k, n in lost.items() if site in ("", k[0])})
 
 
+def test_channels_that_never_count_are_no_part_of_a_journey(clean: tuple[Client, str]) -> None:
+    """Left out; and Direct, if it counts alone only, where there is something else."""
+    touches = [
+        Touch("a", visitor, NOON + place, f"{visitor}{place}", channel)
+        for visitor, channels in {
+            "u": ("Direct", "Email", "Display"),
+            "v": ("Direct", "Direct"),
+            "w": ("Display",),
+        }.items()
+        for place, channel in enumerate(channels)
+    ]
+    store(clean, random.Random(0), (touches, []))
+    wanted = JourneyRange(NOON, NOON + 1000, LOOKBACKS, "", ("Display",), True)
+    result = JourneyReader(*clean).read(wanted, 1)["a"].result()
+    assert result.channels == ("Direct", "Email")
+    assert (result.lengths.tolist(), result.steps.tolist()) == ([2, 1], [0, 0, 1])
+
+
 def test_of_a_very_long_journey_the_end_is_kept(clean: tuple[Client, str]) -> None:
     """Somebody with thousands of touches is one journey of the last hundred."""
     touches = [Touch("a", "v", NOON + number, f"t{number:04}", "Email") for number in range(LONGEST + 50)]
