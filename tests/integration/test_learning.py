@@ -25,6 +25,7 @@ from attribution.learnt.journeys import Journey
 from attribution.learnt.markov import removal_effects
 from attribution.learnt.tables import LearntTable, Worth
 from runtime.learn import LearnOptions, learn, show_active
+from runtime.processes import learn_config
 from runtime.settings import Settings
 from sinks.learnt import effects_of
 from sinks.tables import WRITTEN
@@ -299,3 +300,28 @@ async def test_a_worker_that_stops_takes_its_child_with_it(empty_valkey: str, tm
         assert await redis.get(LEARNT_LEASE_KEY) is None
         state = msgspec.json.decode(await redis.get(LEARNT_STATE_KEY), type=LearnState)
         assert state.next_at <= clock.now
+
+
+async def test_the_child_of_a_worker_learns_for_it(
+    clean: tuple[Client, str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that the schedule runs, as it is; and not for a worker that is gone."""
+    write(clean, [("shop", journey) for journey in enough()])
+    given = {"CLICKHOUSE": settings.clickhouse, "DATABASE": settings.database, "REDIS": settings.redis}
+    for name, value in {**given, "LEARN_DAYS": "36500", "LEARN_ORDER": "2"}.items():
+        monkeypatch.setenv(f"HEADWATER_{name}", value)
+    config = learn_config(settings)
+    assert config is not None
+    clock = Clock()
+    async with Redis.from_url(settings.redis) as redis:
+        orphan = LearnConfig(config.seconds, (*config.command[:-1], "1"), config.environment)
+        await Learning(redis, orphan, clock).tick()
+        clock.now += 300
+        assert await Learning(redis, orphan, clock).tick() == RETRY_SECONDS
+        assert stored(settings) == ({}, {})
+        clock.now += RETRY_SECONDS
+        assert await Learning(redis, config, clock).tick() == settings.learn_hours * 3600
+    active, tables = stored(settings)
+    assert set(active) == {b"markov", b"shapley"}
+    assert LearntTable.from_bytes(tables[active[b"markov"]], active[b"markov"].decode()).order == 2
+    assert learn_config(Settings(learn_hours=0)) is None

@@ -142,3 +142,25 @@ async def test_what_is_learnt_credits_what_comes_after(tmp_path: Path) -> None:
             check for check in await asyncio.to_thread(run_checks, client, "headwater") if not check.passed
         ]
         assert wrong == []
+
+
+@pytest.mark.slow
+async def test_a_running_system_learns_by_itself(tmp_path: Path) -> None:
+    """As soon as there is enough, and without stopping for it."""
+    options = UpOptions(
+        data_dir=tmp_path / "up", collector_port=0, api_port=0, env={"HEADWATER_LEARN_HOURS": "0.001"}
+    )
+    async with Up(options) as up:
+        screen = io.StringIO()
+        assert (
+            await run_demo(up.run, exit_after=True, seed=6, people=1_000, console=Console(file=screen)) == 0
+        )
+
+        async def has_learnt() -> bool:
+            _, said = await headwater(options.data_dir, "doctor")
+            return "learning: active: markov" in said
+
+        await until(has_learnt, "a table that is active", 180.0)
+        log = (options.data_dir / "logs" / "worker.log").read_text()
+        assert '"event": "learnt"' in log
+        assert log.count('"event": "worker_started"') == 1
