@@ -149,6 +149,7 @@ def _range(settings: Settings, options: LearnOptions) -> JourneyRange:
         )
     to_ms = _midnight(options.until + timedelta(days=1)) if options.until else int(time.time() * 1000)
     from_ms = _midnight(options.since) if options.since else to_ms - settings.learn_days * _DAY_MS
+    from_ms = max(0, from_ms)
     if from_ms >= to_ms:
         raise Rejected("period", "The first day is after the last.", "--from")
     wanted = {name: span for name, span in lookbacks.items() if not types or name in types}

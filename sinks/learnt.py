@@ -55,6 +55,11 @@ class JourneyRange(msgspec.Struct, frozen=True):
         """A journey is lost when nobody converted for so long."""
         return max(self.lookbacks_ms.values())
 
+    @property
+    def low_ms(self) -> int:
+        """Nothing before this is read. Not before 1970, where ClickHouse's hours begin."""
+        return max(0, self.from_ms - self.longest_lookback_ms)
+
 
 class JourneyReader:
     """Reads journeys. ``client`` should be one of its own, with ``LIMITS``."""
@@ -66,8 +71,11 @@ class JourneyReader:
 
     def slices(self, wanted: JourneyRange) -> int:
         """Into how many slices of visitors ``read`` cuts the work."""
-        reach = wanted.longest_lookback_ms
-        window = {"low": wanted.from_ms - reach, "high": wanted.to_ms + reach, "site": wanted.site}
+        window = {
+            "low": wanted.low_ms,
+            "high": wanted.to_ms + wanted.longest_lookback_ms,
+            "site": wanted.site,
+        }
         return 1 + int(self._ask("learnt_size", window)[0][0]) // self._slice_rows
 
     def read(
@@ -82,6 +90,7 @@ class JourneyReader:
                 {
                     "from": wanted.from_ms,
                     "to": wanted.to_ms,
+                    "low": wanted.low_ms,
                     "lookback": wanted.longest_lookback_ms,
                     "types": types,
                     "lookbacks": [wanted.lookbacks_ms[type_] for type_ in types],

@@ -1,7 +1,7 @@
 -- Purpose: the journeys of one slice of visitors, counted by site and sequence of channels; the definition is in
 -- docs/learnt-models.md, and in plain Python in tests/integration/journey_definition.py.
 -- Parameters: from, to Int64 (epoch milliseconds, to excluded): journeys that ended then; lookback Int64: the longest
--- lookback in milliseconds; types Array(String), lookbacks Array(Int64): the conversion types that end journeys, each
+-- lookback in milliseconds; low Int64: from which instant on touches and conversions are read; types Array(String), lookbacks Array(Int64): the conversion types that end journeys, each
 -- with its lookback; excluded Array(String): channels whose touches never count; site String ('' = all); slices, slice UInt32; longest UInt32: touchpoints kept of a journey, the
 -- last ones; separator String between channels.
 -- Order of magnitude: a slice of a million touchpoints in some seconds on one core; answers a row per sequence.
@@ -49,8 +49,8 @@ FROM
                         site, visitor_id,
                         (toUnixTimestamp64Milli(touched_at), toUInt8(0), toInt64(0), touchpoint_id, toString(channel)) AS event
                     FROM $touchpoints
-                    WHERE toStartOfHour(touched_at) >= toStartOfHour(fromUnixTimestamp64Milli({from:Int64} - {lookback:Int64}, 'UTC'))
-                        AND touched_at >= fromUnixTimestamp64Milli({from:Int64} - {lookback:Int64}, 'UTC')
+                    WHERE toStartOfHour(touched_at) >= toStartOfHour(fromUnixTimestamp64Milli({low:Int64}, 'UTC'))
+                        AND touched_at >= fromUnixTimestamp64Milli({low:Int64}, 'UTC')
                         AND touched_at < fromUnixTimestamp64Milli({to:Int64} + {lookback:Int64}, 'UTC')
                         AND ({site:String} = '' OR site = {site:String})
                         AND channel NOT IN {excluded:Array(String)}
@@ -67,7 +67,7 @@ FROM
                             transform(toString(type), {types:Array(String)}, {lookbacks:Array(Int64)}, toInt64(0)) AS within
                         FROM $conversions
                         WHERE type IN {types:Array(String)}
-                            AND converted_at >= fromUnixTimestamp64Milli({from:Int64} - {lookback:Int64}, 'UTC')
+                            AND converted_at >= fromUnixTimestamp64Milli({low:Int64}, 'UTC')
                             AND ({site:String} = '' OR site = {site:String})
                             AND cityHash64(site, visitor_id) % {slices:UInt32} = {slice:UInt32}
                         GROUP BY site, visitor_id, converted_at, conversion_id, type
