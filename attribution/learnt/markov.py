@@ -15,7 +15,7 @@ h = r + Q r + Q Q r + ... for all channels at once instead, over the steps that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,12 +74,9 @@ class MarkovChain:
         """By channel, from 0 to 1, when the sequences were seen so often. All are 0 when nobody converted."""
         n = self.states
         steps, converting = self._chances(converted, lost)
-        matrix = np.eye(n)
-        matrix[np.divmod(self._edges, n)] -= steps
-        visits = np.linalg.inv(matrix)
-        chances = visits @ converting
-        without = [chances[_START] - _lost(visits, chances, members) for members in self._ending_in]
-        return _effects(float(chances[_START]), np.array(without))
+        matrix = np.zeros((n, n))
+        matrix[np.divmod(self._edges, n)] = steps
+        return exact_effects(matrix, converting, self._ending_in)
 
     def nearly(self, converted: Counts, lost: Counts) -> NDArray[np.float64]:
         """As ``removal_effects``, to about six digits."""
@@ -124,6 +121,20 @@ def removal_effects(journeys: Iterable[Journey], order: int = 1) -> dict[str, fl
     return dict(
         zip(counted.channels, chain.removal_effects(counted.converted, counted.lost).tolist(), strict=True)
     )
+
+
+def exact_effects(
+    steps: NDArray[np.float64], converting: NDArray[np.float64], ending_in: Sequence[NDArray[np.intp]]
+) -> NDArray[np.float64]:
+    """Removal effects of groups of states. State 0 is the start.
+
+    ``steps``: probability of each step from state to state; ``converting``: by state, that of converting next;
+    ``ending_in``: for each channel the states that end in it.
+    """
+    visits = np.linalg.inv(np.eye(len(steps)) - steps)
+    chances = visits @ converting
+    without = [chances[_START] - _lost(visits, chances, members) for members in ending_in]
+    return _effects(float(chances[_START]), np.array(without))
 
 
 def _codes_of(journeys: JourneySet, order: int, is_first: NDArray[np.bool_]) -> Counts:

@@ -12,8 +12,20 @@ from hypothesis import strategies as st
 
 from attribution import money
 from attribution.acquisition import Acquisition
-from attribution.bulk import BULK_DIVISIONS, Paths, parts_of, share_by_parts, shares, sum_by_channel
+from attribution.bulk import (
+    BULK_DIVISIONS,
+    NEVER,
+    JourneySums,
+    Paths,
+    parts_of,
+    share_by_parts,
+    shares,
+    sum_by_channel,
+)
 from attribution.bulk.decay import halved
+from attribution.learnt.journeys import Journey, journey_set
+from attribution.learnt.markov import MarkovChain
+from attribution.learnt.shapley import ShapleyGame, Worth
 from attribution.ledger import WEIGHT_ONE
 from attribution.models import DIVISIONS, Parts
 from attribution.models.decay import time_decay
@@ -200,3 +212,50 @@ def test_a_half_life_of_a_million_years_is_refused() -> None:
     """Its digits would not fit."""
     with pytest.raises(ValueError, match="half-life"):
         halved(np.array([1]), 1 << 55)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from("abcd"), min_size=1, max_size=6), st.integers(0, 5), st.integers(0, 5)
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    st.sampled_from(Worth),
+)
+def test_journeys_added_up_in_chunks_teach_the_same(
+    counted: list[tuple[list[str], int, int]], worth: Worth
+) -> None:
+    """As ``MarkovChain`` and ``ShapleyGame`` over each sequence."""
+    names = tuple("abcd")
+    sums = JourneySums(names)
+    for chunk in (counted[:3], counted[3:]):
+        if chunk:
+            sums.add(
+                Paths(
+                    names,
+                    np.array([names.index(channel) for one, _, _ in chunk for channel in one]),
+                    np.zeros(sum(len(one) for one, _, _ in chunk), dtype=np.int64),
+                    np.cumsum([0, *(len(one) for one, _, _ in chunk)]),
+                    np.full(len(chunk), NEVER),
+                    np.full(len(chunk), NEVER),
+                ),
+                np.array([converted for _, converted, _ in chunk]),
+                np.array([lost for _, _, lost in chunk]),
+            )
+    journeys = journey_set([Journey(tuple(one), converted, lost) for one, converted, lost in counted])
+    chain, game = MarkovChain(journeys), ShapleyGame(journeys, worth)
+    effects = chain.removal_effects(journeys.converted, journeys.lost)
+    values = game.values(game.set_counts(journeys.converted), game.set_counts(journeys.lost)).values
+    for found, expected in ((sums.removal_effects(), effects), (sums.shapley_values(worth), values)):
+        by_channel = dict(zip(journeys.channels, expected.tolist(), strict=True))
+        assert found == pytest.approx({name: by_channel.get(name, 0.0) for name in names}, abs=1e-12)
+
+
+def test_journeys_of_other_channels_are_not_added() -> None:
+    """Their numbers would mean something else."""
+    with pytest.raises(ValueError, match="other channels"):
+        JourneySums(("Direct",)).add(Paths.of([path_of([(5, "Email")])]), np.array([1]), np.array([0]))
+    with pytest.raises(ValueError, match="63 channels"):
+        JourneySums(tuple(f"{number:02}" for number in range(63)))
