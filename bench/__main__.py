@@ -24,6 +24,7 @@ from bench.collector import measure_collector, missing_tools
 from bench.freshness import measure_freshness
 from bench.headwater import BenchFailed, Installation
 from bench.machine import Cores, describe, pick_cores, stay_on, using_both
+from bench.models.section import ModelSizes, measure_models
 from bench.query import Latency, measure_scales, measure_visitors
 from bench.recovery import Hour, measure_recovery
 from bench.rivals.section import Found, RivalSizes, measure_rivals, print_races
@@ -32,7 +33,7 @@ from bench.stores import measure_memory, used_memory
 from bench.traffic import Traffic, build_traffic, envelopes, singles
 from bench.worker import PARTITIONS, Run, run_worker
 
-PARTS = ("worker", "rivals", "memory", "query", "collector", "freshness")
+PARTS = ("worker", "rivals", "memory", "query", "collector", "freshness", "models")
 WHEN_ASKED = ("recovery",)
 """As long as all others together, so only by ``--only``."""
 
@@ -47,6 +48,7 @@ class Sizes:
     """Of the runs with one hit per record."""
     rounds: int
     rivals: RivalSizes
+    models: ModelSizes
     collector_seconds: int
     burst_hits: int
     freshness_seconds: float
@@ -59,9 +61,21 @@ class Sizes:
 
 FULL_SCALES = (Scale(1_000_000, 10_000), Scale(100_000_000, 1_000_000))
 QUICK_SCALES = (Scale(10_000, 100), Scale(100_000, 1_000))
-FULL = Sizes(240_000, 30_000, 3, RivalSizes(), 4, 30_000, 15.0, 200, FULL_SCALES, Hour(150.0, 3600))
+FULL = Sizes(
+    240_000, 30_000, 3, RivalSizes(), ModelSizes(), 4, 30_000, 15.0, 200, FULL_SCALES, Hour(150.0, 3600)
+)
 QUICK = Sizes(
-    8_000, 2_000, 1, RivalSizes(1_000, 3_000, 500, 1_000), 1, 1_000, 3.0, 20, QUICK_SCALES, Hour(50.0, 60)
+    8_000,
+    2_000,
+    1,
+    RivalSizes(1_000, 3_000, 500, 1_000),
+    ModelSizes(500, 1, (1_000, 10_000)),
+    1,
+    1_000,
+    3.0,
+    20,
+    QUICK_SCALES,
+    Hour(50.0, 60),
 )
 
 
@@ -105,6 +119,8 @@ class Bench:
             await self._collector()
         if "freshness" in self._wanted:
             await self._freshness()
+        if "models" in self._wanted:
+            self._models()
         if "recovery" in self._wanted:
             found = await measure_recovery(self._sizes.hour, self._cores, self._say)
             self.figures += [Figure(*row) for row in found.rows()]
@@ -170,6 +186,11 @@ class Bench:
     async def _rivals(self) -> None:
         self.rivals = await measure_rivals(self._sizes.rivals, self._cores, self._say)
         self.notes += self.rivals.notes
+
+    def _models(self) -> None:
+        found = measure_models(self._sizes.models, self._cores, self._say)
+        self.figures += [Figure(*row) for row in found.rows]
+        self.notes += found.notes
 
     async def _collector(self) -> None:
         reason = missing_tools()

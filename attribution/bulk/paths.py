@@ -81,6 +81,30 @@ class Paths:
         """Touchpoints of each path."""
         return np.diff(self.offsets)
 
+    def only(self, chosen: NDArray[np.bool_]) -> Paths:
+        """Some of them, by a truth value for each."""
+        kept = chosen[self._owner]
+        return Paths(
+            self.names,
+            self.channels[kept],
+            self.touched_at[kept],
+            np.concatenate([[0], np.cumsum(self.counts[chosen])]),
+            self.lead_at[chosen],
+            self.opportunity_at[chosen],
+            [path for path, is_chosen in zip(self.sources, chosen.tolist(), strict=False) if is_chosen],
+        )
+
     def spread(self, values: Ints) -> Ints:
         """One value of each path, for each of its touchpoints."""
-        return np.repeat(values, self.counts)
+        return values[self._owner]
+
+    @cached_property
+    def _owner(self) -> Ints:
+        return owners(self.offsets)
+
+
+def owners(offsets: Ints) -> Ints:
+    """The path of each touchpoint, by where the paths begin and the last one ends."""
+    begins = np.zeros(offsets[-1], dtype=np.int64)
+    begins[offsets[1:-1]] = 1  # no two paths begin at the same touchpoint
+    return np.cumsum(begins)

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.bulk.paths import Ints, Parts, Paths
+from attribution.bulk.paths import Ints, Parts, Paths, owners
 
-_CHUNK = 1 << 16
-"""Paths at a time: bounds the memory, and a path's number leaves 36 bits of a double for the order within."""
+_CHUNK = 1 << 11
+"""Paths at a time: bounds the memory, and arrays of some 100 KB stay in the cache and with the process."""
 _SMALL = 1 << 31
-"""Products of two numbers below it fit 63 bits, and two different fractions of such a whole are never confused."""
+"""Products of two numbers below it fit 63 bits, and so do a path's number and a remainder below it."""
 _ULP = 2.0**-50
 """Relative error of five roundings to 53 bits, and to spare."""
-_ORDER = 2.0**-35
-"""What putting fractions in order may confuse: twice the last bit of a path's number and fraction."""
+_ORDER = 2.0**-30
+"""What putting fractions in order may confuse: they are compared as multiples of 2^-31."""
 
 Floats = NDArray[np.float64]
 _Number = TypeVar("_Number", bound=np.number[Any])
@@ -59,26 +59,31 @@ class _Divided:
     def __init__(self, sizes: Ints, parts: Parts, offsets: Ints) -> None:
         self._counts = np.diff(offsets)
         self._first = offsets[:-1]
+        self._owner = owners(offsets)
         self._sizes = sizes
         self._parts = parts
-        is_small = int(parts.max()) * int(self._counts.max()) < _SMALL
-        self.shares = self._by_integers() if is_small else self._by_estimate()
+        largest = int(parts.max())
+        if largest <= 1 and int(np.add.reduceat(parts, self._first).max()) <= 1:  # half of the models
+            self.shares = self._spread(sizes) * parts.view(np.int64)
+        elif largest * int(self._counts.max()) < _SMALL:
+            self.shares = self._by_integers()
+        else:
+            self.shares = self._by_estimate()
 
     def _by_integers(self) -> Ints:
         """Parts of which no path has ``_SMALL`` or more in all."""
         parts = self._parts.view(np.int64)
         wholes = np.add.reduceat(parts, self._first)
-        sizes = np.where(wholes > 0, self._sizes, 0)
-        quotients = sizes // np.maximum(wholes, 1)
-        rests = sizes - quotients * wholes
-        shares: Ints = self._spread(quotients) * parts
-        uneven = _Chosen(rests, self._counts)
-        products, divisors = uneven.spread(rests) * parts[uneven.touches], uneven.spread(wholes)
+        quotients, rests = np.divmod(np.where(wholes > 0, self._sizes, 0), np.maximum(wholes, 1))
+        divisors = self._spread(np.maximum(wholes, 1))
+        products = self._spread(rests) * parts
         more = products // divisors
-        shares[uneven.touches] += more
-        left = rests[uneven.paths] - np.add.reduceat(more, uneven.first)
-        order = uneven.by_size((products - more * divisors) / divisors)
-        shares[uneven.touches[order[uneven.leading(left)]]] += 1
+        shares: Ints = self._spread(quotients) * parts
+        shares += more
+        uneven = _Uneven(rests - np.add.reduceat(more, self._first), self._counts, self._owner)
+        more *= divisors
+        products -= more
+        shares[uneven.favoured(uneven.by_size(products[uneven.touches]))] += 1
         return shares
 
     def _by_estimate(self) -> Ints:
@@ -86,9 +91,7 @@ class _Divided:
         # In halves of 32 bits: the sum of a path's parts may need more than 64.
         high = np.add.reduceat(self._parts >> np.uint64(32), self._first)
         wholes = high * 2.0**32 + np.add.reduceat(self._parts & np.uint64(0xFFFFFFFF), self._first)
-        exact = self._spread(self._sizes.astype(np.float64)) * (
-            self._parts.astype(np.float64) / self._spread(np.maximum(wholes, 1.0))
-        )
+        exact = self._spread(self._sizes / np.maximum(wholes, 1.0)) * self._parts
         floors = np.floor(exact)
         shares: Ints = floors.astype(np.int64)
         is_credited = wholes > 0
@@ -100,12 +103,11 @@ class _Divided:
         in_doubt = np.logical_or.reduceat(is_near, self._first) & is_credited & ~is_alone
         left = self._sizes - np.add.reduceat(shares, self._first)
         left[in_doubt | ~is_credited] = 0
-        uneven = _Chosen(left, self._counts)
-        left = left[uneven.paths]
+        uneven = _Uneven(left, self._counts, self._owner)
         fractions = (exact - floors)[uneven.touches]
-        order = uneven.by_size(fractions)
-        shares[uneven.touches[order[uneven.leading(left)]]] += 1
-        smallest_favoured = uneven.first + left - 1
+        order = uneven.by_size((fractions * _SMALL).astype(np.int64))
+        shares[uneven.favoured(order)] += 1
+        smallest_favoured = uneven.first + uneven.left - 1
         gaps = fractions[order[smallest_favoured]] - fractions[order[smallest_favoured + 1]]
         in_doubt[uneven.paths[gaps <= 2 * errors[uneven.paths] + _ORDER]] = True
         for path in np.flatnonzero(in_doubt).tolist():
@@ -115,29 +117,33 @@ class _Divided:
 
     def _spread(self, values: NDArray[_Number]) -> NDArray[_Number]:
         """One value of each path, for each of its touchpoints."""
-        return np.repeat(values, self._counts)
+        return values[self._owner]
 
 
-class _Chosen:
-    """Those paths of a chunk that have units left to hand out."""
+class _Uneven:
+    """Those paths of a chunk that have units left to hand out: fewer than touchpoints."""
 
-    def __init__(self, left: Ints, counts: Ints) -> None:
+    def __init__(self, left: Ints, counts: Ints, owner: Ints) -> None:
+        """``owner``: path of each touchpoint of the chunk."""
         self.paths = np.flatnonzero(left)
-        self.touches = np.flatnonzero(np.repeat(left, counts))
+        self.touches = np.flatnonzero(left[owner])
         """Of these paths, in the chunk."""
-        self._counts = counts[self.paths]
-        self.first = np.cumsum(self._counts) - self._counts
+        self.left = left[self.paths]
+        self._owner = owner[self.touches]
+        counts = counts[self.paths]
+        self.first = np.cumsum(counts) - counts
         """Where each of these paths begins among ``touches``."""
 
-    def spread(self, values: Ints) -> Ints:
-        """One value of each path of the chunk, for each of ``touches``."""
-        return np.repeat(values[self.paths], self._counts)
+    def by_size(self, remainders: Ints) -> NDArray[np.intp]:
+        """Indexes into ``touches``, path after path, the largest remainder first and of equal ones the earliest.
 
-    def by_size(self, fractions: Floats) -> NDArray[np.intp]:
-        """Indexes into ``touches``, path after path, the largest fraction first and of equal ones the earliest."""
-        return np.argsort(np.repeat(np.arange(len(self.paths)), self._counts) - fractions, kind="stable")
+        Remainders are below ``_SMALL``.
+        """
+        return np.argsort((self._owner + 1) * _SMALL - remainders, kind="stable")
 
-    def leading(self, numbers: Ints) -> NDArray[np.bool_]:
-        """For each of ``touches`` whether it is among the first so many of its path."""
-        place = np.arange(len(self.touches)) - np.repeat(self.first, self._counts)
-        return place < np.repeat(numbers, self._counts)
+    def favoured(self, order: NDArray[np.intp]) -> Ints:
+        """The touchpoints in the chunk that get a unit more: the first ones of each path in that order."""
+        first = np.cumsum(self.left) - self.left
+        places = np.arange(int(self.left.sum())) + np.repeat(self.first - first, self.left)
+        found: Ints = self.touches[order[places]]
+        return found

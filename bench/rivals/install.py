@@ -23,15 +23,22 @@ class NotInstalled(Exception):
 
 
 def python_with(name: str) -> Path:
-    """The interpreter of a virtual environment with ``requirements/<name>.txt``. Raises ``NotInstalled``."""
-    requirements = HERE / "requirements" / f"{name}.txt"
+    """The interpreter of a virtual environment with ``requirements/<name>.txt``. Raises ``NotInstalled``.
+
+    What must be there to compile one of them is in ``requirements/<name>_build.txt``.
+    """
+    build, requirements = (HERE / "requirements" / f"{name}{part}.txt" for part in ("_build", ""))
+    sources = [build, requirements] if build.exists() else [requirements]
 
     def make(folder: Path) -> None:
         _run([sys.executable, "-m", "venv", str(folder)])
         options = ["--disable-pip-version-check", "--quiet", "--require-hashes", "--no-deps"]
-        _run([str(folder / "bin/python"), "-m", "pip", "install", *options, "-r", str(requirements)])
+        for source in sources:
+            if source is requirements and build.exists():
+                options.append("--no-build-isolation")
+            _run([str(folder / "bin/python"), "-m", "pip", "install", *options, "-r", str(source)])
 
-    return _made(name, [requirements], make) / "bin/python"
+    return _made(name, sources, make) / "bin/python"
 
 
 def kafka_streams() -> str:
