@@ -10,7 +10,8 @@ import numpy as np
 from attribution.bulk.paths import Ints, Paths
 from attribution.learnt.journeys import JourneySet
 from attribution.learnt.markov import exact_effects
-from attribution.learnt.shapley import ShapleyGame, Worth
+from attribution.learnt.shapley import ShapleyGame
+from attribution.learnt.tables import Worth
 
 MAX_CHANNELS = 62
 """A set of channels is a number with a bit for each."""

@@ -33,7 +33,7 @@ class ModelSizes:
     """How much is measured."""
 
     journeys: int = 10_000
-    rounds: int = 7
+    rounds: int = 5
     growth: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
 
 
@@ -130,7 +130,7 @@ def measure_models(
                     del theirs[package]
     found.rows += _speed(sizes, ours, theirs)
     for package, runs in theirs.items():
-        found.rows += _agreement(ours, package, runs)
+        found.rows += compare(ours, package, runs)
     found.rows += _growth(sizes, cores, say)
     return found
 
@@ -172,8 +172,8 @@ def _speed(sizes: ModelSizes, ours: Runs, theirs: Mapping[Package, Runs]) -> lis
     return rows
 
 
-def _agreement(ours: Runs, package: Package, runs: Runs) -> list[Row]:
-    """Raises ``BenchFailed`` if a heuristic model differs by more than a unit per conversion."""
+def compare(ours: Runs, package: Package, runs: Runs) -> list[Row]:
+    """By how much results differ. Raises ``BenchFailed`` if it is more than a unit per conversion (Markov aside)."""
     rows: list[Row] = []
     for what, unit in _UNITS.items():
         sums = {name: sums for name, sums in runs.sums.items() if name.endswith(f" {what}")}

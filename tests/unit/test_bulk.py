@@ -25,7 +25,8 @@ from attribution.bulk import (
 from attribution.bulk.decay import halved
 from attribution.learnt.journeys import Journey, journey_set
 from attribution.learnt.markov import MarkovChain
-from attribution.learnt.shapley import ShapleyGame, Worth
+from attribution.learnt.shapley import ShapleyGame
+from attribution.learnt.tables import Worth
 from attribution.ledger import WEIGHT_ONE
 from attribution.models import DIVISIONS, Parts
 from attribution.models.decay import time_decay
