@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from statistics import quantiles
 from typing import Any
@@ -15,8 +15,11 @@ from rich.live import Live
 
 from attribution.errors import Transient
 from runtime.collector_client import Intake, open_intake
+from runtime.learn import LearnOptions, learn
+from runtime.restate import RestateOptions, restate_command
+from runtime.settings import Settings
 from runtime.simulator import display
-from runtime.simulator.observer import Amounts, Observer, Snapshot, open_observer
+from runtime.simulator.observer import MODELS, Amounts, Observer, Snapshot, open_observer
 from runtime.simulator.report import Check, build_checks, build_lines
 from runtime.simulator.sender import send
 from runtime.simulator.world import DAY_MS, MINUTE_MS, World, build_world
@@ -31,9 +34,11 @@ _TRICKLE_PAUSE_S = 1.0
 
 
 async def run_demo(
-    run: Mapping[str, Any], *, exit_after: bool, seed: int, people: int, console: Console
+    run: Mapping[str, Any], settings: Settings, *, exit_after: bool, seed: int, people: int, console: Console
 ) -> int:
-    """Play a world of ``people`` to the system that ``run`` (as in run.json) describes, and report.
+    """Play a world of ``people`` to the system that ``run`` (as in run.json) and ``settings`` describe, and report.
+
+    When all is credited the learnt models learn from it, and it is restated, so that their error is shown, too.
 
     Returns 0 if everything balances, else 1. Without ``exit_after`` it then goes on with a trickle of new
     people and the live table until it is cancelled. Raises ``Transient`` when a part stays away.
@@ -50,7 +55,7 @@ async def run_demo(
         soft_wrap=True,
     )
     async with open_intake(run["collector"], run["site_key"]) as intake, open_observer(run) as observer:
-        before = await observer.snapshot()
+        before = await observer.snapshot(await observer.models())
         base = await observer.by_channel(display.LIVE_MODEL)
         show = _Show(console, observer, base, before.drops, truth.sent)
         async with show.shown():
@@ -59,6 +64,8 @@ async def run_demo(
             sent_s = time.monotonic() - started
             checks, snapshot = await _settle(observer, before, world, intake)
             settled_s = time.monotonic() - started
+        if all(check.is_met for check in checks) and await _learn(settings, console):
+            checks, snapshot = await _settle(observer, before, world, intake, await observer.models())
         display.print_report(console, truth, build_lines(truth, snapshot), checks)
         _print_times(console, world, sent_s, settled_s, time.monotonic() - began, show.ages)
         failed = [check for check in checks if not check.is_met]
@@ -69,13 +76,31 @@ async def run_demo(
     return 1 if failed else 0
 
 
+async def _learn(settings: Settings, console: Console) -> bool:
+    """Markov and Shapley from the journeys so far, and everything credited under them, too; False if these are few."""
+    began = time.monotonic()
+    quiet = Console(quiet=True)
+    if await asyncio.to_thread(learn, settings, LearnOptions(), quiet) != 0:
+        console.print("Too few journeys for Markov and Shapley to learn from.")
+        return False
+    learnt_s = time.monotonic() - began
+    await asyncio.to_thread(restate_command, settings, RestateOptions(), quiet)
+    console.print(
+        f"Markov and Shapley have learnt from these journeys ({learnt_s:.1f} s), and all conversions are restated"
+        f" ({time.monotonic() - began - learnt_s:.1f} s).",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return True
+
+
 async def _settle(
-    observer: Observer, before: Snapshot, world: World, intake: Intake
+    observer: Observer, before: Snapshot, world: World, intake: Intake, models: Sequence[str] = MODELS
 ) -> tuple[list[Check], Snapshot]:
     """The checks as soon as all of them are met, or as they are after ``SETTLE_S``."""
     deadline = time.monotonic() + SETTLE_S
     while True:
-        snapshot = (await observer.snapshot()).since(before)
+        snapshot = (await observer.snapshot(models)).since(before)
         checks = build_checks(world.truth, snapshot, intake.repeated_hits)
         if all(check.is_met for check in checks) or time.monotonic() > deadline:
             return checks, snapshot

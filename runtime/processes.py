@@ -220,12 +220,15 @@ def run_demo_command(data_dir: Path | None, *, leave: bool, people: int, seed: i
     from rich.console import Console
 
     from runtime.demo import run_demo
+    from runtime.installation import settings_of
     from runtime.up import run_up
 
     console = Console()
+    options = up_options(data_dir, None, None, 1)
 
     async def on_ready(up: Up) -> int | None:
         run: dict[str, Any] = up.run
-        return await run_demo(run, exit_after=leave, seed=seed, people=people, console=console)
+        settings = settings_of(options.data_dir)
+        return await run_demo(run, settings, exit_after=leave, seed=seed, people=people, console=console)
 
-    return asyncio.run(run_up(up_options(data_dir, None, None, 1), on_ready))
+    return asyncio.run(run_up(options, on_ready))

@@ -70,7 +70,8 @@ class Observer:
 
     def __init__(self, session: aiohttp.ClientSession, run: Mapping[str, Any]) -> None:
         self._session = session
-        self._url = f"{run['api']}/v1/query"
+        self._api = str(run["api"])
+        self._url = f"{self._api}/v1/query"
         self._site = str(run["site_key"])
         self._headers = {"Authorization": f"Bearer {run['read_key']}"}
         self._client = connect(str(run["clickhouse"]), str(run.get("database", "headwater")))
@@ -80,6 +81,16 @@ class Observer:
         traffic = await self._places(["hits", "sessions"], MODELS[0])
         credit = {model: await self._places(["conversions", "revenue"], model) for model in models}
         return Snapshot(traffic, credit, await self.drops())
+
+    async def models(self) -> list[str]:
+        """Every model that something is credited under. Raises ``Transient``."""
+        url = f"{self._api}/v1/models"
+        try:
+            async with self._session.get(url, headers=self._headers) as response:
+                answer = _decode(await response.text())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Transient(f"No answer from the query API at {url}: {error}.") from error
+        return [model["name"] for model in answer["models"] if model["is_credited"]]
 
     async def by_channel(self, model: str) -> dict[str, Amounts]:
         """All metrics by channel under one model: what a dashboard shows. Raises ``Transient``."""

@@ -11,6 +11,7 @@ from rich.console import Console
 
 import runtime.demo
 from runtime.demo import run_demo
+from runtime.installation import settings_of
 from runtime.up import Up, UpOptions
 
 
@@ -20,10 +21,18 @@ async def test_demo_balances_twice_in_one_folder_and_trickles_until_stopped(tmp_
     async with Up(UpOptions(data_dir=tmp_path / "up", collector_port=0, api_port=0)) as up:
         for _ in range(2):
             screen = io.StringIO()
-            code = await run_demo(up.run, exit_after=True, seed=11, people=200, console=Console(file=screen))
+            code = await run_demo(
+                up.run,
+                settings_of(tmp_path / "up"),
+                exit_after=True,
+                seed=11,
+                people=200,
+                console=Console(file=screen),
+            )
             print(screen.getvalue())
             assert code == 0
-            assert "credit = revenue, time_decay" in screen.getvalue()
+            for model in ("time_decay", "full_path", "markov", "shapley"):
+                assert f"credit = revenue, {model}" in screen.getvalue()
         trickling = asyncio.Event()
 
         class Screen(io.StringIO):
@@ -33,7 +42,14 @@ async def test_demo_balances_twice_in_one_folder_and_trickles_until_stopped(tmp_
                 return super().write(text)
 
         demo = asyncio.create_task(
-            run_demo(up.run, exit_after=False, seed=12, people=5, console=Console(file=Screen()))
+            run_demo(
+                up.run,
+                settings_of(tmp_path / "up"),
+                exit_after=False,
+                seed=12,
+                people=5,
+                console=Console(file=Screen()),
+            )
         )
         await asyncio.wait_for(trickling.wait(), 60)
         demo.cancel()
@@ -59,7 +75,14 @@ async def test_demo_says_no_when_the_books_do_not_balance(
     monkeypatch.setattr(runtime.demo, "send", send_and_steal)
     screen = io.StringIO()
     async with Up(UpOptions(data_dir=tmp_path / "up", collector_port=0, api_port=0)) as up:
-        code = await run_demo(up.run, exit_after=True, seed=11, people=20, console=Console(file=screen))
+        code = await run_demo(
+            up.run,
+            settings_of(tmp_path / "up"),
+            exit_after=True,
+            seed=11,
+            people=20,
+            console=Console(file=screen),
+        )
     assert code == 1
     assert "credit = revenue, linear" in screen.getvalue()
     assert " NO " in screen.getvalue()
