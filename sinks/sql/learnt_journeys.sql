@@ -1,9 +1,10 @@
 -- Purpose: the journeys of one slice of visitors, counted by site and sequence of channels; the definition is in
 -- docs/learnt-models.md, and in plain Python in tests/integration/journey_definition.py.
 -- Parameters: from, to Int64 (epoch milliseconds, to excluded): journeys that ended then; lookback Int64: the longest
--- lookback in milliseconds; low Int64: from which instant on touches and conversions are read; types Array(String), lookbacks Array(Int64): the conversion types that end journeys, each
--- with its lookback; excluded Array(String): channels whose touches never count; site String ('' = all); slices, slice UInt32; longest UInt32: touchpoints kept of a journey, the
--- last ones; separator String between channels.
+-- lookback in milliseconds; low Int64: from which instant on touches and conversions are read; types Array(String),
+-- lookbacks Array(Int64): the conversion types that end journeys, each with its lookback; excluded Array(String):
+-- channels whose touches never count; site String ('' = all); slices, slice UInt32; longest UInt32: touchpoints kept of
+-- a journey, the last ones; separator String between channels.
 -- Order of magnitude: a slice of a million touchpoints in some seconds on one core; answers a row per sequence.
 SELECT
     site,

@@ -275,6 +275,14 @@ async def test_one_worker_at_a_time_learns_when_it_is_due(empty_valkey: str, tmp
         assert notes.read_text() == "xx"
 
 
+def is_running(pid: int) -> bool:
+    """Not gone, and not merely waiting to be noticed."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
 async def test_a_worker_that_stops_takes_its_child_with_it(empty_valkey: str, tmp_path: Path) -> None:
     """And leaves the lease to others; learning is still due."""
     began = tmp_path / "pid"
@@ -295,7 +303,7 @@ async def test_a_worker_that_stops_takes_its_child_with_it(empty_valkey: str, tm
             await running
         pid = int(began.read_text())
         async with asyncio.timeout(30):
-            while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text():
+            while is_running(pid):
                 await asyncio.sleep(0.02)
         assert await redis.get(LEARNT_LEASE_KEY) is None
         state = msgspec.json.decode(await redis.get(LEARNT_STATE_KEY), type=LearnState)
