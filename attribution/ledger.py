@@ -7,6 +7,7 @@ and the weights to one, the unattributed entry included. Money is integers; shar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -25,6 +26,8 @@ WEIGHT_ONE = 1_000_000_000
 """A whole conversion in the ledger's unit of weight (billionths: ``Decimal(18, 9)``)."""
 
 _FORMAT = 1
+_RECURRING = 1 << 32
+"""Parts that add up to less are small numbers that follow from positions."""
 
 
 class UnreadableStatement(HeadwaterError):
@@ -203,8 +206,15 @@ def _shares(value: int, touchpoint_ids: list[str], parts: Parts) -> dict[str, Sh
         return {}
     if whole == 1:  # half of the models give all to one; no need to divide
         return {touchpoint_ids[parts.index(1)]: Share(WEIGHT_ONE, value)}
-    shared = zip(touchpoint_ids, share_by_parts(WEIGHT_ONE, parts), share_by_parts(value, parts), strict=True)
+    # Parts by position come again with every path of that length; those by age hardly ever.
+    weights = _weights_of(parts) if whole < _RECURRING else share_by_parts(WEIGHT_ONE, parts)
+    shared = zip(touchpoint_ids, weights, share_by_parts(value, parts), strict=True)
     return {identity: Share(weight, amount) for identity, weight, amount in shared if weight or amount}
+
+
+@lru_cache(maxsize=8192)
+def _weights_of(parts: Parts) -> tuple[int, ...]:
+    return tuple(share_by_parts(WEIGHT_ONE, parts))
 
 
 def entries(old: Statement | None, new: Statement) -> list[Entry]:
