@@ -7,11 +7,11 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
-from typing import Any
+from typing import Annotated, Any
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -23,6 +23,7 @@ from api.description import JSON, DescribedApp, answer, problems, question, stat
 from api.metrics import ApiMetrics
 from api.models import ModelList
 from api.observer import Observer
+from api.path_report import PathsRequest
 from api.problems import install_problems
 from api.requests import parse_query
 from api.service import QueryService
@@ -150,6 +151,17 @@ def _add_questions(app: FastAPI, backend: _Backend, keys: ReadKeys, models: Sequ
         keys.check(request.headers.get("authorization"))
         found = await run_in_threadpool(lambda: backend.service().models())
         return Response(encode(ModelList(found)), media_type=JSON)
+
+    @app.get(
+        "/v1/paths",
+        summary="Paths before conversions: the most frequent, lengths, time lags, assists",
+        responses={**answer("PathsAnswer"), **problems(401, 422, 503)},
+        **secured,
+    )
+    async def paths(request: Request, asked: Annotated[PathsRequest, Query()]) -> Response:
+        keys.check(request.headers.get("authorization"))
+        found = await run_in_threadpool(lambda: backend.service().paths(asked))
+        return Response(encode(found), media_type=JSON)
 
     async def explained(request: Request, reference: str) -> Response:
         keys.check(request.headers.get("authorization"))

@@ -12,6 +12,7 @@ from api.answers import QueryMeta
 from api.catalog import DIMENSIONS, METRICS, OPERATORS
 from api.explain import Explanation
 from api.models import SENTENCES, ModelList
+from api.path_report import PathsAnswer
 from api.problems import Problem
 from api.requests import QueryRequest
 
@@ -125,7 +126,7 @@ def _described(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     _, components = msgspec.json.schema_components(
-        [QueryMeta, ModelList, Explanation, Problem], ref_template=_REF
+        [QueryMeta, ModelList, PathsAnswer, Explanation, Problem], ref_template=_REF
     )
     return {"QueryAnswer": _ANSWER, **{name: _with_numbers(schema) for name, schema in components.items()}}
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from decimal import Decimal
 
+import msgspec
 from msgspec import UNSET, UnsetType
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -20,7 +21,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 """Cells that begin so run as formulas in spreadsheets, full-width forms included (OWASP ASVS 5.0, 1.2.10)."""
 
 
-def to_json(answer: QueryAnswer | Explanation) -> str:
+def to_json(answer: msgspec.Struct) -> str:
     """The same JSON as the query API answers."""
     return encode(answer).decode()
 
@@ -34,10 +35,11 @@ def to_csv(answer: QueryAnswer) -> str:
     texts = [name in DIMENSIONS for name in answer.columns]
     for number, row in enumerate(answer.rows):
         cells = [
-            _guarded(str(cell)) if is_text else _plain(cell) for cell, is_text in zip(row, texts, strict=True)
+            guarded(str(cell)) if is_text else plain_text(cell)
+            for cell, is_text in zip(row, texts, strict=True)
         ]
         ranges = (_ranges(answer, number)[name] for name in with_spread)
-        writer.writerow([*cells, *(_plain(end) for one in ranges for end in (one.low, one.high))])
+        writer.writerow([*cells, *(plain_text(end) for one in ranges for end in (one.low, one.high))])
     return out.getvalue()
 
 
@@ -53,10 +55,10 @@ def to_table(answer: QueryAnswer) -> RenderableType:
         cells = []
         for name, cell in zip(answer.columns, row, strict=True):
             # Text, not str: square brackets in a campaign's name are no markup.
-            cells.append(Text(_printable(_plain(cell))))
+            cells.append(Text(printable(plain_text(cell))))
             if name in with_spread:
                 one = _ranges(answer, number)[name]
-                cells.append(Text(f"{_plain(one.low)} to {_plain(one.high)}"))
+                cells.append(Text(f"{plain_text(one.low)} to {plain_text(one.high)}"))
         table.add_row(*cells)
     return Group(table, Text(coverage_line(answer)), *(Text(line) for line in coverage_parts(answer)))
 
@@ -65,7 +67,7 @@ def coverage_parts(answer: QueryAnswer) -> list[str]:
     """Why revenue is unattributed, one line for each reason that there is; and the robots."""
     coverage, currency = answer.meta.coverage, answer.meta.currency
     lines = [
-        f"  {part.name.replace('_', ' ')}: {part.revenue} {currency} in {_plain(part.conversions)} conversions"
+        f"  {part.name.replace('_', ' ')}: {part.revenue} {currency} in {plain_text(part.conversions)} conversions"
         for part in coverage.parts[1:]
         if part.conversions
     ]
@@ -90,7 +92,7 @@ def coverage_line(answer: QueryAnswer) -> str:
     as_of = f", as of {meta.as_of}" if meta.as_of else ""
     return (
         f"{meta.model}, by {meta.basis}{as_of}: {coverage.revenue} {meta.currency}"
-        f" in {_plain(coverage.conversions)} conversions; {coverage.attributed_revenue} attributed,"
+        f" in {plain_text(coverage.conversions)} conversions; {coverage.attributed_revenue} attributed,"
         f" {coverage.unattributed_revenue} without a touchpoint{missing}"
     )
 
@@ -100,7 +102,7 @@ def explanation_to_text(explanation: Explanation) -> RenderableType:
     facts = explanation.conversion
     models = list(explanation.balanced)
     head = Text(
-        _printable(
+        printable(
             f"{facts.type} {facts.conversion_id} ({facts.status})\n"
             f"{facts.value} {facts.currency} at {facts.converted_at}"
             + (f", order {facts.order_id}" if facts.order_id else "")
@@ -120,7 +122,7 @@ def explanation_to_text(explanation: Explanation) -> RenderableType:
             touch.landing_page,
             touch.decision if touch.decision == "in" else f"out: {touch.reason.replace('_', ' ')}",
         )
-        table.add_row(*(Text(_printable(cell)) for cell in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     credited = [
         (f"# {number}", touch.credits)
         for number, touch in enumerate(explanation.touchpoints, start=1)
@@ -149,16 +151,18 @@ def _share(share: Share | None) -> str:
     return "" if share is None else f"{share.weight:f} = {share.amount}"
 
 
-def _plain(cell: Cell) -> str:
+def plain_text(cell: Cell) -> str:
+    """A cell as text; nothing for ``None``."""
     if cell is None:
         return ""
     return f"{cell:f}" if isinstance(cell, Decimal) else str(cell)
 
 
-def _guarded(text: str) -> str:
+def guarded(text: str) -> str:
+    """For a spreadsheet: text that it would take for a formula begins with an apostrophe."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _printable(text: str) -> str:
-    """Control characters would steer the terminal."""
+def printable(text: str) -> str:
+    """Without control characters: they would steer the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)

@@ -17,6 +17,8 @@ from api.coverage import coverage_of
 from api.explain import Explanation, explain
 from api.instants import instant_text
 from api.models import ModelAbout, models_about
+from api.path_report import MODEL as PATHS_MODEL
+from api.path_report import PathsAnswer, PathsRequest, paths_answer, plan_paths
 from api.plan import Plan, build_plan
 from api.queries import load_sql
 from api.requests import QueryRequest
@@ -58,12 +60,7 @@ class QueryService:
         started = time.perf_counter()
         credited = self._credited("" if request.spread else request.model)
         plan = build_plan(request, self._database, credited, self._currency)
-        try:
-            found = self._client.query(
-                plan.sql, parameters=plan.parameters, settings=self._settings
-            ).result_rows
-        except Error as error:
-            raise explain_error(error) from error
+        found = self._ask(plan.sql, plan.parameters)
         asked = sorted((row for row in found if row[0] == 0), key=lambda row: row[1])
         if not asked and not plan.dimensions and request.offset == 0:
             # A total over nothing is zero, not absent.
@@ -90,6 +87,21 @@ class QueryService:
             [_ranges(plan, measures) for _, _, _, measures in asked] if plan.spread else UNSET,
         )
 
+    def paths(self, request: PathsRequest) -> PathsAnswer:
+        """The paths before conversions. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
+        started = time.perf_counter()
+        plan = plan_paths(request, self._database, self._credited(PATHS_MODEL), self._currency)
+        return paths_answer(plan, request, self._ask(plan.sql, plan.parameters), started)
+
+    def _ask(self, sql: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        try:
+            rows: Sequence[Sequence[Any]] = self._client.query(
+                sql, parameters=parameters, settings=self._settings
+            ).result_rows
+        except Error as error:
+            raise explain_error(error) from error
+        return rows
+
     def models(self) -> list[ModelAbout]:
         """Every model that can be asked for, or could be. Raises ``Transient`` or ``Misconfigured``."""
         return models_about(self._credited())
@@ -102,10 +114,7 @@ class QueryService:
         if wanted in self._policy.models:
             return self._policy.models
         sql = load_sql("models", channel_metrics=qualify(self._database, "channel_metrics"))
-        try:
-            found = self._client.query(sql, settings=self._settings).result_rows
-        except Error as error:
-            raise explain_error(error) from error
+        found = self._ask(sql, {})
         return tuple(dict.fromkeys((*self._policy.models, *(row[0] for row in found))))
 
     def explain(self, reference: str) -> Explanation:

@@ -29,6 +29,7 @@ AS_OF_METRICS = ("conversions", "revenue", "aov")
 _ROWS_AT_ONCE = 10_000
 _OPTIONS = {"dimensions": "--by", "model": "--model", "currency": "--currency"}
 _OPTIONS |= {"as_of": "--as-of", "spread": "--spread"}
+_OPTIONS |= {"from": "--from", "to": "--to", "from, to": "--from, --to"}
 _OPTIONS |= {"date_range": "--from, --to", "date_range.0": "--from", "date_range.1": "--to"}
 """What the fields of a question are called on the command line."""
 
@@ -94,6 +95,38 @@ def print_report(
         print(to_csv(answer), end="")
     else:
         console().print(to_table(answer))
+
+
+def print_paths(
+    settings: Settings,
+    *,
+    since: str | None,
+    until: str | None,
+    currency: str | None,
+    as_of: str | None,
+    format_: str,
+) -> None:
+    """Print the paths before conversions. Raises ``Rejected`` naming the wrong option."""
+    from pydantic import ValidationError
+
+    from api.path_report import PathsRequest
+    from api.path_table import paths_to_csv, paths_to_table
+    from api.report import to_json
+    from api.requests import rejected_of
+
+    try:
+        request = PathsRequest(since=since, until=until, currency=currency, as_of=as_of)
+        answer = query_service(settings).paths(request)
+    except ValidationError as error:
+        raise _of_an_option(rejected_of(error)) from error
+    except Rejected as error:
+        raise _of_an_option(error) from error
+    if format_ == "json":
+        print(to_json(answer))
+    elif format_ == "csv":
+        print(paths_to_csv(answer), end="")
+    else:
+        console().print(paths_to_table(answer))
 
 
 def _whole_answer(service: QueryService, request: QueryRequest) -> QueryAnswer:

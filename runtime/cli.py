@@ -186,13 +186,20 @@ def report(
     spread: Annotated[
         bool, typer.Option("--spread", help="Beside each number, from what to what the models say.")
     ] = False,
+    paths: Annotated[
+        bool,
+        typer.Option("--paths", help="In place of all that: how people came, length, time lag, assists."),
+    ] = False,
     format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
     data_dir: DataDir = None,
 ) -> None:
     """What each channel brought, under one model."""
-    from runtime.answers import print_report
+    from runtime.answers import print_paths, print_report
 
     settings = _installation(data_dir)
+    if paths:
+        print_paths(settings, since=since, until=until, currency=currency, as_of=as_of, format_=format_.value)
+        return
     print_report(
         settings,
         by=by,

@@ -105,8 +105,8 @@ WRITTEN: dict[str, tuple[str, ...]] = {
 }
 """Tables that programs insert into, with their columns."""
 
-TABLES: tuple[str, ...] = (*WRITTEN, "channel_metrics")
-"""Every table of Headwater that holds facts; the roll-up is filled by materialized views only."""
+TABLES: tuple[str, ...] = (*WRITTEN, "channel_metrics", "paths")
+"""Every table of Headwater that holds facts; the roll-ups are filled by materialized views only."""
 
 HAS_SOURCE: frozenset[str] = frozenset(name for name, columns in WRITTEN.items() if "src_offset" in columns)
 """Tables whose rows name the Kafka batch that wrote them."""

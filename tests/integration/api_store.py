@@ -11,6 +11,7 @@ from sinks_rows import NOON, row
 
 from api.answers import QueryAnswer
 from api.explain import Explanation
+from api.path_report import PathsAnswer, PathsRequest
 from api.requests import parse_query
 from api.service import QueryService
 from attribution.policy import AttributionPolicy
@@ -28,6 +29,9 @@ class Store:
 
     def put(self, table: str, *rows: dict[str, Any], token: str = "") -> None:
         """Insert rows; a repeated token is a repeated insert."""
+        if table == "credits":
+            # Of a ledger, ``cause`` says which entries are a conversion's first.
+            rows = tuple({"cause": "conversion", **given} for given in rows)
         tuples = [row(table, **given) for given in rows]
         self._writer.insert(table, WRITTEN[table], tuples, token or f"{random.random()}")
 
@@ -41,6 +45,9 @@ class Store:
 
     def rows(self, metrics: str, by: str = "", **given: Any) -> list[list[Any]]:
         return self.ask(metrics, by, **given).rows
+
+    def paths(self, request: PathsRequest) -> PathsAnswer:
+        return self._service.paths(request)
 
     def explain(self, reference: str) -> Explanation:
         return self._service.explain(reference)

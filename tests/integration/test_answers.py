@@ -87,3 +87,20 @@ def test_an_instant_that_is_none_is_named_as_it_was_written(settings: Settings) 
     with pytest.raises(Rejected) as caught:
         answers.print_report(settings, **{**REPORT, "as_of": "yesterday"})
     assert caught.value.field == "--as-of"
+
+
+def test_paths_are_printed_as_table_csv_and_json(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, Any] = {"since": None, "until": None, "currency": "USD", "as_of": None}
+    answers.print_paths(settings, **given, format_="table")
+    shown = capsys.readouterr().out
+    assert "does not add up" in shown
+    assert "30 conversions, 435.00 USD" in shown
+    answers.print_paths(settings, **given, format_="csv")
+    assert capsys.readouterr().out.startswith("path,conversions,revenue,share\r\n")
+    answers.print_paths(settings, **given, format_="json")
+    assert '"unattributed_conversions":30' in capsys.readouterr().out
+    with pytest.raises(Rejected) as caught:
+        answers.print_paths(settings, **{**given, "since": "soon"}, format_="json")
+    assert caught.value.field == "--from"

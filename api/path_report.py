@@ -1,0 +1,266 @@
+"""The paths before conversions: the most frequent, how long, how slow, and which channels assist.
+
+Read from ``paths``, which the ledger's entries under ``linear`` keep: every touchpoint that counts has a share there.
+So what has net weight is the path, and the report agrees with the ledger as of any instant.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from decimal import Decimal
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.catalog import RATIO_DIGITS, money_text, plain_number
+from api.instants import instant_text, parse_instant
+from api.models import remedy_of
+from api.queries import load_sql
+from api.requests import Name, Value
+from api.selection import END_OF_TIME, all_of, parse_range, wanted_currency
+from attribution.errors import Rejected
+from sinks.names import qualify
+
+MODEL = "linear"
+"""Whose credit tells the paths."""
+LONGEST = 100
+"""Paths of more touchpoints are counted with those of so many."""
+OLDEST = 400
+"""Days; longer ago is counted with so long ago."""
+MAX_PATHS = 1000
+_KNOWN = "toUnixTimestamp64Milli(recorded_at) <= {as_of:Int64}"
+
+Values = Annotated[list[Value], Field(max_length=200)]
+
+
+class PathsRequest(BaseModel):
+    """The parameters of ``GET /v1/paths``. ``docs/query.md`` explains the answer."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True
+    )
+
+    since: Annotated[Name | None, Field(alias="from")] = None
+    """First day of conversions, ``YYYY-MM-DD``, UTC."""
+    until: Annotated[Name | None, Field(alias="to")] = None
+    """Last day, included."""
+    conversion_type: Values = []
+    """Only conversions of these types."""
+    site: Values = []
+    """Only of these sites."""
+    channel: Values = []
+    """Only paths that any of these channels is in."""
+    collapse: bool = True
+    """A channel that follows itself counts once in the paths that are listed; lengths count every touchpoint."""
+    currency: Name | None = None
+    """ISO 4217 of the revenue; none: the installation's."""
+    as_of: Name | None = None
+    """As it stood at the end of a day or at an instant with its time zone."""
+    limit: Annotated[int, Field(ge=1, le=MAX_PATHS)] = 20
+    """Paths that are listed."""
+
+
+class PathTotals(msgspec.Struct, frozen=True):
+    """All conversions of the report; revenue in its currency."""
+
+    conversions: int
+    revenue: str
+    unattributed_conversions: int
+    """Of them: without any touchpoint that counts."""
+    unattributed_revenue: str
+
+
+class PathLine(msgspec.Struct, frozen=True):
+    """Conversions that came the same way."""
+
+    channels: tuple[str, ...]
+    """In the order of time."""
+    conversions: int
+    revenue: str
+    share: Decimal
+    """Of the conversions that have a path."""
+
+
+class LengthLine(msgspec.Struct, frozen=True):
+    """Conversions after so many touchpoints."""
+
+    touchpoints: int
+    """100 stands for 100 and more."""
+    conversions: int
+    revenue: str
+
+
+class LagLine(msgspec.Struct, frozen=True):
+    """Conversions after so many whole days."""
+
+    days: int
+    """400 stands for 400 and more."""
+    conversions: int
+    revenue: str
+
+
+class ChannelLine(msgspec.Struct, frozen=True):
+    """The parts that a channel plays."""
+
+    channel: str
+    participation_conversions: int
+    """Conversions with the channel anywhere in their path: each distinct channel gets 100 %."""
+    participation_revenue: str
+    last_conversions: int
+    """Conversions that it was the last touchpoint of."""
+    last_revenue: str
+    assisted_conversions: int
+    """Conversions that it is in the path of, but not last: participation without last."""
+    assisted_revenue: str
+    assist_ratio: Decimal | None
+    """Assisted by last conversions: above 1 the channel opens more than it closes. ``None`` if it never closes."""
+
+
+class PathsMeta(msgspec.Struct, frozen=True):
+    """How to read it."""
+
+    currency: str
+    as_of: str | None
+    collapse: bool
+    adds_up: dict[str, bool]
+    """By list, whether its conversions are those of the totals. Participation does not add up: a conversion counts once
+    for each of its channels."""
+    elapsed_ms: float
+
+
+class PathsAnswer(msgspec.Struct, frozen=True):
+    """The answer of ``GET /v1/paths``."""
+
+    totals: PathTotals
+    paths: list[PathLine]
+    lengths: list[LengthLine]
+    days_from_first: list[LagLine]
+    days_from_last: list[LagLine]
+    channels: list[ChannelLine]
+    meta: PathsMeta
+
+
+class PathsPlan(NamedTuple):
+    """One statement and how to read its answer."""
+
+    sql: str
+    parameters: dict[str, Any]
+    currency: str
+    as_of: int | None
+
+
+def plan_paths(request: PathsRequest, database: str, models: Collection[str], currency: str) -> PathsPlan:
+    """The statement that answers ``request``. Raises ``Rejected`` naming the parameter."""
+    if MODEL not in models:
+        raise Rejected(
+            "not_available", f"Paths are read from the credit of {MODEL}. {remedy_of(MODEL)}", "model"
+        )
+    try:
+        since, until = parse_range((request.since, request.until))
+    except Rejected as error:
+        fields = {"date_range.0": "from", "date_range.1": "to", "date_range": "from, to"}
+        raise Rejected(error.reason, error.message, fields[error.field]) from error
+    as_of = None if request.as_of is None else parse_instant(request.as_of, "as_of")
+    wanted = wanted_currency(request.currency or currency)
+    known = "1" if as_of is None else _KNOWN
+    conditions = [known]
+    if since:
+        conditions.append("converted_at >= toDateTime64({from:UInt32}, 3, 'UTC')")
+    if until < END_OF_TIME:
+        conditions.append("converted_at < toDateTime64({to:UInt32}, 3, 'UTC')")
+    if request.conversion_type:
+        conditions.append("conversion_type IN {types:Array(String)}")
+    if request.site:
+        conditions.append("site IN {sites:Array(String)}")
+    sql = load_sql(
+        "paths",
+        paths=qualify(database, "paths"),
+        where=all_of(*conditions),
+        known=known,
+        of_path="hasAny(channels, {channels:Array(String)})" if request.channel else "1",
+    )
+    parameters = {
+        **{"from": since, "to": until, "currency": wanted, "collapse": int(request.collapse)},
+        **{"types": list(request.conversion_type), "sites": list(request.site)},
+        # The path of a conversion without touchpoint is [""]: no channel of that name.
+        **{"channels": [name for name in request.channel if name], "most": max(request.limit, MAX_PATHS)},
+        **{"longest": LONGEST, "oldest": OLDEST},
+        **({} if as_of is None else {"as_of": as_of}),
+    }
+    return PathsPlan(sql, parameters, wanted, as_of)
+
+
+def paths_answer(
+    plan: PathsPlan, request: PathsRequest, found: Sequence[Sequence[Any]], started: float
+) -> PathsAnswer:
+    """The rows (kind, key, conversions, revenue) as an answer; ``started`` is ``time.perf_counter()``."""
+    by_kind: dict[str, list[tuple[tuple[str, ...], int, Decimal]]] = defaultdict(list)
+    for kind, key, conversions, revenue in found:
+        by_kind[kind].append((tuple(key), conversions, Decimal(revenue)))
+
+    def money(amount: Decimal) -> str:
+        return money_text(amount, plan.currency)
+
+    def single(kind: str) -> tuple[int, Decimal]:
+        lines = by_kind[kind]
+        return (lines[0][1], lines[0][2]) if lines else (0, Decimal(0))
+
+    def lags(kind: str) -> list[LagLine]:
+        lines = sorted((int(key[0]), count, worth) for key, count, worth in by_kind[kind])
+        return [LagLine(days, count, money(worth)) for days, count, worth in lines]
+
+    (conversions, revenue), (nobody, nobodys) = single("total"), single("unattributed")
+    with_path = conversions - nobody
+    lengths = sorted((int(key[0]), count, worth) for key, count, worth in by_kind["length"])
+    return PathsAnswer(
+        PathTotals(conversions, money(revenue), nobody, money(nobodys)),
+        [
+            PathLine(channels, count, money(worth), _ratio(count, with_path) or Decimal(0))
+            for channels, count, worth in by_kind["path"][: request.limit]
+        ],
+        [LengthLine(length, count, money(worth)) for length, count, worth in lengths],
+        lags("first_lag"),
+        lags("last_lag"),
+        _channels(by_kind, plan.currency),
+        PathsMeta(
+            currency=plan.currency,
+            as_of=None if plan.as_of is None else instant_text(plan.as_of),
+            collapse=request.collapse,
+            adds_up={
+                "paths": len(by_kind["path"]) <= request.limit,
+                **dict.fromkeys(("lengths", "days_from_first", "days_from_last", "last"), True),
+                "participation": False,
+            },
+            elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
+        ),
+    )
+
+
+def _channels(
+    by_kind: dict[str, list[tuple[tuple[str, ...], int, Decimal]]], currency: str
+) -> list[ChannelLine]:
+    """Those in most paths first."""
+    last = {key[0]: (count, worth) for key, count, worth in by_kind["last"]}
+    lines = []
+    for (channel,), count, worth in by_kind["has"]:
+        closed, closed_worth = last.get(channel, (0, Decimal(0)))
+        lines.append(
+            ChannelLine(
+                channel,
+                count,
+                money_text(worth, currency),
+                closed,
+                money_text(closed_worth, currency),
+                count - closed,
+                money_text(worth - closed_worth, currency),
+                _ratio(count - closed, closed),
+            )
+        )
+    return lines
+
+
+def _ratio(part: int, whole: int) -> Decimal | None:
+    return plain_number((Decimal(part) / whole).quantize(RATIO_DIGITS)) if whole else None

@@ -1,0 +1,277 @@
+"""Paths before conversions against a real engine: a small example by hand, random ledgers against a plain recount."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections import Counter, defaultdict
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+
+import pytest
+from api_store import Store, credit
+from clickhouse_connect.driver.client import Client
+from sinks_rows import DAY, HOUR, NOON
+
+from api.path_report import PathsAnswer, PathsRequest
+from attribution.errors import Rejected
+from attribution.policy import AttributionPolicy
+
+
+@pytest.fixture
+def store(clean: tuple[Client, str]) -> Store:
+    return Store(*clean)
+
+
+def ask(store: Store, **given: Any) -> PathsAnswer:
+    return store.paths(PathsRequest(**given))
+
+
+def entries(
+    name: str, path: list[tuple[str, int]], value: str, sign: int = 1, **given: Any
+) -> list[dict[str, Any]]:
+    """The ledger rows of one conversion: (channel, hours before), value shared as it comes."""
+    at = given.setdefault("converted_at", NOON)
+    if not path:
+        return [
+            credit(
+                "(unattributed)",
+                str(sign * Decimal(value)),
+                str(sign),
+                conversion_id=name,
+                touched_at=at,
+                **given,
+            )
+        ]
+    part = (Decimal(1) / len(path)).quantize(Decimal("1e-9"))
+    weights = [1 - part * (len(path) - 1), *[part] * (len(path) - 1)]
+    amounts = [Decimal(value), *[Decimal(0)] * (len(path) - 1)]
+    return [
+        credit(
+            channel,
+            str(sign * amount),
+            str(sign * weight),
+            conversion_id=name,
+            touchpoint_id=f"{name} {hours}",
+            touched_at=at - hours * HOUR,
+            **given,
+        )
+        for (channel, hours), weight, amount in zip(path, weights, amounts, strict=True)
+    ]
+
+
+def test_a_small_example(store: Store) -> None:
+    """Three ways: twice the same once repeats are collapsed, one of one touchpoint, one that nobody saw."""
+    for name, path, value in (
+        ("a", [("Display", 73), ("Email", 25), ("Email", 1)], "10"),
+        ("b", [("Display", 30), ("Email", 2)], "5.50"),
+        ("c", [("Email", 24)], "0"),
+        ("d", [], "7"),
+    ):
+        store.put("credits", *entries(name, path, value))
+        store.put("credits", *(dict(row, model="last_touch") for row in entries(name, path[-1:], value)))
+    answer = ask(store)
+    assert [(line.channels, line.conversions, line.revenue) for line in answer.paths] == [
+        (("Display", "Email"), 2, "15.50"),
+        (("Email",), 1, "0.00"),
+    ]
+    assert answer.paths[0].share == Decimal("0.666667")
+    totals = answer.totals
+    assert (totals.conversions, totals.revenue) == (4, "22.50")
+    assert (totals.unattributed_conversions, totals.unattributed_revenue) == (1, "7.00")
+    assert [(line.touchpoints, line.conversions) for line in answer.lengths] == [(1, 1), (2, 1), (3, 1)]
+    assert [(line.days, line.conversions) for line in answer.days_from_first] == [(1, 2), (3, 1)]
+    assert [(line.days, line.conversions) for line in answer.days_from_last] == [(0, 2), (1, 1)]
+    email, display = answer.channels
+    assert (email.participation_conversions, email.last_conversions, email.assisted_conversions) == (3, 3, 0)
+    assert (display.participation_conversions, display.last_conversions, display.assisted_conversions) == (
+        2,
+        0,
+        2,
+    )
+    assert (display.participation_revenue, display.assisted_revenue) == ("15.50", "15.50")
+    assert (email.assist_ratio, display.assist_ratio) == (0, None)
+    assert not answer.meta.adds_up["participation"]
+    spelt_out = ask(store, collapse=False).paths
+    assert [line.channels for line in spelt_out] == [
+        ("Display", "Email"),
+        ("Display", "Email", "Email"),
+        ("Email",),
+    ]
+
+
+def test_a_path_that_was_corrected_is_counted_as_it_stands(store: Store) -> None:
+    """A late touchpoint, another value, another instant, and a conversion that is gone; as of before, as it was."""
+    store.put("credits", *entries("a", [("Email", 1)], "10", recorded_at=NOON))
+    later = {"recorded_at": NOON + HOUR, "cause": "late_touch"}
+    store.put(
+        "credits",
+        *entries("a", [("Email", 1)], "10", -1, **later),
+        *entries("a", [("Display", 2), ("Email", 1)], "10", **later),
+    )
+    store.put("credits", *entries("b", [("Email", 1)], "4", recorded_at=NOON))
+    moved = {"recorded_at": NOON + HOUR, "cause": "earlier_fact"}
+    store.put(
+        "credits",
+        *entries("b", [("Email", 1)], "4", -1, **moved),
+        *entries("b", [("Email", 1)], "3", converted_at=NOON - DAY, **moved),
+    )
+    store.put("credits", *entries("c", [("Email", 1)], "1", recorded_at=NOON))
+    store.put("credits", *entries("c", [("Email", 1)], "1", -1, **later))
+    now = ask(store)
+    assert [(line.channels, line.conversions, line.revenue) for line in now.paths] == [
+        (("Display", "Email"), 1, "10.00"),
+        (("Email",), 1, "3.00"),
+    ]
+    assert now.totals.conversions == 2
+    then = ask(store, as_of="2026-10-02T12:30:00Z")
+    assert [(line.channels, line.conversions, line.revenue) for line in then.paths] == [
+        (("Email",), 3, "15.00")
+    ]
+    assert ask(store, **{"from": "2026-10-02"}).totals.conversions == 1
+
+
+def test_random_ledgers_equal_a_plain_recount(store: Store) -> None:
+    """Conversions that are credited, corrected once or twice, moved or withdrawn; every filter; as of every step."""
+    rng = random.Random(4)
+    history: list[tuple[int, str, dict[str, Any], list[tuple[str, int]], str]] = []
+    standing: dict[str, tuple[dict[str, Any], list[tuple[str, int]], str]] = {}
+    rows: list[dict[str, Any]] = []
+
+    def path() -> list[tuple[str, int]]:
+        hours = sorted(rng.sample(range(90), rng.choice([0, 1, 1, 2, 3, 6])), reverse=True)
+        return [(rng.choice(["Email", "Direct", "Display"]), hour) for hour in hours]
+
+    for step in range(5):
+        at = NOON + step * HOUR
+        for number in range(60):
+            name = f"c{number}"
+            if name in standing and rng.random() < 0.8:
+                continue
+            cause = "late_touch" if name in standing else "conversion"
+            given = {"cause": cause, "recorded_at": at}
+            if name in standing:
+                facts, was, value = standing.pop(name)
+                rows += entries(name, was, value, -1, **facts, **given)
+                if rng.random() < 0.2:
+                    history.append((at, name, {}, [], ""))
+                    continue
+            facts = {
+                "site": rng.choice(["s1", "s2"]),
+                "conversion_type": rng.choice(["purchase", "lead"]),
+                "currency": rng.choice(["USD", "EUR"]),
+                "converted_at": NOON - rng.randint(0, 4 * DAY),
+            }
+            standing[name] = facts, path(), str(Decimal(rng.randint(0, 9999)) / 100)
+            rows += entries(name, standing[name][1], standing[name][2], **facts, **given)
+            history.append((at, name, *standing[name]))
+        store.put("credits", *rows)
+        rows = []
+    for number in range(30):
+        then = NOON + rng.randint(0, 4) * HOUR
+        question: dict[str, Any] = {
+            "currency": rng.choice(["USD", "EUR"]),
+            "collapse": rng.random() < 0.5,
+            "limit": 1000,
+        }
+        if number % 2:
+            question["as_of"] = dt.datetime.fromtimestamp(then / 1000, dt.UTC).isoformat()
+        if rng.random() < 0.4:
+            question["conversion_type"] = ["lead"]
+        if rng.random() < 0.4:
+            question["site"] = ["s2", "nowhere"]
+        if rng.random() < 0.4:
+            question["channel"] = ["Email"]
+        if rng.random() < 0.4:
+            question |= {"from": "2026-09-30", "to": "2026-10-01"}
+        known: dict[str, tuple[dict[str, Any], list[tuple[str, int]], str]] = {}
+        for at, name, facts, way, value in history:
+            if at <= then or not number % 2:
+                known[name] = facts, way, value
+        check(ask(store, **question), question, [one for one in known.values() if one[0]])
+
+
+def check(
+    answer: PathsAnswer,
+    question: dict[str, Any],
+    known: list[tuple[dict[str, Any], list[tuple[str, int]], str]],
+) -> None:
+    """``answer`` is what one conversion after the other comes to."""
+    paths: Counter[tuple[str, ...]] = Counter()
+    worth: dict[Any, Decimal] = defaultdict(Decimal)
+    lengths: Counter[int] = Counter()
+    first: Counter[int] = Counter()
+    last: Counter[int] = Counter()
+    has: Counter[str] = Counter()
+    closes: Counter[str] = Counter()
+    total = nobody = 0
+    for facts, way, value in known:
+        day = dt.datetime.fromtimestamp(facts["converted_at"] / 1000, dt.UTC).strftime("%Y-%m-%d")
+        channels = [channel for channel, _ in way]
+        if (
+            facts["conversion_type"] not in question.get("conversion_type", [facts["conversion_type"]])
+            or facts["site"] not in question.get("site", [facts["site"]])
+            or not question.get("from", "") <= day <= question.get("to", "9")
+            or ("channel" in question and not {*channels} & {*question["channel"]})
+        ):
+            continue
+        amount = Decimal(value) if facts["currency"] == question["currency"] else Decimal(0)
+        total += 1
+        worth["total"] += amount
+        if not way:
+            nobody += 1
+            continue
+        shown = tuple(name for name, _ in groupby(channels)) if question["collapse"] else tuple(channels)
+        paths[shown] += 1
+        worth[shown] += amount
+        lengths[len(way)] += 1
+        first[way[0][1] // 24] += 1
+        last[way[-1][1] // 24] += 1
+        closes[channels[-1]] += 1
+        for channel in {*channels}:
+            has[channel] += 1
+            worth["has", channel] += amount
+    assert (answer.totals.conversions, answer.totals.unattributed_conversions) == (total, nobody)
+    assert Decimal(answer.totals.revenue) == worth["total"]
+    assert {line.channels: (line.conversions, Decimal(line.revenue)) for line in answer.paths} == {
+        shown: (count, worth[shown]) for shown, count in paths.items()
+    }
+    assert {line.touchpoints: line.conversions for line in answer.lengths} == lengths
+    assert {line.days: line.conversions for line in answer.days_from_first} == first
+    assert {line.days: line.conversions for line in answer.days_from_last} == last
+    assert {
+        line.channel: (
+            line.participation_conversions,
+            Decimal(line.participation_revenue),
+            line.last_conversions,
+        )
+        for line in answer.channels
+    } == {channel: (count, worth["has", channel], closes[channel]) for channel, count in has.items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"from": "tomorrow"}, "from"),
+        ({"to": "2026-13-01"}, "to"),
+        ({"from": "2026-02-02", "to": "2026-02-01"}, "from, to"),
+        ({"currency": "XXZ"}, "currency"),
+        ({"as_of": "now"}, "as_of"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_parameter(store: Store, given: dict[str, str], field: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        ask(store, **given)
+    assert caught.value.field == field
+
+
+def test_paths_need_the_model_that_tells_them(clean: tuple[Client, str]) -> None:
+    with pytest.raises(Rejected, match="headwater restate"):
+        ask(Store(*clean, AttributionPolicy(models=("last_touch",))))
+
+
+def test_an_empty_store_has_no_paths(store: Store) -> None:
+    answer = ask(store)
+    assert answer.totals.conversions == 0
+    assert answer.paths == answer.lengths == answer.channels == []
