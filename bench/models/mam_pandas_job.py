@@ -51,7 +51,8 @@ def _run(rows: Rows) -> None:
             getattr(mam, f"attribution_{theirs}")()
         by_channel = mam.group_by_channels_models.set_index("channels")
     with stages.stage("Markov"):
-        markov = mam.attribution_markov()
+        # By default a journey counts as often as it has conversions, so those without one count for nothing.
+        markov = mam.attribution_markov(conversion_value_as_frequency=False)
     with stages.stage("Shapley"):
         mam.attribution_shapley()
     sums: Sums = {
