@@ -17,7 +17,7 @@ from attribution.hit import Hit
 from attribution.urls import ParsedUrl, parse_location, parse_query, split_url
 
 PAGE_VIEW = "page_view"
-OUT_OF_SESSION_EVENTS = frozenset(("impression", "email_open", "identify", "alias", "group"))
+OUT_OF_SESSION_EVENTS = frozenset(("impression", "email_open", "identify", "alias", "group", "unlink"))
 """Events that happen to somebody who is not on the site (or say only who he is)."""
 
 _CACHE_SIZE = 8192

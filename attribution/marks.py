@@ -7,7 +7,8 @@ import msgspec
 from attribution.acquisition import Acquisition
 from attribution.conversions import conversion_id_of
 from attribution.enrich import Enriched
-from attribution.hit import Hit
+from attribution.hit import NO_PROPS, Hit
+from attribution.identity import ALIAS, Claim, claim_of
 from attribution.ids import event_hash, seal_click_id
 from attribution.policy import AttributionPolicy
 
@@ -25,6 +26,8 @@ class Mark(msgspec.Struct, gc=False):
     """With its click id sealed."""
     conversion: tuple[str, str] | None = None
     """(conversion_id, type) when the policy calls the event a conversion."""
+    claim: Claim | None = None
+    """What the hit says of who the visitor is."""
 
 
 def mark_of(hit: Hit, enriched: Enriched, policy: AttributionPolicy) -> Mark:
@@ -40,4 +43,8 @@ def mark_of(hit: Hit, enriched: Enriched, policy: AttributionPolicy) -> Mark:
         enriched.path,
         acquisition,
         (conversion_id_of(hit), hit.event) if hit.event in policy.conversion_lookbacks_ms else None,
+        # Most hits name nobody, and this is asked of every hit.
+        claim_of(hit, policy.blocked_ids)
+        if hit.user_id or hit.email_sha256 or hit.props is not NO_PROPS or hit.event == ALIAS
+        else None,
     )

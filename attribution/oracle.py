@@ -24,6 +24,7 @@ from attribution.learnt.tables import LearntTable
 from attribution.missing import Missing
 from attribution.models import model_named, weights_of
 from attribution.money import share
+from attribution.oracle_persons import Link, links_of, persons
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy, SessionSwitch
 from attribution.touchpoints import Session, Touchpoint
@@ -45,6 +46,8 @@ class World(NamedTuple):
     """By (conversion id, model, touchpoint id, "" = unattributed): billionths and minor units."""
     missing: dict[tuple[str, str], Missing]
     """By (conversion id, model): why it is unattributed."""
+    links: dict[Link, bool] = {}
+    """By (site, visitor_id, id): True if the visitor is linked with the id, False if he was."""
 
 
 class _Seen(NamedTuple):
@@ -91,8 +94,12 @@ def oracle(
     conversions = _conversions(accepted.values(), policy, default_currency)
     credits: dict[tuple[str, str, str], tuple[int, int]] = {}
     missing: dict[tuple[str, str], Missing] = {}
+    links = links_of(accepted.values(), policy)
+    person_of = persons(by_visitor, links, policy.identity)
     for conversion_id, fact in conversions.items():
-        known_touches = touchpoints[fact.site, fact.visitor_id]
+        known_touches = [
+            touch for visitor in person_of[fact.site, fact.visitor_id] for touch in touchpoints[visitor]
+        ]
         for (model, touchpoint_id), amounts in _credits(fact, known_touches, policy, tables or {}).items():
             credits[conversion_id, model, touchpoint_id] = amounts
             if not touchpoint_id:
@@ -104,6 +111,7 @@ def oracle(
         conversions,
         credits,
         missing,
+        links,
     )
 
 

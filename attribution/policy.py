@@ -8,6 +8,8 @@ from functools import cached_property
 
 import msgspec
 
+from attribution.persons import IdentityRules
+
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 
@@ -44,11 +46,18 @@ class AttributionPolicy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     )
     learnt: dict[str, str] = {}
     """Learnt model to the version of the table that it divides by; such a model is among ``models``, too."""
+    identity: IdentityRules = IdentityRules()
+    """Which ids make one person of several visitors."""
 
     @cached_property
     def session_rules(self) -> tuple[int, int, str]:
         """(gap ms, cap ms, switch): the part that decides sessions. Asked for every visitor of every batch."""
         return (self.session_gap_ms, self.session_cap_ms, self.session_switch.value)
+
+    @cached_property
+    def blocked_ids(self) -> frozenset[str]:
+        """Values that stand for nobody here, besides those that do everywhere."""
+        return frozenset(self.identity.blocked_ids)
 
     @property
     def version(self) -> str:

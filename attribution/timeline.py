@@ -24,6 +24,16 @@ from attribution.columns import Columns, unpack_hashes
 from attribution.drops import DropReason
 from attribution.errors import HeadwaterError
 from attribution.ids import visitor_hash
+from attribution.links import (
+    LinkChange,
+    LinkFact,
+    PackedLink,
+    changes,
+    held_ids,
+    pack_links,
+    tell,
+    unpack_links,
+)
 from attribution.marks import Mark, mark_of
 from attribution.packing import Packed, pack_word, unpack_word
 from attribution.policy import AttributionPolicy
@@ -68,6 +78,12 @@ class Change(msgspec.Struct, gc=False):
     touchpoints_plus: list[Touchpoint]
     affected: list[TimelineConversion]
     """Conversions whose credit must be looked at again: new ones, and those at or after the earliest change."""
+    links: Sequence[LinkChange] = ()
+    """Links between the visitor and ids that the batch made, unmade or named for the first time."""
+    ids_refused: int = 0
+    """Values that stand for nobody."""
+    links_lost: int = 0
+    """Links for which the visitor had no room (``links.MAX_LINKS``)."""
 
 
 class _Stored(msgspec.Struct, array_like=True, gc=False):
@@ -88,8 +104,14 @@ class _Stored(msgspec.Struct, array_like=True, gc=False):
     conversions: list[tuple[int, bytes, int | str]]
 
 
+class _StoredWithLinks(_Stored, array_like=True, gc=False):
+    """That of a visitor who was linked with ids. Most never are, and their stored form takes no byte for it."""
+
+    links: list[PackedLink] = []
+
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Stored).decode
+_decode = msgspec.msgpack.Decoder(_StoredWithLinks).decode
 
 
 class Timeline:
@@ -105,6 +127,7 @@ class Timeline:
         "_conversions",
         "_cuts",
         "_hits",
+        "_links",
         "_outside",
         "_rules",
         "_seen",
@@ -125,6 +148,7 @@ class Timeline:
         self._seen: set[int] = set()
         self._outside: list[int] = []
         self._conversions: list[TimelineConversion] = []
+        self._links: dict[str, LinkFact] | None = None
         self._rules = DEFAULT_RULES
 
     @classmethod
@@ -144,7 +168,7 @@ class Timeline:
             raise UnreadableTimeline(f"stored timeline: {error}") from error
 
     @classmethod
-    def _restored(cls, stored: _Stored, site: str, visitor_id: str) -> Timeline:
+    def _restored(cls, stored: _StoredWithLinks, site: str, visitor_id: str) -> Timeline:
         timeline = cls(site, visitor_id)
         timeline._columns = Columns.restored(
             stored.began_at,
@@ -163,29 +187,32 @@ class Timeline:
             for at, digest, type_ in stored.conversions
         ]
         timeline._rules = stored.rules or DEFAULT_RULES
+        if stored.links:
+            timeline._links = unpack_links(stored.links)
         return timeline
 
     def to_bytes(self) -> bytes:
         """The stored form: equal for equal sets of hits, however they arrived."""
         columns = self._packed()
         rules, outside, conversions = self._rules, self._outside, self._conversions
-        return _encode(
-            _Stored(
-                _FORMAT,
-                None if rules == DEFAULT_RULES else rules,
-                columns.began_at,
-                columns.pauses,
-                columns.hashes,
-                columns.pages,
-                columns.arrivals,
-                list(columns.paths),
-                list(columns.acquisitions),
-                pack(f">{len(outside)}Q", *sorted(outside)) if outside else b"",
-                [(c.converted_at, bytes.fromhex(c.conversion_id), pack_word(c.type)) for c in conversions]
-                if conversions
-                else [],
-            )
+        fields = (
+            _FORMAT,
+            None if rules == DEFAULT_RULES else rules,
+            columns.began_at,
+            columns.pauses,
+            columns.hashes,
+            columns.pages,
+            columns.arrivals,
+            list(columns.paths),
+            list(columns.acquisitions),
+            pack(f">{len(outside)}Q", *sorted(outside)) if outside else b"",
+            [(c.converted_at, bytes.fromhex(c.conversion_id), pack_word(c.type)) for c in conversions]
+            if conversions
+            else [],
         )
+        if self._links is None:
+            return _encode(_Stored(*fields))
+        return _encode(_StoredWithLinks(*fields, pack_links(self._links)))
 
     @property
     def hit_count(self) -> int:
@@ -196,6 +223,20 @@ class Timeline:
     def conversions(self) -> Sequence[TimelineConversion]:
         """What this visitor's hits reported as conversions, in time order."""
         return self._conversions
+
+    @property
+    def is_linked(self) -> bool:
+        """True when any of his hits named an id, even if the link was withdrawn."""
+        return self._links is not None
+
+    @property
+    def linked_ids(self) -> Sequence[str]:
+        """Every id that any of his hits named, links that were withdrawn included."""
+        return sorted(self._links) if self._links is not None else ()
+
+    def held_ids(self) -> Sequence[str]:
+        """The ids that the visitor is linked with now, in order."""
+        return held_ids(self._links) if self._links is not None else ()
 
     def sessions(self) -> list[Session]:
         """The sessions that hold now, in time order."""
@@ -223,6 +264,7 @@ class Timeline:
         reasons: list[DropReason | None] = []
         placed: list[PlacedHit] = []
         converted: list[TimelineConversion] = []
+        claimed: list[Mark] | None = None
         for mark in marks:
             hash_ = mark.event_hash
             if hash_ in seen:
@@ -239,6 +281,8 @@ class Timeline:
                 self._outside.append(hash_)
             if mark.conversion is not None:
                 converted.append(TimelineConversion(mark.occurred_at, *mark.conversion))
+            if mark.claim is not None:
+                claimed = [mark] if claimed is None else [*claimed, mark]
         change = Change(reasons, [], [], [], [], [])
         if len(seen) == known:
             return change
@@ -249,9 +293,11 @@ class Timeline:
             insort(self._conversions, conversion)
         if self._conversions:
             change.affected = self._affected(change, converted)
+        if claimed is not None:
+            self._link(claimed, change)
         return change
 
-    def restate(self, marks: Iterable[Mark], policy: AttributionPolicy) -> Change:
+    def restate(self, marks: Sequence[Mark], policy: AttributionPolicy) -> Change:
         """Put ``marks`` in the place of what is known of the same events, cut everything anew, say what changed.
 
         A mark of an event that is not known (of a timeline that was lost) is added, over the limit as well: it was
@@ -295,7 +341,24 @@ class Timeline:
         self._note_touches([], [hit for hash_, hit in after.items() if before.get(hash_) != hit], change)
         if self._conversions:
             change.affected = self._affected(change, converted)
+        claimed = [mark for mark in marks if mark.claim is not None]
+        if claimed:
+            self._link(claimed, change)
         return change
+
+    def _link(self, marks: list[Mark], change: Change) -> None:
+        """Take note of what ``marks`` say of who the visitor is."""
+        before = {} if self._links is None else dict(self._links)
+        after = dict(before)
+        for mark in marks:
+            claim = mark.claim
+            if claim is not None:
+                fact = LinkFact(mark.occurred_at, mark.event_hash, not claim.is_withdrawn)
+                change.ids_refused += claim.refused
+                change.links_lost += sum(not tell(after, id_, fact) for id_ in claim.ids)
+        if after:
+            self._links = after
+            change.links = changes(before, after)
 
     def _visitor_hash(self) -> str:
         visitor = self._visitor

@@ -11,7 +11,7 @@ from attribution.errors import Rejected
 from attribution.hit import Hit
 from collector.fields import Heard, build_hit, check_site, clean_fields
 from collector.reasons import Refusal
-from collector.segment import BATCH, KINDS, Batch, fields_of, parse_batch, parse_event
+from collector.segment import BATCH, KINDS, Batch, fields_of, parse_batch, parse_event, stand_in_for_visitor
 
 
 class Taken(NamedTuple):
@@ -87,8 +87,8 @@ def _take(
         fields, props = fields_of(kind, event)
         fields.setdefault("site", site)
         check_site(fields["site"], sites)
-        if not fields.get("visitor_id") and not heard.visitor_id and fields.get("user_id"):
-            fields["visitor_id"] = f"user:{fields['user_id']}"
+        if not fields.get("visitor_id") and not heard.visitor_id:
+            fields["visitor_id"] = stand_in_for_visitor(fields, event)
         clean_fields(fields)
         return build_hit(fields, heard, default_currency, props)
     except Rejected as error:

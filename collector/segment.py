@@ -73,7 +73,6 @@ _MORE_PATHS: dict[str, dict[str, Paths]] = {
         "title": (("properties", "title"), ("name",)),
     },
     "screen": {"title": (("properties", "title"), ("name",))},
-    "alias": {"visitor_id": (("previousId",),)},
     "track": {
         "value": (("properties", "value"), ("properties", "revenue")),
         "currency": (("properties", "currency"),),
@@ -85,6 +84,8 @@ _PATHS_OF_KIND: dict[str, dict[str, Paths]] = {
     kind: {name: paths + _MORE_PATHS.get(kind, {}).get(name, ()) for name, paths in _PATHS.items()}
     for kind in KINDS
 }
+# Libraries send the browser's own id beside the former one, and it is the former one that an alias is about.
+_PATHS_OF_KIND["alias"]["visitor_id"] = (("visitor_id",), ("previousId",), ("anonymousId",))
 _PATHS_OF_KIND["order"] = {
     name: paths + _MORE_PATHS["order"].get(name, ()) for name, paths in _PATHS_OF_KIND["track"].items()
 }
@@ -174,6 +175,22 @@ def fields_of(kind: str, event: Mapping[str, Any]) -> tuple[dict[str, str], msgs
     _hash_email(fields, props, _object(context, "traits"))
     _add_campaign(fields, props, _object(context, "campaign"))
     return fields, msgspec.Raw(_encode(props))
+
+
+def stand_in_for_visitor(fields: Mapping[str, str], event: Mapping[str, Any]) -> str:
+    """The visitor of a hit that names none: whom it is about, so that what a server says of somebody is one visitor's.
+
+    "" when it names nobody.
+    """
+    if user_id := fields.get("user_id"):
+        return f"user:{user_id}"
+    if email_sha256 := fields.get("email_sha256"):
+        return f"email:{email_sha256.lower()}"
+    for part in ("properties", "traits", "props"):
+        contact = _object(event, part).get("crm_contact_id")
+        if isinstance(contact, str | int) and not isinstance(contact, bool) and contact != "":
+            return f"crm:{contact}"
+    return ""
 
 
 def cut_depth(body: bytes, depth: int = 64) -> bytes:

@@ -89,6 +89,11 @@ CHANNEL_METRICS_COLUMNS: tuple[str, ...] = (
     *("hits", "page_views", "impressions", "sessions", "conversions", "revenue"),
 )
 
+IDENTITY_LINKS_COLUMNS: tuple[str, ...] = (
+    *("site", "visitor_id", "id", "event_id", "said_at", "sign", "recorded_at"),
+    *_SOURCE,
+)
+
 WRITTEN: dict[str, tuple[str, ...]] = {
     "hits": HITS_COLUMNS,
     "sessions": SESSIONS_COLUMNS,
@@ -100,6 +105,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "credits": CREDITS_COLUMNS,
     "policies": POLICIES_COLUMNS,
     "learnt_models": LEARNT_MODELS_COLUMNS,
+    "identity_links": IDENTITY_LINKS_COLUMNS,
     "spend": SPEND_COLUMNS,
     "restatements": RESTATEMENTS_COLUMNS,
 }

@@ -28,6 +28,7 @@ from streams.journal import PART_BYTES, Decided
 from streams.ownership import Ownership
 from streams.pasts import read_pasts
 from streams.patience import patiently
+from streams.people import People
 from streams.policies import PolicyBook
 from streams.records import Batch
 from streams.recredit import (
@@ -134,6 +135,7 @@ class CreditStage:
         self._partition = own.partition
         self._policies = policies
         self._partitions = partitions
+        self._people = People(own.fence.store, partitions)
         self._decisions = decisions
 
     async def start(self) -> None:
@@ -221,7 +223,7 @@ class CreditStage:
                 continue  # the fact is still on its way; it will find the past as it then is
             conversions.append((conversion, state, triggers))
         winners = [conversion.winner for conversion, _, _ in conversions]
-        pasts = await read_pasts(self._store, winners, self._partitions)
+        pasts = await read_pasts(self._people, winners, self._policies.active.policy.identity)
         wanted = [versions_wanted(state, triggers) for _, state, triggers in conversions]
         versions = {version for versions in wanted for version in versions if version}
         await self._policies.load(versions, self._own)

@@ -21,7 +21,7 @@ from attribution.errors import HeadwaterError
 from streams.patience import patiently
 from streams.records import Batch
 from streams.tally import RANGE_EVENTS, Counts
-from streams.topics import dirty_key, fence_key, outbox_key, tallies_key, tally_key
+from streams.topics import dirty_key, fence_key, outbox_key, spreads_key, tallies_key, tally_key
 
 TIMELINE_TTL_SECONDS = 400 * 86_400
 """Garbage collection only: longer than any lookback window, renewed by every write."""
@@ -81,6 +81,7 @@ class FenceStore:
         self.read_states = redis.register_script(_lua("read_states.lua"))
         self.note_journal = redis.register_script(_lua("note_journal.lua"))
         self.commit_stitch = redis.register_script(_lua("commit_stitch.lua"))
+        self.end_spread = redis.register_script(_lua("end_spread.lua"))
         self.put_back = redis.register_script(_lua("put_back.lua"))
         self.commit_credit = redis.register_script(_lua("commit_credit.lua"))
 
@@ -175,18 +176,28 @@ class Fence:
         timelines: dict[bytes, bytes],
         dirty: dict[bytes, bytes],
         counts: Counts,
+        spread: tuple[str, bytes] = ("", b""),
     ) -> None:
-        """Write timelines, dirty conversions, what the batch became and the fence in one atomic step."""
+        """Write timelines, dirty conversions, what the batch became and the fence in one atomic step.
+
+        ``spread``: field and value of what the batch means for other visitors.
+        """
         partition, next_offset = self.partition, batch.last + 1
         keys: list[Any] = [self._key, dirty_key(partition), tally_key(partition), tallies_key(partition)]
-        keys += timelines
+        keys += (spreads_key(partition), *timelines)
         args: list[Any] = [self.found.owner, batch.broker, batch.first, next_offset, journal]
-        args += [TIMELINE_TTL_SECONDS, self.store.range_events, msgspec.json.encode(counts)]
+        args += [TIMELINE_TTL_SECONDS, self.store.range_events, msgspec.json.encode(counts), *spread]
         args += [len(timelines), *timelines.values()]
         for field, value in dirty.items():
             args += (field, value)
         await self.store.run(self.store.commit_stitch, keys, args, "commit stitch")
         self._stands = (batch.broker, next_offset)
+
+    async def end_spread(self, field: str, dirty: dict[bytes, bytes]) -> None:
+        """The conversions that a spread is about are dirty, and so the spread is done."""
+        keys = [self._key, dirty_key(self.partition), spreads_key(self.partition)]
+        args = [self.found.owner, field, *(part for pair in dirty.items() for part in pair)]
+        await self.store.run(self.store.end_spread, keys, args, "end spread")
 
     async def commit_credit(
         self,

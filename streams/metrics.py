@@ -6,6 +6,12 @@ from prometheus_client import Counter, Gauge, Histogram
 
 HITS = Counter("headwater_worker_hits_total", "Hits that became rows of `hits`.")
 DROPPED = Counter("headwater_worker_dropped_total", "Hits refused on purpose.", ["reason"])
+IDS_REFUSED = Counter(
+    "headwater_worker_ids_refused_total",
+    "Ids that link nobody although a hit names them; the hit is kept.",
+    ["reason"],
+)
+SPREADS = Counter("headwater_worker_spreads_total", "Batches that concerned visitors other than their own.")
 DEAD_LETTERED = Counter("headwater_worker_dead_lettered_total", "Inputs kept as dead letters.", ["reason"])
 BATCHES = Counter("headwater_worker_batches_total", "Batches committed.", ["topic"])
 BATCH_SECONDS = Histogram(

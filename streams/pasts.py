@@ -6,16 +6,14 @@ from collections.abc import Sequence
 
 from attribution.conversions import ConversionFact
 from attribution.past import Past, past_of
-from attribution.timeline import Timeline
-from streams.fence import FenceStore
-from streams.topics import partition_of, timeline_key
+from attribution.persons import IdentityRules
+from streams.people import People
 
 
-async def read_pasts(store: FenceStore, facts: Sequence[ConversionFact], partitions: int) -> list[Past]:
-    """What the visitors' timelines say as they stand: stitch wrote them before it sent the trigger."""
-    keys = [timeline_key(partition_of(f.visitor_id, partitions), f.site, f.visitor_id) for f in facts]
-    values = await store.load(keys)
-    return [
-        past_of([Timeline.from_bytes(value, f.site, f.visitor_id)] if value is not None else [])
-        for f, value in zip(facts, values, strict=True)
-    ]
+async def read_pasts(people: People, facts: Sequence[ConversionFact], rules: IdentityRules) -> list[Past]:
+    """What the timelines of each person say as they stand: stitch wrote them before it sent the trigger.
+
+    ``rules``: who a person is is one thing in an installation, whatever policy a conversion was credited under.
+    """
+    timelines = await people.timelines(((fact.site, fact.visitor_id) for fact in facts), rules)
+    return [past_of(timelines[fact.site, fact.visitor_id]) for fact in facts]

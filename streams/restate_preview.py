@@ -17,6 +17,7 @@ from attribution.past import Past
 from sinks.restate import Moved, RestateReader, Span
 from streams.fence import READ_AT_ONCE, FenceStore
 from streams.pasts import read_pasts
+from streams.people import People
 from streams.policies import KeptPolicy
 from streams.recredit import CreditState, merged, recredit, state_of
 from streams.topics import conversion_key, partition_of
@@ -78,13 +79,14 @@ async def preview(
 ) -> Preview:
     """What crediting the conversions of ``span`` under ``kept`` would write."""
     found = Preview()
+    people = People(store, partitions)
     site, conversion_id = "", ""
     while True:
         page = await asyncio.to_thread(reader.conversions_after, span, site, conversion_id, READ_AT_ONCE)
         keys = [conversion_key(partition_of(one, partitions), one) for _, one in page]
         states = [state_of(value) for value in await store.load(keys) if value is not None]
         found.unknown += len(page) - len(states)
-        pasts = await read_pasts(store, [state.conversion.winner for state in states], partitions)
+        pasts = await read_pasts(people, [state.conversion.winner for state in states], kept.policy.identity)
         for state, past in zip(states, pasts, strict=True):
             found.take(state, _trigger(state, kept.version), past, kept)
         on_progress(found.looked_at + found.unknown)

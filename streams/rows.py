@@ -17,6 +17,7 @@ from attribution.conversions import ConversionFact
 from attribution.enrich import Enriched
 from attribution.hit import NO_PROPS, Hit
 from attribution.ledger import Entry
+from attribution.links import LinkChange
 from attribution.money import format_amount
 from attribution.touchpoints import Session, Touchpoint
 from sinks.tables import ACQUISITION
@@ -142,6 +143,21 @@ def touchpoint_row(touchpoint: Touchpoint, sign: int, broker: str, partition: in
         partition,
         offset,
     )
+
+
+def link_row(
+    visitor: tuple[str, str],
+    link: LinkChange,
+    event_id: str,
+    recorded_at: int,
+    broker: str,
+    partition: int,
+    offset: int,
+) -> Row:
+    """A signed row of ``identity_links``; ``visitor`` is (site, visitor_id), ``offset`` the batch's first."""
+    fact = link.fact
+    sign = 1 if fact.is_held else -1
+    return (*visitor, link.id, event_id, fact.said_at, sign, recorded_at, broker, partition, offset)
 
 
 def conversion_row(fact: ConversionFact, sign: int, cause: str, recorded_at: int) -> Row:

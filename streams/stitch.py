@@ -17,13 +17,16 @@ from attribution.timeline import Timeline
 from streams import metrics
 from streams.envelopes import envelopes
 from streams.journal import Claimed
+from streams.news import news_from, pack_news
 from streams.ownership import Ownership
+from streams.people import People
 from streams.pump import estimate_events
 from streams.recent import Loan, RecentTimelines
 from streams.records import Batch, pack_records, unpack_records
 from streams.refusals import Refusals
 from streams.room import Room
 from streams.rules import RuleBook, StitchRules
+from streams.spreads import spread
 from streams.stitch_batch import ReadBatch, StitchOutput, Visitor, read_batch, stitch
 from streams.stitch_parts import insert_in_parts
 from streams.tally import Counts
@@ -33,6 +36,7 @@ from streams.topics import (
     VOLATILE_CLUSTER_PREFIX,
     dirty_key,
     partition_of,
+    spreads_key,
     timeline_key,
 )
 from streams.triggers import conversion_of, encode_trigger
@@ -71,6 +75,7 @@ class StitchStage:
         self._claims = deque(claims)
         self._recent = recent
         self._room = room
+        self._people = People(own.fence.store, rules.own.partitions)
         self._sent: dict[bytes, tuple[bytes, float]] = {}
 
     async def start(self) -> None:
@@ -87,6 +92,8 @@ class StitchStage:
                 await self._process(batch, pending.version, must_carry=False, is_repeat=True)
         if not self._claims:
             await Refusals.put_away(self._own, HITS)
+        for field, packed in sorted((await self._fence.store.fields(spreads_key(self._partition))).items()):
+            await self._spread(field.decode(), packed)
         await self._resend_dirty(older_than=0.0)
 
     async def idle(self) -> None:
@@ -161,6 +168,8 @@ class StitchStage:
         await self._own.publish_dead_letters(output.dead_letters)
         dirty = {trigger.field: encode_trigger(trigger) for trigger in output.triggers}
         stored = {visitor: loan.timeline(visitor).to_bytes() for visitor in output.changed}
+        news = pack_news(output.news)
+        place = f"{batch.broker}:{batch.first}:{self._own.journal.owner}" if news else ""
         await self._fence.commit_stitch(
             batch,
             self._own.journal_done(batch.broker, batch.last + 1),
@@ -176,12 +185,26 @@ class StitchStage:
                 dead_letters=len(output.dead_letters),
                 restated=output.restated,
             ),
+            (place, news),
         )
         loan.give_back({visitor: len(value) for visitor, value in stored.items()}, output.poisoned)
         await refusals.forget()
         metrics.HITS.inc(output.accepted)
         for reason, count in output.dropped.items():
             metrics.DROPPED.labels(reason.value).inc(count)
+        for why, count in output.refused_ids.items():
+            metrics.IDS_REFUSED.labels(why).inc(count)
+        await self._send_triggers(dirty)
+        if news:
+            await self._spread(place, news)
+
+    async def _spread(self, place: str, packed: bytes) -> None:
+        """Tell other visitors' conversions what a committed batch means for them."""
+        rules, news = self._rules.own.policy.identity, news_from(packed)
+        triggers = await spread(self._people, news, rules, self._partition, place)
+        dirty = {trigger.field: encode_trigger(trigger) for trigger in triggers}
+        await self._fence.end_spread(place, dirty)
+        metrics.SPREADS.inc()
         await self._send_triggers(dirty)
 
     def _stitch(

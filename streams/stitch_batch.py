@@ -22,8 +22,9 @@ from attribution.errors import Rejected
 from attribution.hit import Hit, Restated, decode_envelope
 from attribution.timeline import Change, Mark, Timeline, mark_of
 from streams.dead_letters import DeadLetter
+from streams.news import NEVER, News
 from streams.records import Batch, Record
-from streams.rows import Row, WrittenRow, hit_row, session_row, touchpoint_row, write_row
+from streams.rows import Row, WrittenRow, hit_row, link_row, session_row, touchpoint_row, write_row
 from streams.rules import StitchRules
 from streams.topics import partition_of
 from streams.triggers import Trigger
@@ -33,6 +34,8 @@ LATEST_MS = 7_258_118_400_000  # 2200-01-01: DateTime64(3) holds it, and nobody 
 HOUR_MS = 3_600_000
 Visitor = tuple[str, str]
 """(site, visitor_id)"""
+BLOCKED_VALUE, TOO_MANY_IDS = "blocked_value", "too_many_ids"
+"""Why an id links nobody: it stands for nobody; its visitor has no room for more (``links.MAX_LINKS``)."""
 
 
 class ReadHit(msgspec.Struct, gc=False):
@@ -47,6 +50,7 @@ class ReadHit(msgspec.Struct, gc=False):
     mark: Mark
     fact: ConversionFact | None
     received_at: int
+    event_id: str
     record: Record
     index: int
     restated: Restated | None = None
@@ -79,6 +83,10 @@ class StitchOutput:
     dropped: Counter[DropReason]
     restated: int = 0
     """Hits that were judged once more."""
+    news: list[News] = field(default_factory=list)
+    """What the batch means for visitors other than its own."""
+    refused_ids: Counter[str] = field(default_factory=Counter)
+    """Ids that link nobody, by the reason; the hits that name them are kept."""
 
 
 def read_batch(batch: Batch, rules: StitchRules, *, attempt: int = 1, isolate: bool = False) -> ReadBatch:
@@ -142,9 +150,11 @@ def _read_hits(
             mark = mark_of(hit, enriched, policy)
             if hit.restated is None:
                 row = write_row(hit_row(hit, enriched, broker, partition, offset))
-                item = ReadHit(row, mark, fact, hit.received_at, record, index)
+                item = ReadHit(row, mark, fact, hit.received_at, hit.event_id, record, index)
             else:
-                item = ReadHit(None, mark, fact, hit.restated.recorded_at, record, index, hit.restated)
+                item = ReadHit(
+                    None, mark, fact, hit.restated.recorded_at, hit.event_id, record, index, hit.restated
+                )
                 read.restates = True
         except Rejected as error:
             detail = f"{error.field}: {error.message}"
@@ -217,6 +227,9 @@ def stitch(
     triggers: list[Trigger] = []
     changed: list[Visitor] = []
     poisoned: list[Visitor] = []
+    links: list[Row | WrittenRow] = []
+    news: list[News] = []
+    refused_ids: Counter[str] = Counter()
     drops = read.drops
     dead_letters = read.dead_letters
     restated = 0
@@ -253,6 +266,9 @@ def stitch(
             touchpoints += [touchpoint_row(t, -1, broker, partition, first) for t in gone]
             touchpoints += [touchpoint_row(t, 1, broker, partition, first) for t in come]
             triggers += _restating_triggers(visitor, again, changed_again, partition, nonce)
+            if timeline.is_linked:
+                links += _link_rows(visitor, again, changed_again, broker, partition, first)
+                news += _news(visitor, timeline, again, changed_again)
         elif not accepted:
             continue
         changed.append(visitor)
@@ -263,19 +279,28 @@ def stitch(
         if change.touchpoints_minus:
             touchpoints += [touchpoint_row(t, -1, broker, partition, first) for t in change.touchpoints_minus]
         touchpoints += [touchpoint_row(t, 1, broker, partition, first) for t in change.touchpoints_plus]
+        if timeline.is_linked and accepted:
+            links += _link_rows(visitor, accepted, change, broker, partition, first)
+            news += _news(visitor, timeline, accepted, change)
+        if change.ids_refused or change.links_lost:
+            refused_ids[BLOCKED_VALUE] += change.ids_refused
+            refused_ids[TOO_MANY_IDS] += change.links_lost
         if change.affected:
             triggers += _triggers(visitor, accepted, change, partition, nonce)
     rows: dict[str, list[Row | WrittenRow]] = {
         "hits": hits,
         "sessions": sessions,
         "touchpoints": touchpoints,
+        "identity_links": links,
         "drops": [(h, s, r.value, n, broker, partition, first) for (h, s, r), n in sorted(drops.items())],
         "dead_letters": [letter.row() for letter in dead_letters],
     }
     dropped: Counter[DropReason] = Counter()
     for (_, _, reason), count in drops.items():
         dropped[reason] += count
-    return StitchOutput(rows, triggers, changed, poisoned, dead_letters, len(hits), dropped, restated)
+    return StitchOutput(
+        rows, triggers, changed, poisoned, dead_letters, len(hits), dropped, restated, news, refused_ids
+    )
 
 
 def _told_apart(items: list[ReadHit]) -> tuple[list[ReadHit], list[ReadHit]]:
@@ -329,6 +354,30 @@ def _restating_triggers(
     for conversion_id in left:
         if conversion_id not in told:
             yield _trigger(conversion_id, visitor, partition, recorded_at, nonce, None, policy)
+
+
+def _link_rows(
+    visitor: Visitor, items: list[ReadHit], change: Change, broker: str, partition: int, first: int
+) -> Iterator[Row]:
+    """One for each link that came or went. Its evidence is a hit of this batch: else nothing would have changed."""
+    flipped = [link for link in change.links if link.is_flipped]
+    if flipped:
+        told_by = {item.mark.event_hash: item for item in items}
+        for link in flipped:
+            item = told_by[link.fact.event_hash]
+            yield link_row(visitor, link, item.event_id, item.received_at, broker, partition, first)
+
+
+def _news(visitor: Visitor, timeline: Timeline, items: list[ReadHit], change: Change) -> Iterator[News]:
+    """What a linked visitor's hits mean for others. All of ``items`` are new, or all are judged once more."""
+    restated = items[-1].restated
+    changed = [item.fact.occurred_at for item in items if item.fact is not None]
+    changed += [touch.touched_at for touch in change.touchpoints_minus]
+    changed += [touch.touched_at for touch in change.touchpoints_plus]
+    if change.links or (changed and timeline.held_ids()):
+        recorded_at = max(item.received_at for item in items)
+        policy = restated.policy if restated is not None else ""
+        yield News(*visitor, min(changed, default=NEVER), recorded_at, change.links, policy)
 
 
 def _trigger(

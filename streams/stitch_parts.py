@@ -19,7 +19,7 @@ from streams.stitch_batch import ReadHit, StitchOutput, Visitor, letters_of
 
 log = structlog.get_logger(__name__)
 
-_SIGNED = ("sessions", "touchpoints")
+_SIGNED = ("sessions", "touchpoints", "identity_links")
 
 
 async def insert_in_parts(
@@ -95,4 +95,6 @@ async def insert_in_parts(
         len(rows["hits"]),
         whole.dropped,
         sum(outputs[number].restated for number in good),
+        [news for number in good for news in outputs[number].news],
+        whole.refused_ids,
     )

@@ -100,6 +100,16 @@ def dirty_key(partition: int) -> str:
     return f"hw:{{h{partition}}}:dirty"
 
 
+def spreads_key(partition: int) -> str:
+    """Hash: what committed batches mean for other visitors, and nobody has told those yet (``streams.spreads``)."""
+    return f"hw:{{h{partition}}}:spreads"
+
+
+def members_key(site: str, id_: str) -> bytes:
+    """Hash: the visitors of an id (``streams.link_store``). It belongs to no partition: any visitor's owner writes."""
+    return b"i" + hashlib.blake2b(f"{site}\0{id_}".encode(), digest_size=12).digest()
+
+
 def conversion_key(partition: int, conversion_id: str) -> str:
     """String: one conversion, its facts and what has been credited."""
     return f"c{{c{partition}}}{conversion_id}"

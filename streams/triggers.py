@@ -28,11 +28,11 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     @property
     def field(self) -> bytes:
-        """Its field in the dirty hash: one per fact, and one for 'the visitor's past has changed'.
+        """Its field in the dirty hash: one per fact, and one for each cause by which the past changes.
 
         A restatement has fields of its own: no other wish of the same conversion may take the place of it.
         """
-        tail = f"fact|{self.fact.event_id}" if self.fact else "touched"
+        tail = f"fact|{self.fact.event_id}" if self.fact else self.cause or "touched"
         if self.policy:
             tail = f"{tail}|{self.policy}"
         return f"{self.conversion_id}|{self.site}|{self.visitor_id}|{tail}".encode()

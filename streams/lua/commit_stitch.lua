@@ -1,7 +1,7 @@
 -- One batch's states, the conversions to look at, the tally of its range, and the fence: all or nothing.
--- KEYS[1] fence, KEYS[2] dirty, KEYS[3] tally, KEYS[4] closed tallies, KEYS[5..] timelines.
+-- KEYS[1] fence, KEYS[2] dirty, KEYS[3] tally, KEYS[4] closed tallies, KEYS[5] spreads, KEYS[6..] timelines.
 -- ARGV owner, broker, first, next, journal, ttl seconds, events that close a range, counts of the batch (JSON object),
--- number of timelines, timelines..., (dirty field, value)...
+-- spread (field and value, '' = none), number of timelines, timelines..., (dirty field, value)...
 -- Returns OK; a repeated call for the same range is OK and changes nothing. Errors: FENCED, DIVERGED.
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then
   return redis.error_reply('FENCED another worker owns this partition')
@@ -37,11 +37,14 @@ for name, count in pairs(counts) do
   t[name] = (t[name] or 0) + count
 end
 redis.call('SET', KEYS[3], cjson.encode(t))
-local n = tonumber(ARGV[9])
-for i = 1, n do
-  redis.call('SET', KEYS[4 + i], ARGV[9 + i], 'EX', ARGV[6])
+if ARGV[9] ~= '' then
+  redis.call('HSET', KEYS[5], ARGV[9], ARGV[10])
 end
-for i = 10 + n, #ARGV, 2 do
+local n = tonumber(ARGV[11])
+for i = 1, n do
+  redis.call('SET', KEYS[5 + i], ARGV[11 + i], 'EX', ARGV[6])
+end
+for i = 12 + n, #ARGV, 2 do
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
 end
 redis.call('HSET', KEYS[1], 'broker', ARGV[2], 'offset', ARGV[4], 'journal', ARGV[5], 'pending', '',

@@ -109,9 +109,18 @@ def test_without_an_anonymous_id_the_user_is_the_visitor() -> None:
     assert hit_of("track", event="lead", userId=42).visitor_id == "user:42"
 
 
+def test_a_server_that_knows_only_an_address_or_a_contact_speaks_as_it() -> None:
+    hit = hit_of("track", event="lead", properties={"email": "ann@example.com"})
+    assert hit.visitor_id == f"email:{EMAIL_HASH}"
+    assert hit_of("track", event="lead", properties={"crm_contact_id": "0031"}).visitor_id == "crm:0031"
+    assert hit_of("identify", traits={"crm_contact_id": 7}).visitor_id == "crm:7"
+
+
 def test_alias_and_group_name_who_they_are_about() -> None:
     hit = hit_of("alias", previousId="anon", userId="u")
     assert (hit.event, hit.visitor_id, hit.user_id) == ("alias", "anon", "u")
+    hit = hit_of("alias", previousId="anon", anonymousId="browser", userId="u")
+    assert (hit.visitor_id, hit.user_id) == ("anon", "u")
     hit = hit_of("group", userId="u", groupId="g", traits={"plan": "pro"})
     assert (hit.event, bytes(hit.props)) == ("group", b'{"plan":"pro","group_id":"g"}')
 

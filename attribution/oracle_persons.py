@@ -1,0 +1,74 @@
+"""The oracle's part on persons: who is one with whom, once every hit has arrived.
+
+As plain as the rules read, and apart from the stream's code: it shares only what a single hit says of who its visitor
+is, as the oracle shares the enrichment of a hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attribution.hit import Hit
+from attribution.identity import claim_of
+from attribution.ids import event_hash
+from attribution.persons import CLOSED_AT, IdentityRules
+from attribution.policy import AttributionPolicy
+
+Visitor = tuple[str, str]
+"""(site, visitor_id)."""
+Link = tuple[str, str, str]
+"""(site, visitor_id, id)."""
+
+
+def links_of(hits: Iterable[Hit], policy: AttributionPolicy) -> dict[Link, bool]:
+    """Every link that any of ``hits`` (each once) names: True if it holds, False if it was withdrawn."""
+    said: dict[Link, list[tuple[int, int, bool]]] = {}
+    for hit in hits:
+        claim = claim_of(hit, policy.blocked_ids)
+        for id_ in claim.ids if claim else ():
+            statement = (hit.occurred_at, event_hash(hit.event_id), hit.event == "unlink")
+            said.setdefault((hit.site, hit.visitor_id, id_), []).append(statement)
+    return {link: not max(statements)[2] for link, statements in said.items()}
+
+
+def persons(
+    visitors: Iterable[Visitor], links: dict[Link, bool], rules: IdentityRules
+) -> dict[Visitor, frozenset[Visitor]]:
+    """For each of ``visitors`` everybody who is one person with him, himself included."""
+    everybody = list(visitors)
+    held = sorted(link for link, is_held in links.items() if is_held)
+    leader: dict[object, object] = {visitor: visitor for visitor in everybody}
+
+    def find(node: object) -> object:
+        while leader.setdefault(node, node) != node:
+            node = leader[node]
+        return node
+
+    for site, visitor_id, id_ in held:
+        if id_.startswith("account:"):
+            continue
+        if _is_shared(visitor_id, [link[2] for link in held if link[:2] == (site, visitor_id)], rules):
+            continue
+        has = len([link for link in held if (link[0], link[2]) == (site, id_)])
+        ever_had = len([link for link in links if (link[0], link[2]) == (site, id_)])
+        if has > rules.max_visitors_per_id or ever_had > CLOSED_AT:
+            continue
+        leader[find((site, visitor_id))] = find((site, "", id_))
+
+    found = {}
+    for visitor in everybody:
+        members = frozenset(other for other in everybody if find(other) == find(visitor))
+        found[visitor] = members if len(members) <= rules.max_visitors_per_person else frozenset((visitor,))
+    return found
+
+
+def _is_shared(visitor_id: str, ids: list[str], rules: IdentityRules) -> bool:
+    """More user ids (his own name left out), addresses or contacts than one person has."""
+    users = [id_ for id_ in ids if id_.startswith("user:") and id_ not in (f"user:{visitor_id}", visitor_id)]
+    emails = [id_ for id_ in ids if id_.startswith("email:")]
+    contacts = [id_ for id_ in ids if id_.startswith("crm:")]
+    return (
+        len(users) > rules.max_users_per_visitor
+        or len(emails) > rules.max_emails_per_visitor
+        or len(contacts) > rules.max_crm_contacts_per_visitor
+    )

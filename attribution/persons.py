@@ -1,0 +1,176 @@
+"""Who belongs to a person: what is connected by links that hold, but for ids and visitors that would join strangers.
+
+Everything here is a function of the set of links. Nothing depends on which link came first, so a person can be resolved
+whenever somebody asks, and a merge or a split moves nothing.
+
+- A **shared device** (a visitor linked with more users, addresses or contacts than the rules allow) joins nobody.
+- A **hub** (an id of more visitors than the rules allow: a role mailbox, a test account) joins nobody.
+- A component of more visitors than the rules allow is no person: everybody in it stands alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from attribution.identity import ACCOUNT, CRM, EMAIL, JOINING_KINDS, USER, own_name
+
+CLOSED_AT = 400
+"""Visitors that an id can ever have been linked with, withdrawn links included. An id of more is closed: a hub for
+good, of which nothing more is kept. At least twice ``IdentityRules.max_visitors_per_id``."""
+
+Visitor = tuple[str, str]
+"""(site, visitor_id)."""
+SiteId = tuple[str, str]
+"""(site, id with its kind)."""
+
+
+class IdentityRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What joins people and what does not. Part of the policy."""
+
+    max_users_per_visitor: int = 1
+    """A visitor of more user ids is a shared device. His own name does not count (``own_name``)."""
+    max_emails_per_visitor: int = 3
+    max_crm_contacts_per_visitor: int = 3
+    max_visitors_per_id: int = 100
+    """An id of more visitors (devices, cookies) is a hub. At most 200."""
+    max_visitors_per_person: int = 200
+    """1 = nobody is joined with anybody."""
+    blocked_ids: tuple[str, ...] = ()
+    """More values that stand for nobody, in lower case; of an e-mail address its SHA-256."""
+    account_view: bool = False
+    """Credit a conversion with the touchpoints of all people of the person's companies."""
+
+
+class Members(NamedTuple):
+    """The visitors of an id."""
+
+    held: frozenset[str]
+    ever: frozenset[str]
+    """Those whose link was withdrawn, too."""
+
+    def is_hub(self, rules: IdentityRules) -> bool:
+        """True when the id joins nobody."""
+        return len(self.held) > rules.max_visitors_per_id or len(self.ever) > CLOSED_AT
+
+
+class Linked(Protocol):
+    """What is known of a visitor."""
+
+    def held_ids(self) -> Iterable[str]:
+        """The ids that the visitor is linked with, by what the visitor's own hits said."""
+
+
+L = TypeVar("L", bound=Linked)
+
+
+@dataclass
+class Graph(Generic[L]):
+    """The part of a graph of links that is known so far, and what is missing to answer what was asked."""
+
+    visitors: dict[Visitor, L] = field(default_factory=dict)
+    members: dict[SiteId, Members] = field(default_factory=dict)
+    missing_visitors: set[Visitor] = field(default_factory=set)
+    missing_ids: set[SiteId] = field(default_factory=set)
+
+    @property
+    def is_enough(self) -> bool:
+        """True when the last answers did not lack anything."""
+        return not self.missing_visitors and not self.missing_ids
+
+    def told(self, visitors: Mapping[Visitor, L], members: Mapping[SiteId, Members]) -> None:
+        """What was missing has been read."""
+        self.visitors.update(visitors)
+        self.members.update(members)
+        self.missing_visitors.clear()
+        self.missing_ids.clear()
+
+
+def is_shared(visitor_id: str, held_ids: Iterable[str], rules: IdentityRules) -> bool:
+    """True for a visitor who has more names than one person has."""
+    count = dict.fromkeys(JOINING_KINDS, 0)
+    own = own_name(visitor_id)
+    for id_ in held_ids:
+        kind = kind_of(id_)
+        if kind in count and id_ != own:
+            count[kind] += 1
+    return (
+        count[USER] > rules.max_users_per_visitor
+        or count[EMAIL] > rules.max_emails_per_visitor
+        or count[CRM] > rules.max_crm_contacts_per_visitor
+    )
+
+
+def kind_of(id_: str) -> str:
+    """``user:`` of ``user:42``."""
+    return id_[: id_.index(":") + 1]
+
+
+def person_of(start: Visitor, graph: Graph[L], rules: IdentityRules) -> frozenset[Visitor]:
+    """The visitors that are one person with ``start``, himself included. Provisional unless ``graph.is_enough``."""
+    found = component_of(start, graph, rules, rules.max_visitors_per_person)
+    return frozenset((start,)) if found is None else found
+
+
+def component_of(
+    start: Visitor,
+    graph: Graph[L],
+    rules: IdentityRules,
+    most: int,
+    without: Set[Visitor] = frozenset(),
+    without_ids: Set[SiteId] = frozenset(),
+) -> frozenset[Visitor] | None:
+    """Everybody whom links connect with ``start``, past the guards; ``None`` when these are more than ``most``.
+
+    ``without`` and ``without_ids`` are not walked through. Provisional unless ``graph.is_enough``.
+    """
+    site = start[0]
+    found = {start}
+    seen_ids = set(without_ids)
+    front = [start]
+    while front:
+        ids: list[SiteId] = []
+        for visitor in front:
+            for id_ in _joining_ids(visitor, graph, rules):
+                if (site, id_) not in seen_ids:
+                    seen_ids.add((site, id_))
+                    ids.append((site, id_))
+        front = []
+        for place in ids:
+            for visitor in _members(place, graph, rules):
+                if visitor in found or visitor in without or not _agrees(visitor, place[1], graph, rules):
+                    continue
+                found.add(visitor)
+                front.append(visitor)
+                if len(found) > most:
+                    return None
+    return frozenset(found)
+
+
+def _joining_ids(visitor: Visitor, graph: Graph[L], rules: IdentityRules) -> list[str]:
+    """The ids through which ``visitor`` is joined with others."""
+    known = graph.visitors.get(visitor)
+    if known is None:
+        graph.missing_visitors.add(visitor)
+        return []
+    held = list(known.held_ids())
+    if not held or is_shared(visitor[1], held, rules):
+        return []
+    return [id_ for id_ in held if not id_.startswith(ACCOUNT)]
+
+
+def _members(place: SiteId, graph: Graph[L], rules: IdentityRules) -> list[Visitor]:
+    """The visitors that an id joins."""
+    members = graph.members.get(place)
+    if members is None:
+        graph.missing_ids.add(place)
+        return []
+    return [] if members.is_hub(rules) else [(place[0], visitor_id) for visitor_id in sorted(members.held)]
+
+
+def _agrees(visitor: Visitor, id_: str, graph: Graph[L], rules: IdentityRules) -> bool:
+    """A link holds when both its ends say so: between two writes only one does. False too when it is not known yet."""
+    return id_ in _joining_ids(visitor, graph, rules)

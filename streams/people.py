@@ -1,0 +1,46 @@
+"""Persons and their pasts, read from Redis as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attribution.persons import Graph, IdentityRules, Visitor, person_of
+from attribution.timeline import Timeline
+from streams.fence import FenceStore
+from streams.link_store import LinkStore
+from streams.topics import partition_of, timeline_key
+
+
+class People:
+    """Finds out who is one person with whom. ``partitions``: how many the hits have."""
+
+    def __init__(self, store: FenceStore, partitions: int) -> None:
+        self.links = LinkStore(store.redis)
+        self._store = store
+        self._partitions = partitions
+
+    async def read(self, graph: Graph[Timeline]) -> None:
+        """Read what ``graph`` lacks. A visitor without links costs his timeline and nothing else."""
+        visitors = sorted(graph.missing_visitors)
+        keys = [timeline_key(partition_of(visitor[1], self._partitions), *visitor) for visitor in visitors]
+        values = await self._store.load(keys)
+        timelines = {
+            visitor: Timeline.empty(*visitor) if value is None else Timeline.from_bytes(value, *visitor)
+            for visitor, value in zip(visitors, values, strict=True)
+        }
+        graph.told(timelines, await self.links.members(sorted(graph.missing_ids)))
+
+    async def timelines(
+        self, visitors: Iterable[Visitor], rules: IdentityRules
+    ) -> dict[Visitor, list[Timeline]]:
+        """Those of everybody who is one person with each of ``visitors``."""
+        wanted = set(visitors)
+        graph: Graph[Timeline] = Graph()
+        while True:
+            persons = {visitor: person_of(visitor, graph, rules) for visitor in wanted}
+            if graph.is_enough:
+                return {
+                    visitor: [graph.visitors[member] for member in sorted(members)]
+                    for visitor, members in persons.items()
+                }
+            await self.read(graph)

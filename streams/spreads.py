@@ -1,0 +1,98 @@
+"""What a batch of hits means for visitors other than its own: their conversions may be credited differently now.
+
+A batch knows its visitors only. That a visitor was linked, or what a linked visitor did, concerns everybody who is (or
+was) one person with him. This is noted by the batch's commit, and told afterwards, in this order:
+
+1. the ids' ends of the links that changed are written;
+2. whoever may be concerned is looked for;
+3. their conversions are dirty, in one step with forgetting the note.
+
+It is repeated until it is done. Of two workers whose batches concern each other, one always sees both: each writes
+both ends of its own facts before it looks for those of others, so whoever writes his last end later finds all of the
+other's. And credit reads a person after it was told of the conversion: what it does not see yet is written later, and
+whoever writes it finds the conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attribution.identity import ACCOUNT
+from attribution.persons import Graph, IdentityRules, SiteId, Visitor, component_of, person_of
+from attribution.timeline import Timeline
+from streams.news import News
+from streams.people import People
+from streams.triggers import Trigger
+
+_LARGER_THAN_A_PERSON = 10
+"""Components of so many times the visitors of a person are not looked through to their end."""
+
+
+async def spread(
+    people: People, news: Sequence[News], rules: IdentityRules, partition: int, nonce: str
+) -> list[Trigger]:
+    """Write the ids' ends of changed links, and find the conversions that the news concern."""
+    for one in news:
+        for change in one.links:
+            await people.links.write(one.site, one.visitor_id, change.id, change.fact)
+    # Only now may anybody be looked for: see above.
+    graph: Graph[Timeline] = Graph()
+    while True:
+        concerned = [_concerned(one, graph, rules) for one in news]
+        if graph.is_enough:
+            break
+        await people.read(graph)
+    found: dict[bytes, Trigger] = {}
+    for one, visitors in zip(news, concerned, strict=True):
+        since = 0 if one.links else one.since
+        for visitor in sorted(visitors):
+            for conversion in graph.visitors[visitor].conversions:
+                if conversion.converted_at >= since:
+                    trigger = Trigger(
+                        conversion_id=conversion.conversion_id,
+                        site=visitor[0],
+                        visitor_id=visitor[1],
+                        hits_partition=partition,
+                        recorded_at=one.recorded_at,
+                        nonce=nonce,
+                        cause=one.cause,
+                        policy=one.policy,
+                    )
+                    found[trigger.field] = trigger
+    return list(found.values())
+
+
+def _concerned(news: News, graph: Graph[Timeline], rules: IdentityRules) -> set[Visitor]:
+    """The visitors whose person ``news`` may have changed, or changed the past of. Provisional as the graph is.
+
+    Without changed links it is the person of the visitor, whose own conversions his batch has seen to.
+
+    A changed link may have joined the visitor with others, parted him from them, made him a shared device or his ids
+    hubs, or the component too large; or the opposite of each. Whoever that concerns is or was connected with him, so
+    he is reached, without passing the visitor himself or his ids, from somebody whom one of these ids was ever linked
+    with; and of what lies on that way nothing depends on the visitor's links. Components are not asked whether they
+    are small enough for a person, for that depends on them; they are only not followed without end.
+    """
+    visitor: Visitor = (news.site, news.visitor_id)
+    if not news.links:
+        return set(person_of(visitor, graph, rules) - {visitor})
+    timeline = graph.visitors.get(visitor)
+    if timeline is None:
+        graph.missing_visitors.add(visitor)
+        return set()
+    ids: set[SiteId] = {(news.site, id_) for id_ in timeline.linked_ids if not id_.startswith(ACCOUNT)}
+    found = {visitor}
+    for place in sorted(ids):
+        members = graph.members.get(place)
+        if members is None:
+            graph.missing_ids.add(place)
+            continue
+        if news.visitor_id not in members.ever:
+            continue  # It was closed before the visitor came: he never was one of its members.
+        for start in sorted((news.site, member) for member in members.ever):
+            if start in found:
+                continue
+            most = _LARGER_THAN_A_PERSON * rules.max_visitors_per_person
+            component = component_of(start, graph, rules, most, {visitor}, ids)
+            found |= component or {start}
+    return found
