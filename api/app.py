@@ -18,14 +18,15 @@ from starlette.responses import Response
 
 from api.answers import encode
 from api.auth import ReadKeys, check_private
+from api.changes import ChangesRequest
 from api.config import ApiConfig
-from api.description import JSON, DescribedApp, answer, problems, question, status_answer
+from api.description import JSON, DescribedApp, answer, changes_question, problems, question, status_answer
 from api.metrics import ApiMetrics
 from api.models import ModelList
 from api.observer import Observer
 from api.path_report import PathsRequest
 from api.problems import install_problems
-from api.requests import parse_query
+from api.requests import parse_body, parse_query
 from api.service import QueryService
 from attribution.errors import Misconfigured, Rejected
 from sinks.engine_errors import explain_error
@@ -139,6 +140,21 @@ def _add_questions(app: FastAPI, backend: _Backend, keys: ReadKeys, models: Sequ
         keys.check(request.headers.get("authorization"))
         asked = parse_query(await _read_body(request))
         found = await run_in_threadpool(lambda: backend.service().query(asked))
+        return Response(encode(found), media_type=JSON)
+
+    @app.post(
+        "/v1/changes",
+        summary="Why a report changed between two instants, by cause",
+        openapi_extra={
+            "requestBody": {"content": {JSON: {"schema": changes_question(models)}}, "required": True}
+        },
+        responses={**answer("ChangesAnswer"), **problems(400, 401, 408, 413, 415, 422, 503)},
+        **secured,
+    )
+    async def changes(request: Request) -> Response:
+        keys.check(request.headers.get("authorization"))
+        asked = parse_body(ChangesRequest, await _read_body(request))
+        found = await run_in_threadpool(lambda: backend.service().changes(asked))
         return Response(encode(found), media_type=JSON)
 
     @app.get(

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from api.answers import QueryMeta
 from api.catalog import DIMENSIONS, METRICS, OPERATORS
+from api.changes import Amounts, CauseLine, ChangesMeta, ChangesRequest
 from api.explain import Explanation
 from api.models import SENTENCES, ModelList
 from api.path_report import PathsAnswer
@@ -52,6 +53,20 @@ _ANSWER: dict[str, Any] = {
         },
     },
     "required": ["columns", "rows", "meta"],
+}
+
+_CHANGES: dict[str, Any] = {
+    "title": "ChangesAnswer",
+    "description": "Before + the causes = after. Rows: dimensions, cause, conversions, revenue (text).",
+    "type": "object",
+    "properties": {
+        **{name: {"$ref": _REF.format(name="Amounts")} for name in ("before", "after", "difference")},
+        "causes": {"type": "array", "items": {"$ref": _REF.format(name="CauseLine")}},
+        "columns": _NAMES,
+        "rows": {"type": "array", "items": {"type": "array", "items": {"type": ["string", "number"]}}},
+        "meta": {"$ref": _REF.format(name="ChangesMeta")},
+    },
+    "required": ["before", "after", "difference", "causes", "columns", "rows", "meta"],
 }
 
 _PROBLEMS = {
@@ -107,8 +122,22 @@ def question(models: Iterable[str]) -> dict[str, Any]:
     schema = QueryRequest.model_json_schema()
     properties = schema["properties"]
     properties["metrics"]["items"] = {"type": "string", "enum": list(METRICS)}
+    properties["metrics"]["uniqueItems"] = True
+    _name_what_can_be_asked(properties, models)
+    properties["as_of"]["examples"] = ["2026-10-31", "2026-10-31T18:00:00Z"]
+    return schema
+
+
+def changes_question(models: Iterable[str]) -> dict[str, Any]:
+    """The schema of a question why a report changed."""
+    schema = ChangesRequest.model_json_schema()
+    _name_what_can_be_asked(schema["properties"], models)
+    return schema
+
+
+def _name_what_can_be_asked(properties: dict[str, Any], models: Iterable[str]) -> None:
     properties["dimensions"]["items"] = {"type": "string", "enum": list(DIMENSIONS)}
-    properties["metrics"]["uniqueItems"] = properties["dimensions"]["uniqueItems"] = True
+    properties["dimensions"]["uniqueItems"] = True
     dimension, operator, values = properties["filters"]["items"]["prefixItems"]
     properties["filters"]["items"]["prefixItems"] = [
         {**dimension, "enum": list(DIMENSIONS)},
@@ -116,8 +145,6 @@ def question(models: Iterable[str]) -> dict[str, Any]:
         values,
     ]
     properties["model"]["enum"] = list(dict.fromkeys((*models, *SENTENCES)))
-    properties["as_of"]["examples"] = ["2026-10-31", "2026-10-31T18:00:00Z"]
-    return schema
 
 
 def _described(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,9 +153,14 @@ def _described(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     _, components = msgspec.json.schema_components(
-        [QueryMeta, ModelList, PathsAnswer, Explanation, Problem], ref_template=_REF
+        [QueryMeta, ModelList, PathsAnswer, ChangesMeta, Amounts, CauseLine, Explanation, Problem],
+        ref_template=_REF,
     )
-    return {"QueryAnswer": _ANSWER, **{name: _with_numbers(schema) for name, schema in components.items()}}
+    return {
+        "QueryAnswer": _ANSWER,
+        "ChangesAnswer": _CHANGES,
+        **{name: _with_numbers(schema) for name, schema in components.items()},
+    }
 
 
 def _with_numbers(schema: Any) -> Any:

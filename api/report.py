@@ -15,6 +15,7 @@ from rich.text import Text
 
 from api.answers import Cell, QueryAnswer, Range, encode
 from api.catalog import DIMENSIONS, SPREAD
+from api.changes import ChangesAnswer
 from api.explain import Explanation, Share
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -95,6 +96,36 @@ def coverage_line(answer: QueryAnswer) -> str:
         f" in {plain_text(coverage.conversions)} conversions; {coverage.attributed_revenue} attributed,"
         f" {coverage.unattributed_revenue} without a touchpoint{missing}"
     )
+
+
+def changes_to_csv(answer: ChangesAnswer) -> str:
+    """RFC 4180: what changed by dimension and cause."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(answer.columns)
+    width = len(answer.columns) - 2
+    for row in answer.rows:
+        writer.writerow([*(guarded(str(cell)) for cell in row[:width]), *map(plain_text, row[width:])])
+    return out.getvalue()
+
+
+def changes_to_table(answer: ChangesAnswer) -> RenderableType:
+    """The sum from before to after, cause by cause, then where it happened."""
+    meta = answer.meta
+    until = meta.until or "now"
+    total = Table("", header_style="bold")
+    for name in ("conversions", f"revenue {meta.currency}"):
+        total.add_column(name, justify="right")
+    total.add_row(f"as of {meta.since}", plain_text(answer.before.conversions), answer.before.revenue)
+    for one in answer.causes:
+        total.add_row(f"  {printable(one.cause).replace('_', ' ')}", plain_text(one.conversions), one.revenue)
+    total.add_row(f"as of {until}", plain_text(answer.after.conversions), answer.after.revenue)
+    table = Table(header_style="bold")
+    for name in answer.columns:
+        table.add_column(name, justify="right" if name in SPREAD else "left")
+    for row in answer.rows:
+        table.add_row(*(Text(printable(plain_text(cell))) for cell in row))
+    return Group(Text(f"{meta.model}, by {meta.basis}"), total, table)
 
 
 def explanation_to_text(explanation: Explanation) -> RenderableType:

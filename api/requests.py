@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from attribution.errors import Rejected
 
+R = TypeVar("R", bound=BaseModel)
 MAX_LIMIT = 10_000
 MAX_OFFSET = 10_000_000
 
@@ -45,8 +46,13 @@ class QueryRequest(BaseModel):
 
 def parse_query(body: bytes) -> QueryRequest:
     """The request in ``body`` (JSON). Raises ``Rejected``: ``malformed_json`` or ``invalid_request``."""
+    return parse_body(QueryRequest, body)
+
+
+def parse_body(kind: type[R], body: bytes) -> R:
+    """A request of ``kind`` in ``body`` (JSON). Raises ``Rejected``: ``malformed_json`` or ``invalid_request``."""
     try:
-        return QueryRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         raise rejected_of(error) from error
 

@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from api.answers import Cell, QueryAnswer, QueryMeta, Range
 from api.catalog import SPREAD
+from api.changes import ChangesAnswer, ChangesRequest, changes_answer, plan_changes
 from api.coverage import coverage_of
 from api.explain import Explanation, explain
 from api.instants import instant_text
@@ -92,6 +93,12 @@ class QueryService:
         started = time.perf_counter()
         plan = plan_paths(request, self._database, self._credited(PATHS_MODEL), self._currency)
         return paths_answer(plan, request, self._ask(plan.sql, plan.parameters), started)
+
+    def changes(self, request: ChangesRequest) -> ChangesAnswer:
+        """What a report changed by between two instants. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
+        started = time.perf_counter()
+        plan = plan_changes(request, self._database, self._credited(request.model), self._currency)
+        return changes_answer(plan, request, self._ask(plan.sql, plan.parameters), started)
 
     def _ask(self, sql: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
         try:

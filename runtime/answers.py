@@ -97,6 +97,49 @@ def print_report(
         console().print(to_table(answer))
 
 
+def print_changes(
+    settings: Settings,
+    *,
+    by: str,
+    model: str,
+    date_range: tuple[str | None, str | None] | None,
+    basis: str,
+    currency: str | None,
+    since: str,
+    until: str | None,
+    format_: str,
+) -> None:
+    """Print why a report changed between two instants. Raises ``Rejected`` naming the wrong option."""
+    from pydantic import ValidationError
+
+    from api.changes import ChangesRequest
+    from api.report import changes_to_csv, changes_to_table, to_json
+    from api.requests import rejected_of
+
+    try:
+        request = ChangesRequest(
+            since=since,
+            until=until,
+            dimensions=list(words_of(by)),
+            date_range=date_range,
+            model=model,
+            basis="touch" if basis == "touch" else "conversion",
+            currency=currency,
+            limit=_ROWS_AT_ONCE,
+        )
+        answer = query_service(settings).changes(request)
+    except (ValidationError, Rejected) as error:
+        wrong = rejected_of(error) if isinstance(error, ValidationError) else error
+        field = {"from": "--changed-since", "to": "--as-of"}.get(wrong.field)
+        raise Rejected(wrong.reason, wrong.message, field) if field else _of_an_option(wrong) from error
+    if format_ == "json":
+        print(to_json(answer))
+    elif format_ == "csv":
+        print(changes_to_csv(answer), end="")
+    else:
+        console().print(changes_to_table(answer))
+
+
 def print_paths(
     settings: Settings,
     *,

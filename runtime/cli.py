@@ -186,6 +186,10 @@ def report(
     spread: Annotated[
         bool, typer.Option("--spread", help="Beside each number, from what to what the models say.")
     ] = False,
+    changed_since: Annotated[
+        str | None,
+        typer.Option("--changed-since", help="In place of the report, why it changed since then, by cause."),
+    ] = None,
     paths: Annotated[
         bool,
         typer.Option("--paths", help="In place of all that: how people came, length, time lag, assists."),
@@ -194,9 +198,22 @@ def report(
     data_dir: DataDir = None,
 ) -> None:
     """What each channel brought, under one model."""
-    from runtime.answers import print_paths, print_report
+    from runtime.answers import print_changes, print_paths, print_report
 
     settings = _installation(data_dir)
+    if changed_since is not None:
+        print_changes(
+            settings,
+            by=by,
+            model=model,
+            date_range=(since, until) if since or until else None,
+            basis=basis.value,
+            currency=currency,
+            since=changed_since,
+            until=as_of,
+            format_=format_.value,
+        )
+        return
     if paths:
         print_paths(settings, since=since, until=until, currency=currency, as_of=as_of, format_=format_.value)
         return

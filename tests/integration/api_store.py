@@ -10,9 +10,10 @@ from clickhouse_connect.driver.client import Client
 from sinks_rows import NOON, row
 
 from api.answers import QueryAnswer
+from api.changes import ChangesAnswer, ChangesRequest
 from api.explain import Explanation
 from api.path_report import PathsAnswer, PathsRequest
-from api.requests import parse_query
+from api.requests import parse_body, parse_query
 from api.service import QueryService
 from attribution.policy import AttributionPolicy
 from sinks.tables import WRITTEN
@@ -45,6 +46,9 @@ class Store:
 
     def rows(self, metrics: str, by: str = "", **given: Any) -> list[list[Any]]:
         return self.ask(metrics, by, **given).rows
+
+    def changes(self, **given: Any) -> ChangesAnswer:
+        return self._service.changes(parse_body(ChangesRequest, json.dumps(given).encode()))
 
     def paths(self, request: PathsRequest) -> PathsAnswer:
         return self._service.paths(request)

@@ -41,6 +41,7 @@ def settings(engine: str, migrated: tuple[Client, str]) -> Settings:
             currency="USD",
             touched_at=BEGIN_MS + hour * HOUR_MS,
             converted_at=BEGIN_MS + hour * HOUR_MS,
+            cause="conversion",
         )
         for hour in range(30)
     ]
@@ -104,3 +105,24 @@ def test_paths_are_printed_as_table_csv_and_json(
     with pytest.raises(Rejected) as caught:
         answers.print_paths(settings, **{**given, "since": "soon"}, format_="json")
     assert caught.value.field == "--from"
+
+
+def test_changes_are_printed_as_table_csv_and_json(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, Any] = {key: value for key, value in REPORT.items() if key != "format_"} | {
+        "until": None
+    }
+    for format_, said in (
+        ("table", "as of now"),
+        ("csv", "hour,cause,conversions,revenue\r\n"),
+        ("json", '"difference":{"conversions":30,"revenue":"435.00"}'),
+    ):
+        answers.print_changes(settings, **given, since="2000-01-01", format_=format_)
+        assert said in capsys.readouterr().out
+    with pytest.raises(Rejected) as caught:
+        answers.print_changes(settings, **given, since="then", format_="json")
+    assert caught.value.field == "--changed-since"
+    with pytest.raises(Rejected) as caught:
+        answers.print_changes(settings, **{**given, "model": "x"}, since="2000-01-01", format_="json")
+    assert caught.value.field == "--model"

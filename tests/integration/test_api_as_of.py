@@ -171,3 +171,55 @@ def test_coverage_parts_add_up_and_robots_stand_beside_them(store: Store) -> Non
     assert sum(Decimal(part.revenue) for part in coverage.parts) == Decimal(coverage.revenue) == 16
     assert sum(part.conversions for part in coverage.parts) == coverage.conversions == 12
     assert coverage.bot_hits == 7
+
+
+def test_the_causes_add_up_to_the_difference_of_the_two_reports(store: Store) -> None:
+    """Between any two instants, whatever is grouped and filtered; a plain recount says the same by cause."""
+    rng = random.Random(7)
+    at, steps, written = NOON, [NOON - HOUR], []
+    for _ in range(5):
+        at += rng.randint(1, HOUR)
+        rows = [
+            {**row, "cause": rng.choice(["conversion", "late_touch", "merge"])}
+            for row in random_entries(rng, at)
+        ]
+        store.put("credits", *rows)
+        written += rows
+        steps.append(at)
+    for _ in range(12):
+        first, second = sorted(rng.sample(steps, 2))
+        common: dict[str, Any] = {
+            "model": rng.choice(["linear", "last_touch"]),
+            "currency": rng.choice(["USD", "EUR"]),
+            "filters": rng.choice([[], [["campaign", "is", ["a"]]]]),
+        }
+        found = store.changes(
+            **{"from": instant(first), "to": instant(second)}, **common, dimensions=["channel"]
+        )
+        before, after = (
+            store.ask("conversions revenue", as_of=instant(when), **common).rows[0]
+            for when in (first, second)
+        )
+        assert [found.before.conversions, found.before.revenue] == before
+        assert [found.after.conversions, found.after.revenue] == after
+        for name in ("revenue", "conversions"):
+            whole = sum(Decimal(str(getattr(one, name))) for one in found.causes)
+            assert whole == Decimal(str(getattr(found.difference, name)))
+            place = found.columns.index(name)
+            assert whole == sum(Decimal(str(row[place])) for row in found.rows)
+        wanted: dict[str, Decimal] = {}
+        for row in written:
+            is_meant = row["model"] == common["model"] and (not common["filters"] or row["campaign"] == "a")
+            if is_meant and first < row["recorded_at"] <= second:
+                amount = Decimal(row["amount"]) if row["currency"] == common["currency"] else Decimal(0)
+                wanted[row["cause"]] = wanted.get(row["cause"], Decimal(0)) + amount
+        assert {one.cause: Decimal(one.revenue) for one in found.causes} == wanted
+
+
+def test_two_instants_the_wrong_way_round_are_refused(store: Store) -> None:
+    with pytest.raises(Rejected) as caught:
+        store.changes(**{"from": "2026-10-03", "to": "2026-10-02"})
+    assert caught.value.field == "from"
+    with pytest.raises(Rejected) as caught:
+        store.changes(**{"from": "then"})
+    assert caught.value.field == "from"

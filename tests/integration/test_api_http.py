@@ -255,6 +255,7 @@ def test_there_are_exactly_these_routes() -> None:
         ("/openapi.json", "GET", "HEAD"),
         ("/v1/query", "POST"),
         ("/v1/models", "GET"),
+        ("/v1/changes", "POST"),
         ("/v1/paths", "GET"),
         ("/v1/conversions", "GET"),
         ("/v1/conversions/{conversion_id:path}", "GET"),
@@ -266,6 +267,7 @@ def test_the_schema_lists_routes_body_and_key(http: TestClient) -> None:
     assert set(schema["paths"]) == {
         "/v1/query",
         "/v1/models",
+        "/v1/changes",
         "/v1/paths",
         "/v1/conversions",
         "/v1/conversions/{conversion_id}",

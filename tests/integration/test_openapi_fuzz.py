@@ -152,6 +152,7 @@ def test_the_collector_answers_as_it_says(collector: str, method: str, path: str
 API_OPERATIONS = {
     ("POST", "/v1/query"): {200, 400, 422},
     ("GET", "/v1/models"): {200},
+    ("POST", "/v1/changes"): {400, 422},
     ("GET", "/v1/paths"): {200, 422},
     ("GET", "/v1/conversions"): {404, 422},
     ("GET", "/v1/conversions/{conversion_id}"): {404},
