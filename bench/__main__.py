@@ -27,13 +27,14 @@ from bench.machine import Cores, describe, pick_cores, stay_on, using_both
 from bench.models.section import ModelSizes, measure_models
 from bench.query import Latency, measure_scales, measure_visitors
 from bench.recovery import Hour, measure_recovery
+from bench.restate import measure_restate
 from bench.rivals.section import Found, RivalSizes, measure_rivals, print_races
 from bench.roll_up import Scale
 from bench.stores import measure_memory, used_memory
 from bench.traffic import Traffic, build_traffic, envelopes, singles
 from bench.worker import PARTITIONS, Run, run_worker
 
-PARTS = ("worker", "rivals", "memory", "query", "collector", "freshness", "models")
+PARTS = ("worker", "rivals", "memory", "query", "collector", "freshness", "models", "restate")
 WHEN_ASKED = ("recovery",)
 """As long as all others together, so only by ``--only``."""
 
@@ -57,12 +58,25 @@ class Sizes:
     """Of the roll-ups that the page's table is asked of, the smallest first."""
     hour: Hour
     """For which the worker was away."""
+    restated: int
+    """Conversions."""
 
 
 FULL_SCALES = (Scale(1_000_000, 10_000), Scale(100_000_000, 1_000_000))
 QUICK_SCALES = (Scale(10_000, 100), Scale(100_000, 1_000))
 FULL = Sizes(
-    240_000, 30_000, 3, RivalSizes(), ModelSizes(), 4, 30_000, 15.0, 200, FULL_SCALES, Hour(150.0, 3600)
+    240_000,
+    30_000,
+    3,
+    RivalSizes(),
+    ModelSizes(),
+    4,
+    30_000,
+    15.0,
+    200,
+    FULL_SCALES,
+    Hour(150.0, 3600),
+    40_000,
 )
 QUICK = Sizes(
     8_000,
@@ -76,6 +90,7 @@ QUICK = Sizes(
     20,
     QUICK_SCALES,
     Hour(50.0, 60),
+    1_000,
 )
 
 
@@ -121,6 +136,9 @@ class Bench:
             await self._freshness()
         if "models" in self._wanted:
             self._models()
+        if "restate" in self._wanted:
+            rows = await measure_restate(self._sizes.restated, self._cores, self._say)
+            self.figures += [Figure(*row) for row in rows]
         if "recovery" in self._wanted:
             found = await measure_recovery(self._sizes.hour, self._cores, self._say)
             self.figures += [Figure(*row) for row in found.rows()]
