@@ -88,37 +88,18 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
     def to_bytes(self) -> bytes:
         """The stored form."""
         index = {touchpoint_id: number for number, touchpoint_id in enumerate(self.touches)}
-        terms = self.terms
-        return _encode(
-            _Stored(
-                _FORMAT,
-                pack_word(terms.conversion_type),
-                terms.visitor_id,
-                terms.currency,
-                terms.converted_at,
-                self.value_minor,
+        shares = [
+            (
+                pack_word(model),
                 [
-                    (
-                        bytes.fromhex(touch.touchpoint_id),
-                        terms.converted_at - touch.touched_at,
-                        pack_acquisition(touch.acquisition),
-                        touch.landing_page,
-                    )
-                    for touch in self.touches.values()
-                ],
-                [
-                    (
-                        pack_word(model),
-                        [
-                            number
-                            for touchpoint_id, part in parts.items()
-                            for number in (index[touchpoint_id], part.weight_ppb, part.amount_minor)
-                        ],
-                    )
-                    for model, parts in self.shares.items()
+                    number
+                    for touchpoint_id, part in parts.items()
+                    for number in (index[touchpoint_id], part.weight_ppb, part.amount_minor)
                 ],
             )
-        )
+            for model, parts in self.shares.items()
+        ]
+        return pack_statement(self.terms, self.value_minor, self.touches.values(), shares)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Statement:
@@ -127,18 +108,18 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
             stored = _decode(data)
             if stored.format != _FORMAT:
                 raise ValueError(f"format {stored.format} is not {_FORMAT}")
-            return cls._restored(stored)
+            return cls._restored(stored, stored.shares)
         except (msgspec.DecodeError, ValueError, IndexError) as error:
             raise UnreadableStatement(f"stored statement: {error}") from error
 
     @classmethod
-    def _restored(cls, stored: _Stored) -> Statement:
+    def _restored(cls, stored: _Stored, packed_shares: list[PackedShares]) -> Statement:
         touches = [
             CreditedTouch(identity.hex(), stored.converted_at - age, unpack_acquisition(packed), landing_page)
             for identity, age, packed, landing_page in stored.touches
         ]
         shares: dict[str, dict[str, Share]] = {}
-        for model, numbers in stored.shares:
+        for model, numbers in packed_shares:
             triples = zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
             parts = shares[unpack_word(model)] = {}
             for index, weight, amount in triples:
@@ -147,6 +128,10 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
                 parts[touches[index].touchpoint_id] = Share(weight, amount)
         terms = Terms(unpack_word(stored.type), stored.visitor_id, stored.currency, stored.converted_at)
         return cls(terms, stored.value_minor, {touch.touchpoint_id: touch for touch in touches}, shares)
+
+
+PackedShares = tuple[int | str, list[int]]
+"""(model as ``pack_word`` has it, flat triples of touch index, weight, amount)."""
 
 
 class _Stored(msgspec.Struct, array_like=True, gc=False):
@@ -160,12 +145,67 @@ class _Stored(msgspec.Struct, array_like=True, gc=False):
     value_minor: int
     touches: list[tuple[bytes, int, Packed, str]]
     """(touchpoint id, milliseconds before the conversion, acquisition, landing page)."""
-    shares: list[tuple[int | str, list[int]]]
-    """(model, flat triples of touch index, weight, amount)."""
+    shares: list[PackedShares]
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Stored).decode
+
+
+def pack_statement(
+    terms: Terms, value_minor: int, touches: Iterable[CreditedTouch], shares: list[PackedShares]
+) -> bytes:
+    """The stored form of a statement. Triples count ``touches`` from 0 and leave out who gets nothing."""
+    return _encode(
+        _Stored(
+            _FORMAT,
+            pack_word(terms.conversion_type),
+            terms.visitor_id,
+            terms.currency,
+            terms.converted_at,
+            value_minor,
+            [
+                (
+                    bytes.fromhex(touch.touchpoint_id),
+                    terms.converted_at - touch.touched_at,
+                    pack_acquisition(touch.acquisition),
+                    touch.landing_page,
+                )
+                for touch in touches
+            ],
+            shares,
+        )
+    )
+
+
+def entries_between(old: bytes, new: bytes) -> list[Entry]:
+    """``entries`` from one stored statement (b"" = none) to another; equal bytes are not read at all.
+
+    Where terms, value and touches stay, only the models that divide otherwise are restored: of a dozen often one.
+    Raises ``UnreadableStatement``.
+    """
+    if old == new:
+        return []
+    if not old:
+        return entries(None, Statement.from_bytes(new))
+    try:
+        before, after = _decode(old), _decode(new)
+    except msgspec.DecodeError as error:
+        raise UnreadableStatement(f"stored statement: {error}") from error
+    if _without_shares(before) != _without_shares(after):
+        return entries(Statement.from_bytes(old), Statement.from_bytes(new))
+    was, now = dict(before.shares), dict(after.shares)
+    return entries(
+        Statement._restored(before, [one for one in before.shares if now.get(one[0]) != one[1]]),
+        Statement._restored(after, [one for one in after.shares if was.get(one[0]) != one[1]]),
+    )
+
+
+def _without_shares(stored: _Stored) -> tuple[object, ...]:
+    return (
+        *(stored.format, stored.type, stored.visitor_id, stored.currency, stored.converted_at),
+        *(stored.value_minor, stored.touches),
+    )
 
 
 def credit(
@@ -179,10 +219,7 @@ def credit(
     models = models_of(policy) if models is None else models
     value = fact.value_minor or 0
     terms = Terms(fact.type, fact.visitor_id, fact.currency, fact.occurred_at)
-    missing = missing_of(
-        has_consent=fact.has_consent, is_known=path.is_known, has_path=bool(path.touchpoints)
-    )
-    nobody = {"": CreditedTouch("", fact.occurred_at, missing.acquisition, "")}
+    nobody = {"": nobody_of(fact, path)}
     to_nobody = {"": Share(WEIGHT_ONE, value)}
     if not path.touchpoints:
         return Statement(terms, value, nobody, {name: to_nobody for name, _ in models})
@@ -197,6 +234,14 @@ def credit(
     if any(parts is to_nobody for parts in shares.values()):
         touches |= nobody
     return Statement(terms, value, touches, shares)
+
+
+def nobody_of(fact: ConversionFact, path: Path) -> CreditedTouch:
+    """Who gets the credit of ``fact`` under a model that credits no touch of ``path``: nobody, and why."""
+    missing = missing_of(
+        has_consent=fact.has_consent, is_known=path.is_known, has_path=bool(path.touchpoints)
+    )
+    return CreditedTouch("", fact.occurred_at, missing.acquisition, "")
 
 
 def _shares(value: int, touchpoint_ids: list[str], parts: Parts) -> dict[str, Share]:

@@ -37,6 +37,7 @@ from streams.recredit import (
     merged,
     pack_state,
     recredit,
+    restated_at_once,
     state_of,
     versions_wanted,
 )
@@ -230,8 +231,15 @@ class CreditStage:
         states: dict[str, bytes] = {}
         before: dict[str, bytes] = {}
         rows: dict[str, list[Row]] = {"credits": [], "conversions": []}
-        for (conversion, state, triggers), past in zip(conversions, pasts, strict=True):
-            done = recredit(conversion, state, triggers, past, self._policies.find)
+        find = self._policies.find
+        asked = [
+            (conversion, its, past) for (conversion, _, its), past in zip(conversions, pasts, strict=True)
+        ]
+        statements = restated_at_once(asked, find)
+        for (conversion, state, triggers), past, statement in zip(
+            conversions, pasts, statements, strict=True
+        ):
+            done = recredit(conversion, state, triggers, past, find, statement)
             key = conversion_key(self._partition, conversion.conversion_id)
             states[key] = pack_state(done.state)
             if done.corrections:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from attribution.bulk.statements import credit_many
 from attribution.conversions import Conversion, ConversionFact
-from attribution.ledger import Entry, Statement, credit, entries
+from attribution.ledger import Entry, credit, entries_between
 from attribution.past import Past, report_of
 from attribution.paths import build_path
 from streams.policies import KeptPolicy
@@ -76,11 +77,13 @@ def recredit(
     triggers: Sequence[Trigger],
     past: Past,
     find: FindPolicy,
+    restated: bytes = b"",
 ) -> Recredited:
     """``conversion`` (as ``merged``) credited by its ``past``, in at most two steps.
 
     First what has happened, under the policy that it stands under; then, if a restatement asks for it, the other policy
-    with cause ``policy``. So no entry of the one hides an effect of the other, whatever arrives together.
+    with cause ``policy``. So no entry of the one hides an effect of the other, whatever arrives together. ``restated``:
+    the statement of the second step where it is known already (``restated_at_once``).
     """
     happened = [trigger for trigger in triggers if not trigger.policy]
     restating = [trigger for trigger in triggers if trigger.policy]
@@ -95,13 +98,10 @@ def recredit(
         else:
             cause, asked = _cause(old_fact, fact, step), state.policy if state is not None else ""
         version, policy, models = find(asked)
-        statement = credit(fact, build_path(past, report_of(fact), policy), policy, models)
-        packed = statement.to_bytes()
-        stood = state.statement if state is not None else b""
-        # Most conversions stand as they stood: equal bytes need not be read.
-        changed = (
-            entries(Statement.from_bytes(stood) if stood else None, statement) if packed != stood else []
-        )
+        packed = restated if step is restating else b""
+        if not packed:
+            packed = credit(fact, build_path(past, report_of(fact), policy), policy, models).to_bytes()
+        changed = entries_between(state.statement if state is not None else b"", packed)
         recorded_at = state.recorded_at if state is not None else 0
         if changed or old_fact != fact:
             recorded_at = max(recorded_at, *(trigger.recorded_at for trigger in step))
@@ -110,6 +110,26 @@ def recredit(
     if state is None:
         raise ValueError("nothing asks for this conversion")
     return Recredited(state, corrections)
+
+
+def restated_at_once(
+    wanted: Sequence[tuple[Conversion, Sequence[Trigger], Past]], find: FindPolicy
+) -> list[bytes]:
+    """The statements that restatements come to, of many conversions at once; b"" where none is asked for."""
+    statements = [b""] * len(wanted)
+    by_policy: dict[str, list[int]] = {}
+    for number, (_, triggers, _) in enumerate(wanted):
+        asked = next((trigger.policy for trigger in reversed(triggers) if trigger.policy), "")
+        if asked:
+            by_policy.setdefault(asked, []).append(number)
+    for asked, numbers in by_policy.items():
+        _, policy, models = find(asked)
+        facts = [wanted[number][0].winner for number in numbers]
+        pasts = [wanted[number][2] for number in numbers]
+        paths = [build_path(past, report_of(fact), policy) for past, fact in zip(pasts, facts, strict=True)]
+        for number, packed in zip(numbers, credit_many(facts, paths, policy, models), strict=True):
+            statements[number] = packed
+    return statements
 
 
 def _cause(old: ConversionFact | None, new: ConversionFact, triggers: Sequence[Trigger]) -> str:

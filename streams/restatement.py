@@ -37,7 +37,7 @@ class Restatement(msgspec.Struct, kw_only=True):
     slices: int
     """Into how many parts the visitors are cut whose hits are sent again; 0 = none is."""
     recorded_at: int
-    """When it began: the ``recorded_at`` of every entry that it writes. No two jobs have the same."""
+    """When it began. No entry that it writes is dated before; no two jobs began at the same millisecond."""
     phase: str
     cursor: str = ""
     """Everything before it is answered: number of a slice, or site and id of a conversion (JSON)."""

@@ -1,7 +1,7 @@
 -- Purpose: what `headwater restate` has been asked for and how far it came. One row at each step of a job; the newest
 -- of a restatement_id counts. The worker needs none of it: Redis has the same, this outlives a loss of Redis.
 -- since and until bound the instants of the conversions, until excluded; recorded_at is the instant at which the job
--- began, the recorded_at of every entry that it wrote; noted_at when this row was written.
+-- began (no entry that it wrote is dated before); noted_at when this row was written.
 
 CREATE TABLE IF NOT EXISTS {database}.restatements
 (

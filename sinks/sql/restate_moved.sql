@@ -1,9 +1,10 @@
 -- Purpose: what one restatement has written: entries, and what they moved, by model and channel.
+-- Entries that correct what is dated later than the restatement began are dated like that, hence >=.
 -- Parameters: policy_version String, recorded_at Int64 (epoch milliseconds: when it began).
 -- Order of magnitude: one scan of three columns of the ledger, 0.2 s for ten million entries.
 SELECT model, channel, currency, count() AS entries, sum(credits.amount) AS moved, sum(credits.weight) AS weight
 FROM $credits AS credits
 WHERE cause = 'policy' AND policy_version = {policy_version:String}
-  AND recorded_at = fromUnixTimestamp64Milli({recorded_at:Int64}, 'UTC')
+  AND recorded_at >= fromUnixTimestamp64Milli({recorded_at:Int64}, 'UTC')
 GROUP BY model, channel, currency
 ORDER BY model, channel, currency

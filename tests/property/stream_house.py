@@ -43,6 +43,8 @@ from streams.topics import (
 from streams.triggers import Trigger, encode_trigger
 
 PARTITIONS = 2
+RESTATED_AT = T0 + 10**12
+"""When the first restatement began: behind every hit."""
 MOST_TURNS = 3_000
 """Far more than any example needs: a stream that never settles fails instead of hanging."""
 
@@ -403,7 +405,7 @@ async def play(
             ):
                 house.start_with(left[0])
             if left and house.policy is left[0] and await house.is_quiet():
-                house.restate(left.pop(0), T0 + (1 + len(house.restatements)) * 1_000_000_000)
+                house.restate(left.pop(0), RESTATED_AT + len(house.restatements))
             if not arriving and await settled(house, rng):
                 if not left:
                     break

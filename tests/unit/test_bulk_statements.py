@@ -1,0 +1,84 @@
+"""Many conversions at once: to the byte what one at a time comes to; and differences read off stored statements."""
+
+from __future__ import annotations
+
+import msgspec
+from conversion_facts import NOON
+from conversion_facts import fact as a_fact
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attribution.acquisition import Acquisition
+from attribution.bulk.statements import credit_many
+from attribution.conversions import ConversionFact
+from attribution.learnt.applied import models_of
+from attribution.ledger import Statement, credit, entries, entries_between
+from attribution.models import MODELS
+from attribution.paths import Path
+from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.touchpoints import Touchpoint
+
+_channels = st.sampled_from(["Direct", "Paid Search", "Email", "Organic Search", "Display"])
+policies = st.builds(
+    AttributionPolicy,
+    models=st.lists(st.sampled_from(sorted(MODELS)), min_size=1, unique=True).map(tuple),
+    time_decay_half_life_ms=st.sampled_from([DAY_MS, 7 * DAY_MS]),
+)
+
+
+@st.composite
+def paths(draw: st.DrawFn) -> Path:
+    """Up to six touches before noon; some conversions are a lead's or a deal's."""
+    ages = sorted(draw(st.lists(st.integers(0, 20 * DAY_MS), max_size=6)), reverse=True)
+    touches = tuple(
+        Touchpoint(f"{n:032x}", "v", "s", NOON - age, Acquisition(draw(_channels), "s", "m"), "/")
+        for n, age in enumerate(ages)
+    )
+    moment = st.none() | st.integers(NOON - 20 * DAY_MS, NOON)
+    return Path(touches, NOON, "purchase", lead_at=draw(moment), opportunity_at=draw(moment))
+
+
+facts = st.builds(
+    lambda value, currency: a_fact(value_minor=value, currency=currency),
+    st.none() | st.integers(0, 10**9),
+    st.sampled_from(["USD", "JPY"]),
+)
+
+
+@given(st.lists(st.tuples(facts, paths()), max_size=8), policies)
+def test_many_at_once_are_what_each_is_alone(
+    conversions: list[tuple[ConversionFact, Path]], policy: AttributionPolicy
+) -> None:
+    models = models_of(policy)
+    found = credit_many([f for f, _ in conversions], [p for _, p in conversions], policy, models)
+    assert found == [credit(fact, path, policy, models).to_bytes() for fact, path in conversions]
+
+
+@given(facts, facts, paths(), paths(), policies, policies, st.booleans(), st.booleans())
+def test_differences_of_stored_statements_are_those_of_the_statements(
+    old_fact: ConversionFact,
+    new_fact: ConversionFact,
+    old_path: Path,
+    new_path: Path,
+    old_policy: AttributionPolicy,
+    new_policy: AttributionPolicy,
+    is_same_fact: bool,
+    is_same_path: bool,
+) -> None:
+    old = credit(old_fact, old_path, old_policy)
+    new = credit(old_fact if is_same_fact else new_fact, old_path if is_same_path else new_path, new_policy)
+    between = entries_between(old.to_bytes(), new.to_bytes())
+    whole = entries(Statement.from_bytes(old.to_bytes()), Statement.from_bytes(new.to_bytes()))
+    assert sorted(map(repr, between)) == sorted(map(repr, whole))
+    assert entries_between(b"", new.to_bytes()) == entries(None, new)
+    assert entries_between(new.to_bytes(), new.to_bytes()) == []
+
+
+def test_a_model_of_the_installations_own_is_asked_path_by_path() -> None:
+    """Whatever divides it: the same bytes."""
+    policy = AttributionPolicy(models=("linear", "first_touch"))
+    touch = Touchpoint("1" * 32, "v", "s", NOON, Acquisition("Email", "s", "m"), "/")
+    path, fact = Path((touch,), NOON, "purchase"), a_fact(value_minor=100)
+    models = (*models_of(policy), ("own", lambda path, policy: (1,) * len(path.touchpoints)))
+    own = msgspec.structs.replace(policy, models=("linear", "first_touch", "own"))
+    assert credit_many([fact], [path], own, models) == [credit(fact, path, own, models).to_bytes()]
