@@ -35,9 +35,20 @@ FRESHNESS = ("whole system, HTTP to channel_metrics: events/s", "freshness p50",
 
 
 @pytest.mark.slow
+async def test_restating_is_measured() -> None:
+    """Whole way under four policies, and computation alone."""
+    bench = Bench(QUICK, pick_cores(), ["restate"])
+    await bench.run()
+    assert len(bench.figures) == 10
+    assert all(float(figure.ours.replace(",", "")) > 0 for figure in bench.figures)
+
+
+@pytest.mark.slow
 async def test_every_figure_is_measured() -> None:
     """All parts but those with rivals (they have tests of their own), small; the worker's also checks every row."""
-    bench = Bench(QUICK, pick_cores(), [part for part in PARTS if part not in ("rivals", "models")])
+    bench = Bench(
+        QUICK, pick_cores(), [part for part in PARTS if part not in ("rivals", "models", "restate")]
+    )
     await bench.run()
     measured = {
         figure.name: float(re.sub(r"[^0-9.]", "", figure.ours or figure.ratio)) for figure in bench.figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -211,3 +212,51 @@ def test_rows_fit_their_tables() -> None:
         "touchpoints",
         "dead_letters",
     }
+
+
+def restated(event_id: str, **fields: object) -> bytes:
+    return encode_hit(hit(event_id, restated={"policy": "new", "recorded_at": T0 + 9}, **fields))
+
+
+def test_a_restated_hit_is_a_row_of_nothing_but_of_what_it_changes() -> None:
+    """It is in ``hits`` already; the audit finds it as an input of its own kind."""
+    first, again = (
+        encode_hit(hit("a", url="https://shop.example/x")),
+        restated("a", url="https://shop.example/x"),
+    )
+    output = run(first, again)
+    assert (output.accepted, output.restated, len(output.rows["hits"])) == (1, 1, 1)
+    assert not output.dropped
+    assert [values(row)[-4] for row in output.rows["sessions"]] == [1]
+
+
+def test_what_other_rules_say_of_a_hit_is_a_signed_difference_and_a_wish_under_the_new_policy() -> None:
+    """The conversions behind a changed touchpoint are told which policy to be credited under, and since when."""
+    known = encode_hit(hit("a", url="https://shop.example/", referrer="https://www.google.com/"))
+    order = encode_hit(hit("b", event="purchase", occurred_at=T0 + 1, value="5", currency="USD"))
+    # What the rules of today make of it: as if the referrer said nothing any more.
+    output = run(known, order, restated("a", url="https://shop.example/"))
+    signs = Counter((values(row)[4], values(row)[-4]) for row in output.rows["touchpoints"])
+    assert signs == Counter({("Organic Search", 1): 1, ("Organic Search", -1): 1, ("Direct", 1): 1})
+    told = [(trigger.policy, trigger.recorded_at, trigger.fact is not None) for trigger in output.triggers]
+    assert told == [("", T0, True), ("new", T0 + 9, False)]
+    assert len({trigger.field for trigger in output.triggers}) == 2
+
+
+def test_restated_hits_of_a_lost_timeline_bring_their_reports() -> None:
+    """One wish for each report, so that the one that counts is among them."""
+    sale = {"event": "purchase", "currency": "USD", "order_id": "o"}
+    output = run(
+        restated("a", **sale), restated("b", occurred_at=T0 + 1, value="5", **sale), restated("a", **sale)
+    )
+    assert [(t.policy, t.fact.event_id if t.fact else "") for t in output.triggers] == [
+        ("new", "a"),
+        ("new", "b"),
+        ("new", "a"),
+    ]
+    assert (output.accepted, output.restated) == (0, 3)
+
+
+def test_a_stored_hit_stays_one_when_its_sender_counts_as_a_robot_now() -> None:
+    output = run(restated("a", user_agent="Googlebot/2.1", url="https://shop.example/"))
+    assert (output.restated, sum(output.dropped.values())) == (1, 0)
