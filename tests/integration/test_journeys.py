@@ -17,7 +17,7 @@ from sinks.writer import RowWriter
 
 CHANNELS = ("Direct", "Email", "Paid Search", "Organic, > Search")
 LOOKBACKS = {"purchase": 50, "lead": 20}
-"""Milliseconds: the smaller the numbers, the more edges are met."""
+"""Milliseconds; all instants are tens of them, so that edges are met often."""
 
 
 def write(place: tuple[Client, str], table: str, rows: list[dict[str, Any]]) -> None:
@@ -31,11 +31,12 @@ def a_past(rng: random.Random) -> tuple[list[Touch], list[Conversion]]:
     touches, conversions = [], []
     for number in range(rng.randrange(1, 200)):
         site, visitor = rng.choice("ab"), rng.choice("opqrstuvwxyz")
-        at = NOON + rng.randrange(-150, 250)
+        at = NOON + rng.randrange(-150, 250, 10)
         touches.append(Touch(site, visitor, at, f"t{number:03}", rng.choice(CHANNELS)))
         if rng.random() < 0.3:
-            type_ = rng.choice(["purchase", "lead", "sign_up"])
-            conversions.append(Conversion(site, visitor, NOON + rng.randrange(-150, 350), type_))
+            types = rng.choice([("purchase",), ("lead",), ("sign_up",), ("lead", "purchase")])
+            at = NOON + rng.randrange(-150, 350, 10)
+            conversions += [Conversion(site, visitor, at, type_) for type_ in types]
     return touches, conversions
 
 
