@@ -14,6 +14,7 @@ RUN_FILE = "run.json"
 SHARED = (
     *("kafka_idempotent", "kafka_replication", "partitions", "database", "currency"),
     *("session_gap_minutes", "session_switch", "conversion_lookbacks"),
+    *("learn_hours", "learn_days", "learn_types", "learn_order", "learn_worth"),
 )
 """Settings that ``up`` writes into ``run.json`` under ``settings``: a command in another terminal must judge by the
 rules that the worker credits by, not by those of its own environment."""
