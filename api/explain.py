@@ -4,7 +4,6 @@ since.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -15,6 +14,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from api.catalog import money_text, plain_number
+from api.instants import instant_text as _instant
+from api.person import PersonExplained, find_person
 from api.queries import load_sql
 from attribution.acquisition import Acquisition
 from attribution.errors import Rejected
@@ -26,7 +27,7 @@ from attribution.touchpoints import Touchpoint
 from sinks.engine_errors import explain_error
 from sinks.names import qualify
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_policy_from = msgspec.json.Decoder(AttributionPolicy).decode
 _MAX_NAMED = 10
 
 
@@ -53,12 +54,16 @@ class ConversionFacts(msgspec.Struct, frozen=True):
     """``stands`` or ``withdrawn`` (then these are the last facts before)."""
     lookback_days: float | None
     """How old a touchpoint may be; ``None`` if the policy no longer calls this type a conversion."""
+    policy_version: str
+    """Of the policy that its credit stands under, by which touchpoints are judged here."""
 
 
 class TouchpointExplained(msgspec.Struct, frozen=True):
-    """One touchpoint of the visitor and the judgement on it."""
+    """One touchpoint of the person and the judgement on it."""
 
     touchpoint_id: str
+    visitor_id: str
+    """Which of the person's visitors."""
     touched_at: str
     channel: str
     source: str
@@ -71,7 +76,7 @@ class TouchpointExplained(msgspec.Struct, frozen=True):
     decision: str
     """``in`` or ``out``."""
     reason: str
-    """``in_window``, ``after_conversion``, ``before_window``, ``no_window``; ``withdrawn`` for one that still
+    """One of ``attribution.paths.Why`` (``in_window``, ``before_window``, …); ``withdrawn`` for one that still
     has credit although it is gone: the correction is on its way."""
     credits: dict[str, Share]
     """By model; a model that gives it nothing is absent."""
@@ -89,12 +94,26 @@ class EntryExplained(msgspec.Struct, frozen=True):
     currency: str
 
 
+class Move(msgspec.Struct, frozen=True):
+    """What a channel had under a model before a correction, and after it."""
+
+    model: str
+    channel: str
+    currency: str
+    before: str
+    after: str
+    weight_before: Decimal
+    weight_after: Decimal
+
+
 class Correction(msgspec.Struct, frozen=True):
     """The entries written at once, first the credit itself, then every change since."""
 
     recorded_at: str
     cause: str
     policy_version: str
+    moves: list[Move]
+    """Per model and channel, those that it changed only."""
     entries: list[EntryExplained]
 
 
@@ -102,6 +121,7 @@ class Explanation(msgspec.Struct, frozen=True):
     """Everything about one conversion."""
 
     conversion: ConversionFacts
+    person: PersonExplained
     touchpoints: list[TouchpointExplained]
     """In time order."""
     unattributed: dict[str, Share]
@@ -148,8 +168,9 @@ def explain(
     Raises ``Rejected`` with reason ``not_found`` or ``ambiguous``, ``Transient`` or ``Misconfigured``.
     """
 
-    def ask(name: str, table: str, **parameters: str) -> Sequence[Sequence[Any]]:
-        sql = load_sql(name, **{table: qualify(database, table)})
+    def ask(name: str, table: str, column: str = "", **parameters: Any) -> Sequence[Sequence[Any]]:
+        places = {"column": column} if column else {}
+        sql = load_sql(name, **{table: qualify(database, table)}, **places)
         rows: Sequence[Sequence[Any]] = client.query(
             sql, parameters=parameters, settings=settings
         ).result_rows
@@ -157,19 +178,34 @@ def explain(
 
     try:
         facts, stands = _standing(ask("explain_conversion", "conversions", reference=reference), reference)
-        found = ask("explain_touchpoints", "touchpoints", site=facts.site, visitor_id=facts.visitor_id)
         booked = ask("explain_credits", "credits", site=facts.site, conversion_id=facts.conversion_id)
+        # Who is one person is judged by the rules of today, in the stream too; what counts by those of the credit.
+        person = find_person(
+            facts.site,
+            facts.visitor_id,
+            policy.identity,
+            lambda column, names: ask(
+                "explain_links", "identity_links", column, site=facts.site, names=names
+            ),
+        )
+        version = booked[-1][2] if booked else policy.version
+        kept = ask("explain_policy", "policies", version=version) if version != policy.version else ()
+        found = ask("explain_touchpoints", "touchpoints", site=facts.site, visitors=person.visitor_ids)
+        reports = ask("explain_reports", "conversions", site=facts.site, visitors=person.visitor_ids)
     except Error as error:
         raise explain_error(error) from error
     entries = [_entry(row) for row in booked]
     touches = [
-        Touchpoint(row[0], facts.visitor_id, facts.site, row[1], _acquisition(row[2:9]), row[9])
-        for row in found
+        Touchpoint(row[0], row[10], facts.site, row[1], _acquisition(row[2:9]), row[9]) for row in found
     ]
+    past = Past(touches, [TimelineConversion(*row) for row in reports])
     net = _net(entries, facts.currency)
+    if kept:
+        policy = _policy_from(kept[0][0])
     return Explanation(
-        conversion=_facts(facts, stands, policy),
-        touchpoints=_explained(touches, entries, net, facts, policy),
+        conversion=_facts(facts, stands, policy, version),
+        person=person,
+        touchpoints=_explained(past, entries, net, facts, policy),
         unattributed=_shares(net, "", facts.currency),
         balanced=_balanced(entries, facts, stands),
         corrections=_corrections(entries),
@@ -247,7 +283,7 @@ def _shares(
 
 
 def _explained(
-    touches: list[Touchpoint],
+    past: Past,
     entries: Iterable[_Entry],
     net: dict[str, dict[str, tuple[Decimal, Decimal]]],
     facts: _Conversion,
@@ -261,9 +297,9 @@ def _explained(
             str(considered.why),
             _shares(net, considered.touchpoint.touchpoint_id, facts.currency),
         )
-        for considered in explain_path(Past(touches), converted, policy)
+        for considered in explain_path(past, converted, policy)
     ]
-    standing = {touch.touchpoint_id for touch in touches}
+    standing = {touch.touchpoint_id for touch in past.touchpoints}
     credited = {touch for parts in net.values() for touch in parts if touch}
     gone = {
         entry.touchpoint_id: Touchpoint(
@@ -290,6 +326,7 @@ def _touchpoint_explained(
     way = touch.acquisition
     return TouchpointExplained(
         touchpoint_id=touch.touchpoint_id,
+        visitor_id=touch.visitor_id,
         touched_at=_instant(touch.touched_at),
         channel=way.channel,
         source=way.source,
@@ -325,7 +362,7 @@ def _balanced(entries: Iterable[_Entry], facts: _Conversion, stands: bool) -> di
     }
 
 
-def _corrections(entries: Iterable[_Entry]) -> list[Correction]:
+def _corrections(entries: Sequence[_Entry]) -> list[Correction]:
     grouped: dict[tuple[int, str, str], list[EntryExplained]] = {}
     for entry in entries:
         grouped.setdefault((entry.recorded_at, entry.cause, entry.policy_version), []).append(
@@ -339,10 +376,46 @@ def _corrections(entries: Iterable[_Entry]) -> list[Correction]:
                 currency=entry.currency,
             )
         )
-    return [Correction(_instant(at), cause, version, rows) for (at, cause, version), rows in grouped.items()]
+    moves = _moves(entries)
+    return [
+        Correction(_instant(at), cause, version, moves[at, cause, version], rows)
+        for (at, cause, version), rows in grouped.items()
+    ]
 
 
-def _facts(facts: _Conversion, stands: bool, policy: AttributionPolicy) -> ConversionFacts:
+def _moves(entries: Iterable[_Entry]) -> dict[tuple[int, str, str], list[Move]]:
+    """By correction: what it moved, from the sums of everything before it."""
+    changed: dict[tuple[int, str, str], dict[tuple[str, str, str], tuple[Decimal, Decimal]]] = {}
+    nothing = (Decimal(0), Decimal(0))
+    for entry in entries:
+        sums = changed.setdefault((entry.recorded_at, entry.cause, entry.policy_version), {})
+        place = (entry.model, entry.acquisition.channel, entry.currency)
+        weight, amount = sums.get(place, nothing)
+        sums[place] = (weight + entry.weight, amount + entry.amount)
+    stands: dict[tuple[str, str, str], tuple[Decimal, Decimal]] = {}
+    moves = {}
+    for correction, sums in changed.items():
+        moves[correction] = [
+            Move(
+                model,
+                channel,
+                currency,
+                money_text(had[1], currency),
+                money_text(had[1] + amount, currency),
+                plain_number(had[0]),
+                plain_number(had[0] + weight),
+            )
+            for (model, channel, currency), (weight, amount) in sums.items()
+            if weight or amount
+            for had in [stands.get((model, channel, currency), nothing)]
+        ]
+        for place, (weight, amount) in sums.items():
+            had = stands.get(place, nothing)
+            stands[place] = (had[0] + weight, had[1] + amount)
+    return moves
+
+
+def _facts(facts: _Conversion, stands: bool, policy: AttributionPolicy, version: str) -> ConversionFacts:
     lookback = policy.conversion_lookbacks_ms.get(facts.type)
     return ConversionFacts(
         conversion_id=facts.conversion_id,
@@ -356,9 +429,5 @@ def _facts(facts: _Conversion, stands: bool, policy: AttributionPolicy) -> Conve
         currency=facts.currency,
         status="stands" if stands else "withdrawn",
         lookback_days=None if lookback is None else lookback / DAY_MS,
+        policy_version=version,
     )
-
-
-def _instant(epoch_ms: int) -> str:
-    moment = _EPOCH + dt.timedelta(milliseconds=epoch_ms)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

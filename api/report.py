@@ -17,6 +17,7 @@ from api.answers import Cell, QueryAnswer, Range, encode
 from api.catalog import DIMENSIONS, SPREAD
 from api.changes import ChangesAnswer
 from api.explain import Explanation, Share
+from api.person import PersonExplained
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Cells that begin so run as formulas in spreadsheets, full-width forms included (OWASP ASVS 5.0, 1.2.10)."""
@@ -168,14 +169,40 @@ def explanation_to_text(explanation: Explanation) -> RenderableType:
         credit.add_row(model, *(_share(shares.get(model)) for _, shares in credited))
     books = [model for model, is_balanced in explanation.balanced.items() if not is_balanced]
     verdict = f"NOT BALANCED: {', '.join(books)}" if books else "Credit equals the value under every model."
+    return Group(head, *_person(explanation.person), table, credit, Text(verdict), _history(explanation))
+
+
+def _person(person: PersonExplained) -> list[Text]:
+    """Nothing for one visitor whom no id names."""
+    lines = [f"Person of {len(person.visitor_ids)} visitors"] if len(person.visitor_ids) > 1 else []
+    lines += [
+        f"  {link.visitor_id} {'is' if link.is_held else 'is no longer'} {link.id}"
+        f" (event {link.event_id}, {link.said_at})"
+        for link in person.links
+    ]
+    return [Text(printable(line)) for line in lines]
+
+
+def _history(explanation: Explanation) -> Table:
+    """Every correction with what it moved, per model and channel."""
     history = Table(
-        "recorded at", "cause", "entries", "policy", header_style="bold", title="Ledger", title_justify="left"
+        *("recorded at", "cause", "policy", "moved"),
+        header_style="bold",
+        title="Ledger",
+        title_justify="left",
     )
     for correction in explanation.corrections:
+        moved = [
+            f"{move.model}: {move.channel} {move.before} -> {move.after} {move.currency}"
+            for move in correction.moves
+        ]
         history.add_row(
-            correction.recorded_at, correction.cause, str(len(correction.entries)), correction.policy_version
+            correction.recorded_at,
+            correction.cause.replace("_", " "),
+            correction.policy_version,
+            Text(printable("\n".join(moved))),
         )
-    return Group(head, table, credit, Text(verdict), history)
+    return history
 
 
 def _share(share: Share | None) -> str:

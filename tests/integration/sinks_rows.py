@@ -27,7 +27,7 @@ _NUMBERS = {
 }
 _INSTANTS = {
     *("occurred_at", "received_at", "started_at", "ended_at", "touched_at", "converted_at", "recorded_at"),
-    *("replayed_at",),
+    *("replayed_at", "said_at"),
 }
 
 

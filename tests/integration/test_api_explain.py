@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from api_store import Store
 from clickhouse_connect.driver.client import Client
@@ -204,3 +205,79 @@ def test_an_unknown_reference_is_not_found(store: Store, reference: str) -> None
     with pytest.raises(Rejected) as caught:
         store.explain(reference)
     assert caught.value.reason == "not_found"
+
+
+def test_touchpoints_are_judged_by_the_policy_that_credited(store: Store) -> None:
+    """Not by that of today: a week was the window when it was credited, ten days are now."""
+    then = AttributionPolicy(conversion_lookbacks_ms={"purchase": 7 * DAY})
+    stored = msgspec.json.encode(then).decode()
+    store.put("policies", {"version": then.version, "policy": stored, "recorded_at": NOON})
+    store.put("conversions", order(converted_at=NOON))
+    store.put("touchpoints", touch("a", NOON - 8 * DAY))
+    store.put("credits", credit("", "10", "1", "10", policy_version=then.version))
+    explanation = store.explain("c1")
+    assert judged(explanation) == {"a": ("out", "before_window")}
+    assert (explanation.conversion.policy_version, explanation.conversion.lookback_days) == (then.version, 7)
+
+
+def test_the_touchpoints_of_all_visitors_of_the_person_are_judged_with_the_evidence(store: Store) -> None:
+    """Phone and laptop by one user id, the laptop and a tablet by an address; a withdrawn link joins nobody."""
+
+    def link(visitor_id: str, id_: str, sign: int = 1, **given: Any) -> dict[str, Any]:
+        return {"visitor_id": visitor_id, "id": id_, "sign": sign, "event_id": f"{visitor_id} says", **given}
+
+    store.put("conversions", order(converted_at=NOON))
+    store.put(
+        "identity_links",
+        *(
+            link("v", "user:42"),
+            link("laptop", "user:42"),
+            link("laptop", "email:aa"),
+            link("tablet", "email:aa"),
+        ),
+        *(link("gone", "user:42"), link("gone", "user:42", -1, said_at=NOON + 1, event_id="withdrawn")),
+        *(
+            link("elsewhere", "user:42", site="other"),
+            link("colleague", "account:acme"),
+            link("v", "account:acme"),
+        ),
+    )
+    store.put(
+        "touchpoints",
+        *(
+            touch(name, NOON - HOUR, visitor_id=name)
+            for name in ("v", "laptop", "tablet", "gone", "colleague")
+        ),
+        touch("elsewhere", NOON - HOUR, visitor_id="elsewhere", site="other"),
+    )
+    explanation = store.explain("c1")
+    assert explanation.person.visitor_ids == ["laptop", "tablet", "v"]
+    assert {touch.visitor_id for touch in explanation.touchpoints} == {"laptop", "tablet", "v"}
+    evidence = {
+        (link.visitor_id, link.id): link.event_id for link in explanation.person.links if link.is_held
+    }
+    assert evidence == {
+        ("v", "user:42"): "v says",
+        ("v", "account:acme"): "v says",
+        ("laptop", "user:42"): "laptop says",
+        ("laptop", "email:aa"): "laptop says",
+        ("tablet", "email:aa"): "tablet says",
+    }
+
+
+def test_each_correction_says_what_it_moved_per_channel(store: Store) -> None:
+    store.put("conversions", order())
+    store.put("credits", credit("a", "10", "1", "10", recorded_at=NOON))
+    late = {"cause": "late_touch", "recorded_at": NOON + HOUR}
+    store.put("credits", credit("a", "-6", "-0.6", **late), credit("b", "6", "0.6", **late))
+    merge = {"cause": "merge", "recorded_at": NOON + 2 * HOUR}
+    store.put("credits", credit("b", "-1", "-0.1", **merge), credit("a", "1", "0.1", **merge))
+    moved = [
+        {(move.channel, move.before, move.after, move.weight_after) for move in correction.moves}
+        for correction in store.explain("c1").corrections
+    ]
+    assert moved == [
+        {("a", "0.00", "10.00", 1)},
+        {("a", "10.00", "4.00", Decimal("0.4")), ("b", "0.00", "6.00", Decimal("0.6"))},
+        {("b", "6.00", "5.00", Decimal("0.5")), ("a", "4.00", "5.00", Decimal("0.5"))},
+    ]

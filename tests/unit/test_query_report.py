@@ -15,7 +15,8 @@ from rich.console import Console, RenderableType
 
 from api.answers import Cell, Coverage, CoveragePart, OtherCurrency, QueryAnswer, QueryMeta, encode
 from api.catalog import money_text, plain_number
-from api.explain import ConversionFacts, Explanation, Share, TouchpointExplained
+from api.explain import ConversionFacts, Correction, Explanation, Move, Share, TouchpointExplained
+from api.person import LinkExplained, PersonExplained
 from api.report import coverage_line, explanation_to_text, to_csv, to_json, to_table
 
 COVERAGE = Coverage(
@@ -105,20 +106,42 @@ def test_coverage_names_what_is_not_added_up() -> None:
 
 def test_an_explanation_shows_reasons_credit_and_unbalanced_books() -> None:
     facts = ConversionFacts(
-        "c1", "s", "purchase", "[b]o", "v", "e", "2026-10-02T12:00:00.000Z", "10.00", "USD", "stands", 90.0
+        "c1",
+        "s",
+        "purchase",
+        "[b]o",
+        "v",
+        "e",
+        "2026-10-02T12:00:00.000Z",
+        "10.00",
+        "USD",
+        "stands",
+        90.0,
+        "p1",
     )
     shares = {"linear": Share(Decimal("0.5"), "5.00")}
     text = rendered(
         explanation_to_text(
             Explanation(
                 facts,
+                PersonExplained(
+                    ["v", "w"], [LinkExplained("w", "user:42", "e9", "2026-10-01T00:00:00.000Z", True)]
+                ),
                 [
                     touch(channel="Email", credits=shares),
                     touch(channel="Late", decision="out", reason="after_conversion"),
                 ],
                 {"linear": Share(Decimal("0.5"), "5.00")},
                 {"linear": False},
-                [],
+                [
+                    Correction(
+                        "2026-10-02T13:00:00.000Z",
+                        "late_touch",
+                        "p1",
+                        [Move("linear", "Email", "USD", "10.00", "5.00", Decimal(1), Decimal("0.5"))],
+                        [],
+                    )
+                ],
             )
         )
     )
@@ -129,6 +152,9 @@ def test_an_explanation_shows_reasons_credit_and_unbalanced_books() -> None:
         "0.5 = 5.00",
         "out: after conversion",
         "NOT BALANCED: linear",
+        "Person of 2 visitors",
+        "w is user:42 (event e9",
+        "linear: Email 10.00 -> 5.00 USD",
     ):
         assert part in text
 
