@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import subprocess
 import sys
 import time
@@ -14,9 +13,10 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 from clickhouse_connect.driver.client import Client
-from rich.console import Console
 
-from runtime.demo import run_demo
+from runtime.collector_client import open_intake
+from runtime.simulator.sender import send
+from runtime.simulator.world import build_world
 from runtime.up import Up, UpOptions
 from sinks.checks import run_checks
 from sinks.client import connect
@@ -37,6 +37,21 @@ async def headwater(data_dir: Path, *arguments: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "runtime.cli", *arguments, "--data-dir", str(data_dir)]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout + done.stderr
+
+
+async def play(up: Up, client: Client, *, seed: int, people: int) -> None:
+    """A simulated world, until all of its conversions are credited."""
+    world = build_world(seed=seed, people=people, ends_at=int(time.time() * 1000) - 60_000)
+    async with open_intake(up.run["collector"], up.run["site_key"]) as intake:
+        await send(intake, world.hits, lambda _: None)
+
+    async def is_credited() -> bool:
+        counted = await asyncio.to_thread(
+            client.query, "SELECT uniqExact(conversion_id) FROM headwater.credits WHERE model = 'linear'"
+        )
+        return bool(counted.result_rows[0][0] == world.truth.conversions)
+
+    await until(is_credited, f"{world.truth.conversions} credited conversions")
 
 
 async def come_and_buy(up: Up, visitor: str, at_ms: int) -> None:
@@ -80,10 +95,7 @@ async def test_what_is_learnt_credits_what_comes_after(tmp_path: Path) -> None:
         code, said = await headwater(options.data_dir, "learn")
         assert code == 1, said
         assert "too few" in said or "no journeys" in said
-        screen = io.StringIO()
-        assert (
-            await run_demo(up.run, exit_after=True, seed=5, people=1_500, console=Console(file=screen)) == 0
-        )
+        await play(up, client, seed=5, people=1_500)
         for arguments in LEARN:
             code, said = await headwater(options.data_dir, *arguments)
             assert code == 0, said
@@ -151,10 +163,8 @@ async def test_a_running_system_learns_by_itself(tmp_path: Path) -> None:
         data_dir=tmp_path / "up", collector_port=0, api_port=0, env={"HEADWATER_LEARN_HOURS": "0.001"}
     )
     async with Up(options) as up:
-        screen = io.StringIO()
-        assert (
-            await run_demo(up.run, exit_after=True, seed=6, people=1_000, console=Console(file=screen)) == 0
-        )
+        client: Client = await asyncio.to_thread(connect, up.run["clickhouse"], "headwater")
+        await play(up, client, seed=6, people=1_000)
 
         async def has_learnt() -> bool:
             _, said = await headwater(options.data_dir, "doctor")
