@@ -16,8 +16,10 @@ import msgspec
 from attribution.channels import classify_channel
 from attribution.sources import SourceKind, known_host, known_source
 from attribution.tables import read_rows
-from attribution.urls import ParsedUrl, is_same_site, parse_url
+from attribution.urls import ParsedUrl, host_labels_match, is_same_site, parse_url
 
+_AD_REFERRER_MEDIA = frozenset(("cpc", "display"))
+"""Untagged arrivals have these media only by a referrer that is an ad server's (tables, ``_AD_CLICK_PATHS``)."""
 MAX_FIELD = 256
 """Characters kept of each tag."""
 NOT_SET = "(not set)"
@@ -43,6 +45,12 @@ class Acquisition(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_
     def key(self) -> tuple[str, str, str, str]:
         """What makes two acquisitions the same arrival: source, medium, campaign, click id."""
         return (self.source, self.medium, self.campaign, self.click_id)
+
+    @property
+    def is_click(self) -> bool:
+        """Whether it proves that an advertisement or a tagged link was followed: UTM tags, a click id of any kind, or
+        an ad server's address as referrer."""
+        return self.is_tagged_or_paid or self.click_id_param != "" or self.medium in _AD_REFERRER_MEDIA
 
 
 def with_click_id(acquisition: Acquisition, param: str, click_id: str) -> Acquisition:
@@ -124,16 +132,18 @@ _AD_CLICK_PATHS = ("/aclk", "/aclick")
 _GOOGLE_RESULT_PATHS = frozenset(("", "search", "url", "webhp", "xhtml", "m", "cse", "custom", "amp"))
 
 
-def acquire(url: ParsedUrl | str, referrer: str) -> Acquisition | None:
+def acquire(
+    url: ParsedUrl | str, referrer: str, ignored_referrers: tuple[str, ...] = ()
+) -> Acquisition | None:
     """What the page's address and its referrer say about the way here; None if they say nothing (Direct).
 
-    Never raises, whatever the text. Source and medium are in lower case, because GA4 compares them so and one source
-    must not be three; campaign, term and content keep their case, because they are joined with the platforms'
-    own campaign names.
+    ``ignored_referrers``: hosts that bring nobody, and those below them, beside the built-in ones. Never raises,
+    whatever the text. Source and medium are in lower case, because GA4 compares them so and one source must not be
+    three; campaign, term and content keep their case, because they are joined with the platforms' own campaign names.
     """
     page = parse_url(url) if isinstance(url, str) else url
     origin = parse_url(referrer)
-    referral = _find_referral(page.host, origin)
+    referral = _find_referral(page.host, origin, ignored_referrers)
     query = page.query
     tags = _read_tags(query)
     rule = _find_click_id(query)
@@ -203,7 +213,7 @@ def _fill_gaps(
     return source, "ai-assistant" if is_assistant else NOT_SET
 
 
-def _find_referral(page_host: str, origin: ParsedUrl) -> _Referral | None:
+def _find_referral(page_host: str, origin: ParsedUrl, ignored: tuple[str, ...]) -> _Referral | None:
     """What a plain referrer stands for; None if it brings nobody."""
     host = origin.host
     if not host:
@@ -211,6 +221,8 @@ def _find_referral(page_host: str, origin: ParsedUrl) -> _Referral | None:
     if origin.scheme in ("android-app", "ios-app"):
         return _APPS.get(host) or _Referral(host[:MAX_FIELD], "referral")
     if origin.scheme not in ("https", "http", "") or is_same_site(page_host, host):
+        return None
+    if ignored and any(host_labels_match(host, domain) for domain in ignored):
         return None
     known = known_host(host)
     if known.kind is SourceKind.ignored:

@@ -13,6 +13,7 @@ import msgspec
 
 from attribution.acquisition import CLICK_IDS, MAX_FIELD, Acquisition, acquire, with_click_id
 from attribution.agents import Agent, parse_user_agent
+from attribution.channel_rules import ArrivalRules, classify_arrival
 from attribution.hit import Hit
 from attribution.urls import ParsedUrl, parse_location, parse_query, split_url
 
@@ -46,10 +47,12 @@ class Enriched(msgspec.Struct, frozen=True, gc=False):
     """Whether it belongs to a session (docs/architecture.md, "In session")."""
     referrer_host: str
     is_page_view: bool
+    is_view: bool = False
+    """Whether it is a view of an advertisement that counts as a touchpoint. Never in a session."""
 
 
-def enrich(hit: Hit) -> Enriched:
-    """Judge one hit. Never raises, whatever its texts."""
+def enrich(hit: Hit, rules: ArrivalRules | None = None) -> Enriched:
+    """Judge one hit, by the installation's own ``rules`` if it has any. Never raises, whatever its texts."""
     url, referrer = hit.url, hit.referrer
     # As split_url does, without a call for the common address: this runs twice for every hit.
     if "#" in url or len(url) > _MAX_CACHED:
@@ -68,28 +71,36 @@ def enrich(hit: Hit) -> Enriched:
     )
     # The commonest hit, a step within the site, needs no look at the rules; acquire() would say None as well.
     is_inside = not query and origin.host == page.host and origin.scheme in ("https", "http", "")
+    acquisition = None if is_inside else _acquire(page, query, referrer_location, rules)
     is_page_view = hit.event == PAGE_VIEW
+    is_view = rules is not None and acquisition is not None and hit.event in rules.view_events
     return Enriched(
         page.path,
         page.host,
-        None if is_inside else _acquire(page.host, query, referrer_location),
+        acquisition,
         parse_user_agent(hit.user_agent),
-        is_page_view or (hit.event not in OUT_OF_SESSION_EVENTS and bool(url or referrer)),
+        not is_view and (is_page_view or (hit.event not in OUT_OF_SESSION_EVENTS and bool(url or referrer))),
         origin.host,
         is_page_view,
+        is_view,
     )
 
 
-def _acquire(host: str, query: str, referrer_location: str) -> Acquisition | None:
-    if len(query) + len(referrer_location) > _MAX_CACHED:
-        return acquire(ParsedUrl(host=host, query=parse_query(query)), referrer_location)
+def _acquire(
+    page: ParsedUrl, query: str, referrer_location: str, rules: ArrivalRules | None
+) -> Acquisition | None:
+    host = page.host
+    path = page.path if rules is not None and rules.looks_at_pages else ""
+    if len(query) + len(referrer_location) + len(path) > _MAX_CACHED:
+        return _acquire_by(host, path, query, referrer_location, rules)
     # No two clicks have the same id, so an address with one would never be found in the cache. What is kept of the
     # id is its text and nothing else: work the address out with a stand-in, and put the text back.
     click = _CLICK_ID.search("&" + query) if query else None
     if click is None or _STAND_IN in query:
-        return _cached_acquire(host, query, referrer_location)
+        return _cached_acquire(host, path, query, referrer_location, rules)
     first, end = click.span(1)
-    found = _cached_acquire(host, f"{query[: first - 1]}{_STAND_IN}{query[end - 1 :]}", referrer_location)
+    without = f"{query[: first - 1]}{_STAND_IN}{query[end - 1 :]}"
+    found = _cached_acquire(host, path, without, referrer_location, rules)
     if found is None or found.click_id != _STAND_IN:
         return found
     return with_click_id(found, found.click_id_param, click[1])
@@ -100,6 +111,16 @@ def _cached_location(location: str) -> ParsedUrl:
     return parse_location(location)
 
 
-@lru_cache(maxsize=_CACHE_SIZE)
-def _cached_acquire(host: str, query: str, referrer_location: str) -> Acquisition | None:
-    return acquire(ParsedUrl(host=host, query=parse_query(query)), referrer_location)
+def _acquire_by(
+    host: str, path: str, query: str, referrer_location: str, rules: ArrivalRules | None
+) -> Acquisition | None:
+    page = ParsedUrl(host=host, query=parse_query(query))
+    if rules is None:
+        return acquire(page, referrer_location)
+    acquisition = acquire(page, referrer_location, rules.ignored_referrers)
+    if acquisition is None and (not host or parse_location(referrer_location).host):
+        return None  # a step within the site, or no page at all: nobody arrives
+    return classify_arrival(acquisition, path, rules)
+
+
+_cached_acquire = lru_cache(maxsize=_CACHE_SIZE)(_acquire_by)

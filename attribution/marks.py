@@ -28,6 +28,8 @@ class Mark(msgspec.Struct, gc=False):
     """(conversion_id, type) when the policy calls the event a conversion."""
     claim: Claim | None = None
     """What the hit says of who the visitor is."""
+    is_view: bool = False
+    """A touchpoint outside sessions; it has an acquisition."""
 
 
 def mark_of(hit: Hit, enriched: Enriched, policy: AttributionPolicy) -> Mark:
@@ -47,4 +49,5 @@ def mark_of(hit: Hit, enriched: Enriched, policy: AttributionPolicy) -> Mark:
         claim_of(hit, policy.blocked_ids)
         if hit.user_id or hit.email_sha256 or hit.props is not NO_PROPS or hit.event == ALIAS
         else None,
+        enriched.is_view,
     )

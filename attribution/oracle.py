@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from attribution.acquisition import DIRECT, Acquisition
+from attribution.channel_rules import is_brand
 from attribution.conversions import ConversionFact, conversion_fact
 from attribution.enrich import Enriched, enrich
 from attribution.hit import Hit
@@ -70,7 +71,7 @@ def oracle(
     accepted: dict[tuple[str, str, str], Hit] = {}
     by_visitor: dict[Visitor, list[_Seen]] = {}
     for hit in hits:
-        enriched = enrich(hit)
+        enriched = enrich(hit, policy.arrival_rules)
         if enriched.agent.is_bot or (hit.site, hit.visitor_id, hit.event_id) in accepted:
             continue
         known = by_visitor.setdefault((hit.site, hit.visitor_id), [])
@@ -90,20 +91,27 @@ def oracle(
         for members in _sessions_of(in_time, policy):
             sessions.add(_session(visitor, members))
             touchpoints[visitor].extend(_touchpoint(visitor, seen) for seen in _touches_of(members))
+        touchpoints[visitor].extend(_touchpoint(visitor, seen) for seen in known if seen.enriched.is_view)
 
-    conversions = _conversions(accepted.values(), policy, default_currency)
+    facts = [
+        fact
+        for hit in accepted.values()
+        if (fact := conversion_fact(hit, policy, default_currency)) is not None
+    ]
+    conversions = _conversions(facts)
     credits: dict[tuple[str, str, str], tuple[int, int]] = {}
     missing: dict[tuple[str, str], Missing] = {}
     links = links_of(accepted.values(), policy)
     person_of = persons(by_visitor, links, policy.identity)
     for conversion_id, fact in conversions.items():
-        known_touches = [
-            touch for visitor in person_of[fact.site, fact.visitor_id] for touch in touchpoints[visitor]
-        ]
-        for (model, touchpoint_id), amounts in _credits(fact, known_touches, policy, tables or {}).items():
+        own = person_of[fact.site, fact.visitor_id]
+        known_touches = [touch for visitor in own for touch in touchpoints[visitor]]
+        reports = [report for report in facts if (report.site, report.visitor_id) in own]
+        credited = _credits(fact, known_touches, reports, policy, tables or {})
+        for (model, touchpoint_id), amounts in credited.items():
             credits[conversion_id, model, touchpoint_id] = amounts
             if not touchpoint_id:
-                missing[conversion_id, model] = _missing(fact, known_touches, policy)
+                missing[conversion_id, model] = _missing(fact, known_touches, reports, policy)
     return World(
         accepted,
         sessions,
@@ -115,13 +123,17 @@ def oracle(
     )
 
 
-def _missing(fact: ConversionFact, touchpoints: list[Touchpoint], policy: AttributionPolicy) -> Missing:
-    ages = [fact.occurred_at - touch.touched_at for touch in touchpoints]
+def _missing(
+    fact: ConversionFact,
+    touchpoints: list[Touchpoint],
+    reports: list[ConversionFact],
+    policy: AttributionPolicy,
+) -> Missing:
     if not fact.has_consent:
         return Missing.no_consent
-    if not any(age >= 0 for age in ages):
+    if not any(touch.touched_at <= fact.occurred_at for touch in touchpoints):
         return Missing.no_person
-    if any(0 <= age <= policy.conversion_lookbacks_ms[fact.type] for age in ages):
+    if _counted(fact, touchpoints, reports, policy):
         return Missing.no_touch_of_model
     return Missing.no_touch_in_window
 
@@ -210,18 +222,15 @@ def _touchpoint(visitor: Visitor, seen: _Seen) -> Touchpoint:
         touched_at=seen.at,
         acquisition=seen.acquisition or DIRECT,
         landing_page=seen.enriched.path,
+        is_view=seen.enriched.is_view,
     )
 
 
-def _conversions(
-    hits: Iterable[Hit], policy: AttributionPolicy, default_currency: str
-) -> dict[str, ConversionFact]:
+def _conversions(all_facts: Iterable[ConversionFact]) -> dict[str, ConversionFact]:
     """The report that counts of each conversion: the earliest with a value, else the earliest."""
     reports: dict[str, list[ConversionFact]] = {}
-    for hit in hits:
-        fact = conversion_fact(hit, policy, default_currency)
-        if fact is not None:
-            reports.setdefault(fact.conversion_id, []).append(fact)
+    for fact in all_facts:
+        reports.setdefault(fact.conversion_id, []).append(fact)
     winners = {}
     for conversion_id, facts in reports.items():
         valued = [fact for fact in facts if fact.value_minor is not None]
@@ -242,21 +251,28 @@ def _conversions(
 def _credits(
     fact: ConversionFact,
     touchpoints: list[Touchpoint],
+    reports: list[ConversionFact],
     policy: AttributionPolicy,
     tables: Mapping[str, LearntTable],
 ) -> dict[tuple[str, str], tuple[int, int]]:
-    """(model, touchpoint id) to billionths and minor units."""
+    """(model, touchpoint id) to billionths and minor units. ``reports``: all of the person's."""
     value = fact.value_minor or 0
-    lookback = policy.conversion_lookbacks_ms[fact.type]
-    counted = [touch for touch in touchpoints if 0 <= fact.occurred_at - touch.touched_at <= lookback]
-    counted.sort(key=lambda touch: (touch.touched_at, touch.touchpoint_id))
+    counted = _counted(fact, touchpoints, reports, policy)
     if not counted:
         return {(model, ""): (1_000_000_000, value) for model in policy.models}
-    path = Path(tuple(counted), fact.occurred_at, fact.type)
+    leads = _stages(fact, reports, policy.lead_events, policy)
+    deals = _stages(fact, reports, policy.opportunity_events, policy)
+    path = Path(
+        tuple(counted),
+        fact.occurred_at,
+        fact.type,
+        leads[0] if leads else None,
+        deals[-1] if deals else None,
+    )
     credits = {}
     for model in policy.models:
         learnt = policy.learnt.get(model)
-        weigh = model_named(model) if learnt is None else weights_of(tables[learnt].division)
+        weigh = model_named(model, policy) if learnt is None else weights_of(tables[learnt].division)
         weights = weigh(path, policy)
         if not any(weights):
             credits[model, ""] = (1_000_000_000, value)
@@ -266,3 +282,71 @@ def _credits(
             if weight or amount:
                 credits[model, touch.touchpoint_id] = (weight, amount)
     return credits
+
+
+def _counted(
+    fact: ConversionFact,
+    touchpoints: list[Touchpoint],
+    reports: list[ConversionFact],
+    policy: AttributionPolicy,
+) -> list[Touchpoint]:
+    """The touchpoints that count, one rule after the other."""
+    counted = sorted(touchpoints, key=lambda touch: (touch.touched_at, touch.touchpoint_id))
+    counted = [touch for touch in counted if touch.touched_at <= fact.occurred_at]
+    counted = [
+        touch for touch in counted if fact.occurred_at - touch.touched_at <= _window(fact, touch, policy)
+    ]
+    if policy.views == "never":
+        counted = [touch for touch in counted if not touch.is_view]
+    if policy.since_last_conversion != "off":
+        begun = [
+            _happened_at(name, reports)
+            for name, type_ in _told(reports)
+            if name != fact.conversion_id
+            and (policy.since_last_conversion == "any_type" or type_ == fact.type)
+            and _happened_at(name, reports) < fact.occurred_at
+        ]
+        counted = [touch for touch in counted if all(touch.touched_at > at for at in begun)]
+    counted = [touch for touch in counted if touch.acquisition.channel not in policy.excluded_channels]
+    if policy.brand == "exclude":
+        counted = [touch for touch in counted if not is_brand(touch.acquisition, policy.brand_words)]
+    if policy.views == "unless_clicked":
+        clicks = [touch.touched_at for touch in counted if touch.kind == "click"]
+        counted = [
+            touch for touch in counted if not touch.is_view or all(at < touch.touched_at for at in clicks)
+        ]
+    others = [touch for touch in counted if touch.acquisition.channel != "Direct"]
+    if policy.direct == "never" or (policy.direct == "only_if_alone" and others):
+        return others
+    return counted
+
+
+def _window(fact: ConversionFact, touch: Touchpoint, policy: AttributionPolicy) -> int:
+    windows = policy.kind_lookbacks_ms.get(fact.type, {})
+    if touch.kind in windows:
+        return windows[touch.kind]
+    whole = policy.conversion_lookbacks_ms[fact.type]
+    return min(whole, policy.view_lookback_ms) if touch.is_view else whole
+
+
+def _told(reports: list[ConversionFact]) -> set[tuple[str, str]]:
+    """Conversion ids and types that the person's visitors told of."""
+    return {(report.conversion_id, report.type) for report in reports}
+
+
+def _happened_at(conversion_id: str, reports: list[ConversionFact]) -> int:
+    """When a conversion happened as far as the person's own visitors tell: at their earliest report of it."""
+    return min(report.occurred_at for report in reports if report.conversion_id == conversion_id)
+
+
+def _stages(
+    fact: ConversionFact, reports: list[ConversionFact], events: tuple[str, ...], policy: AttributionPolicy
+) -> list[int]:
+    """When conversions of these types happened in the window, earliest first; ``fact`` itself at its own instant."""
+    earliest = fact.occurred_at - policy.conversion_lookbacks_ms[fact.type]
+    found = []
+    for name, type_ in _told(reports):
+        at = fact.occurred_at if name == fact.conversion_id else _happened_at(name, reports)
+        if type_ in events and earliest <= at <= fact.occurred_at:
+            found.append(at)
+    return sorted(found)

@@ -163,6 +163,12 @@ def touchpoint(hit: PlacedHit, site: str, visitor_id: str, visitor: str) -> Touc
     return Touchpoint(hit_id(visitor, event), visitor_id, site, at, acquisition or DIRECT, path)
 
 
+def view_touchpoint(hit: PlacedHit, site: str, visitor_id: str, visitor: str) -> Touchpoint:
+    """The touchpoint that the view ``hit`` makes. ``visitor`` is the ``visitor_hash``."""
+    at, event, path, _, acquisition = hit
+    return Touchpoint(hit_id(visitor, event), visitor_id, site, at, acquisition or DIRECT, path, True)
+
+
 def extend_cuts(
     hits: list[PlacedHit],
     start: int,

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from attribution.acquisition import DIRECT
 from attribution.columns import Columns, unpack_hashes
 from attribution.drops import DropReason
 from attribution.errors import HeadwaterError
@@ -35,7 +36,7 @@ from attribution.links import (
     unpack_links,
 )
 from attribution.marks import Mark, mark_of
-from attribution.packing import Packed, pack_word, unpack_word
+from attribution.packing import Packed, pack_acquisition, pack_word, unpack_acquisition, unpack_word
 from attribution.policy import AttributionPolicy
 from attribution.sessions import (
     DEFAULT_RULES,
@@ -44,6 +45,7 @@ from attribution.sessions import (
     Rules,
     extend_cuts,
     touchpoint,
+    view_touchpoint,
 )
 from attribution.touchpoints import Session, Touchpoint
 
@@ -102,16 +104,17 @@ class _Stored(msgspec.Struct, array_like=True, gc=False):
     outside: bytes
     """Hashes of the hits outside sessions, ascending."""
     conversions: list[tuple[int, bytes, int | str]]
-
-
-class _StoredWithLinks(_Stored, array_like=True, gc=False):
-    """That of a visitor who was linked with ids. Most never are, and their stored form takes no byte for it."""
-
     links: list[PackedLink] = []
+    """This and what follows is left out of the stored form where it is empty: most visitors are never linked."""
+    views: list[tuple[int, int, str, Packed]] = []
+    """(occurred_at, event hash, path, acquisition), in order."""
 
+
+_MANDATORY = 11
+"""Columns of ``_Stored`` that every stored timeline has."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_StoredWithLinks).decode
+_decode = msgspec.msgpack.Decoder(_Stored).decode
 
 
 class Timeline:
@@ -132,6 +135,7 @@ class Timeline:
         "_rules",
         "_seen",
         "_tail",
+        "_views",
         "_visitor",
         "site",
         "visitor_id",
@@ -147,6 +151,7 @@ class Timeline:
         self._tail: Cut | None = None
         self._seen: set[int] = set()
         self._outside: list[int] = []
+        self._views: list[PlacedHit] = []
         self._conversions: list[TimelineConversion] = []
         self._links: dict[str, LinkFact] | None = None
         self._rules = DEFAULT_RULES
@@ -186,6 +191,10 @@ class Timeline:
             TimelineConversion(at, digest.hex(), unpack_word(type_))
             for at, digest, type_ in stored.conversions
         ]
+        timeline._views = [
+            (at, hash_, path, False, unpack_acquisition(packed)) for at, hash_, path, packed in stored.views
+        ]
+        timeline._seen.update(view[1] for view in timeline._views)
         timeline._rules = stored.rules or DEFAULT_RULES
         if stored.links:
             timeline._links = unpack_links(stored.links)
@@ -195,7 +204,7 @@ class Timeline:
         """The stored form: equal for equal sets of hits, however they arrived."""
         columns = self._packed()
         rules, outside, conversions = self._rules, self._outside, self._conversions
-        fields = (
+        stored: list[object] = [
             _FORMAT,
             None if rules == DEFAULT_RULES else rules,
             columns.began_at,
@@ -209,10 +218,12 @@ class Timeline:
             [(c.converted_at, bytes.fromhex(c.conversion_id), pack_word(c.type)) for c in conversions]
             if conversions
             else [],
-        )
-        if self._links is None:
-            return _encode(_Stored(*fields))
-        return _encode(_StoredWithLinks(*fields, pack_links(self._links)))
+            pack_links(self._links) if self._links else [],
+            [(at, hash_, path, pack_acquisition(way or DIRECT)) for at, hash_, path, _, way in self._views],
+        ]
+        while len(stored) > _MANDATORY and not stored[-1]:
+            stored.pop()
+        return _encode(stored)
 
     @property
     def hit_count(self) -> int:
@@ -246,11 +257,15 @@ class Timeline:
     def touchpoints(self) -> list[Touchpoint]:
         """The touchpoints that hold now, in time order."""
         visitor = self._visitor_hash()
-        return [
+        touches = [
             touch
             for cut in self._unpacked()[1]
             for touch in cut.touchpoints(self.site, self.visitor_id, visitor)
         ]
+        if self._views:
+            touches += [view_touchpoint(hit, self.site, self.visitor_id, visitor) for hit in self._views]
+            touches.sort(key=attrgetter("touched_at", "touchpoint_id"))
+        return touches
 
     def apply(self, marks: Iterable[Mark], policy: AttributionPolicy) -> Change:
         """Place ``marks`` and say what changed. Marks already known, or over the limit, are dropped.
@@ -263,6 +278,7 @@ class Timeline:
         known = len(seen)
         reasons: list[DropReason | None] = []
         placed: list[PlacedHit] = []
+        views: list[PlacedHit] = []
         converted: list[TimelineConversion] = []
         claimed: list[Mark] | None = None
         for mark in marks:
@@ -277,6 +293,8 @@ class Timeline:
             seen.add(hash_)
             if mark.in_session:
                 placed.append((mark.occurred_at, hash_, mark.path, mark.is_page_view, mark.acquisition))
+            elif mark.is_view:
+                views.append((mark.occurred_at, hash_, mark.path, False, mark.acquisition))
             else:
                 self._outside.append(hash_)
             if mark.conversion is not None:
@@ -289,6 +307,8 @@ class Timeline:
         rules = policy.session_rules
         if placed or rules != self._rules:
             self._place(placed, rules, change)
+        if views:
+            self._place_views(views, change)
         for conversion in converted:
             insort(self._conversions, conversion)
         if self._conversions:
@@ -307,6 +327,8 @@ class Timeline:
         old_hits, old_cuts = self._unpacked()
         placed = {hit[1]: hit for hit in old_hits}
         outside = set(self._outside)
+        old_views = {view[1]: view for view in self._views}
+        views = dict(old_views)
         known = set(self._conversions)
         reasons: list[DropReason | None] = []
         converted: list[TimelineConversion] = []
@@ -315,9 +337,12 @@ class Timeline:
             reasons.append(None)
             self._seen.add(hash_)
             placed.pop(hash_, None)
+            views.pop(hash_, None)
             outside.discard(hash_)
             if mark.in_session:
                 placed[hash_] = (mark.occurred_at, hash_, mark.path, mark.is_page_view, mark.acquisition)
+            elif mark.is_view:
+                views[hash_] = (mark.occurred_at, hash_, mark.path, False, mark.acquisition)
             else:
                 outside.add(hash_)
             if mark.conversion is not None:
@@ -332,6 +357,7 @@ class Timeline:
         cuts = self._cuts = []
         extend_cuts(hits, 0, cuts, self._rules)
         self._outside = sorted(outside)
+        self._views = sorted(views.values(), key=_order)
         change = Change(reasons, [], [], [], [], [])
         self._note_sessions(old_cuts, cuts, change)
         before = {hit[1]: hit for cut in old_cuts for hit in cut.touches}
@@ -339,6 +365,7 @@ class Timeline:
         # The same hit may say something else of where it came from now: that touchpoint is another one, too.
         self._note_touches([hit for hash_, hit in before.items() if after.get(hash_) != hit], [], change)
         self._note_touches([], [hit for hash_, hit in after.items() if before.get(hash_) != hit], change)
+        self._note_views(old_views, views, change)
         if self._conversions:
             change.affected = self._affected(change, converted)
         claimed = [mark for mark in marks if mark.claim is not None]
@@ -359,6 +386,21 @@ class Timeline:
         if after:
             self._links = after
             change.links = changes(before, after)
+
+    def _place_views(self, views: list[PlacedHit], change: Change) -> None:
+        """Views are apart from sessions: each is a touchpoint, and changes nothing else."""
+        for view in views:
+            insort(self._views, view)
+        self._note_views({}, {view[1]: view for view in views}, change)
+
+    def _note_views(self, old: dict[int, PlacedHit], new: dict[int, PlacedHit], change: Change) -> None:
+        site, visitor_id, visitor = self.site, self.visitor_id, self._visitor_hash()
+        change.touchpoints_minus.extend(
+            [view_touchpoint(v, site, visitor_id, visitor) for h, v in old.items() if new.get(h) != v]
+        )
+        change.touchpoints_plus.extend(
+            [view_touchpoint(v, site, visitor_id, visitor) for h, v in new.items() if old.get(h) != v]
+        )
 
     def _visitor_hash(self) -> str:
         visitor = self._visitor

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from attribution.acquisition import Acquisition
+
+
+class TouchKind(StrEnum):
+    """What a touchpoint was to the person."""
+
+    click = "click"
+    """His arrival proves that he followed an advertisement or a tagged link (``Acquisition.is_click``)."""
+    view = "view"
+    """An advertisement was shown to him; he need not have seen it."""
+    visit = "visit"
+    """Everything else: search results, plain links, Direct."""
 
 
 class Session(msgspec.Struct, frozen=True, gc=False):
@@ -42,3 +55,12 @@ class Touchpoint(msgspec.Struct, frozen=True, gc=False):
     """That of the hit, ``DIRECT`` if it has none; its click id is sealed."""
     landing_page: str
     """Path of the hit."""
+    is_view: bool = False
+    """Made by an impression or the like, outside sessions."""
+
+    @property
+    def kind(self) -> TouchKind:
+        """``view`` if it was one, ``click`` if its acquisition proves one, else ``visit``."""
+        if self.is_view:
+            return TouchKind.view
+        return TouchKind.click if self.acquisition.is_click else TouchKind.visit

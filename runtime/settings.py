@@ -140,12 +140,16 @@ class Settings(BaseSettings):
         ge=0,
         description="Bytes of recent visitors' timelines in a worker's memory, about 5,000 each.",
     )
+    policy: Path | None = Field(
+        None, description="Policy file (TOML); `<data dir>/policy.toml` if that exists. See policies.md."
+    )
     session_gap_minutes: int = Field(30, ge=1, description="Minutes of silence that end a session.")
     session_switch: SessionSwitch = Field(
         SessionSwitch.tagged_or_paid, description="What else starts a session."
     )
     conversion_lookbacks: Annotated[str, AfterValidator(_checked_lookbacks)] = Field(
-        "purchase=90,lead=30,sign_up=30", description="Conversion events and their lookback in days."
+        "purchase=90,opportunity=90,lead=30,sign_up=30",
+        description="Conversion events and their lookback in days.",
     )
 
     @field_validator("read_keys")

@@ -2,20 +2,72 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from attribution.errors import Misconfigured
 from attribution.models import check_models
 from attribution.policy import MINUTE_MS, AttributionPolicy
+from attribution.policy_file import parse_policy
+from runtime.plugins import load_plugins
 from runtime.settings import Settings, lookbacks_of
+
+POLICY_FILE = "policy.toml"
+_RULES = {
+    "session_gap_minutes": "session_gap_ms",
+    "session_switch": "session_switch",
+    "conversion_lookbacks": "conversion_lookbacks_ms",
+}
+"""Settings that are rules, with the policy's name of each."""
 
 
 def policy_of(settings: Settings) -> AttributionPolicy:
-    """The attribution policy that the settings describe."""
-    policy = AttributionPolicy(
-        session_gap_ms=settings.session_gap_minutes * MINUTE_MS,
-        session_switch=settings.session_switch,
-        conversion_lookbacks_ms=lookbacks_of(settings.conversion_lookbacks),
-    )
-    check_models(policy.models)
+    """The attribution policy that the settings and the policy file describe. Raises ``Misconfigured``."""
+    load_plugins()
+    path = policy_path(settings)
+    policy = policy_in(path, settings) if path is not None else _policy_said(settings)
+    check_models(policy)
     return policy
+
+
+def policy_path(settings: Settings) -> Path | None:
+    """The policy file: the one that is named, else ``policy.toml`` of the data folder if there is one."""
+    if settings.policy is not None:
+        return settings.policy
+    path = settings.data_dir / POLICY_FILE
+    return path if path.exists() else None
+
+
+def policy_in(path: Path, settings: Settings) -> AttributionPolicy:
+    """What the file says, and the settings where it is silent.
+
+    Raises ``Misconfigured``: it cannot be read, is wrong, or says something else than a variable that is set.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(
+            f"The policy file {path} cannot be read: {error}.", "Name another with HEADWATER_POLICY."
+        ) from error
+    base = _policy_said(settings)
+    policy = parse_policy(text, base, file=str(path), plugins=load_plugins())
+    for setting, rule in _RULES.items():
+        is_set = getattr(settings, setting) != Settings.model_fields[setting].default
+        if is_set and getattr(policy, rule) != getattr(base, rule):
+            raise Misconfigured(
+                f"HEADWATER_{setting.upper()} and {path} say different things.",
+                "Unset the variable: the file has all rules.",
+            )
+    return policy
+
+
+def _policy_said(settings: Settings) -> AttributionPolicy:
+    rules: dict[str, Any] = {
+        "session_gap_ms": settings.session_gap_minutes * MINUTE_MS,
+        "session_switch": settings.session_switch,
+        "conversion_lookbacks_ms": lookbacks_of(settings.conversion_lookbacks),
+    }
+    return AttributionPolicy(**rules)
 
 
 def words_of(text: str) -> tuple[str, ...]:

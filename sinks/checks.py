@@ -20,7 +20,11 @@ from sinks.queries import load_sql
 from sinks.tables import CONVERSIONS_COLUMNS, SESSIONS_COLUMNS, TABLES, TOUCHPOINTS_COLUMNS
 
 T = TypeVar("T")
-_NOT_FACTS = frozenset({"site", "sign", "cause", "recorded_at", "src_broker", "src_partition", "src_offset"})
+_NOT_FACTS = frozenset(
+    {"site", "sign", "cause", "recorded_at", "src_broker", "src_partition", "src_offset"}
+    # Of touchpoints. Rows of the first version have none, those that take them back do.
+    | {"kind"}
+)
 """Columns that differ between a fact and its withdrawal."""
 
 

@@ -29,7 +29,7 @@ SESSIONS_COLUMNS: tuple[str, ...] = (
 TOUCHPOINTS_COLUMNS: tuple[str, ...] = (
     *("site", "touchpoint_id", "visitor_id", "touched_at"),
     *ACQUISITION,
-    *("landing_page", "sign"),
+    *("landing_page", "kind", "sign"),
     *_SOURCE,
 )
 DROPS_COLUMNS: tuple[str, ...] = ("hour", "site", "reason", "count", *_SOURCE)

@@ -10,7 +10,7 @@ import msgspec
 
 from streams.records import Batch, Record
 
-TRANSFORM_VERSION = "1"
+TRANSFORM_VERSION = "2"
 """Part of every insert token and dead letter: raise it whenever the same input gives other rows."""
 
 

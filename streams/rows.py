@@ -138,6 +138,8 @@ def touchpoint_row(touchpoint: Touchpoint, sign: int, broker: str, partition: in
         way.content,
         way.ad_network,
         touchpoint.landing_page,
+        # Not ``kind``: enumerations are slow to ask, and this is asked for every touchpoint.
+        "view" if touchpoint.is_view else "click" if way.is_click else "visit",
         sign,
         broker,
         partition,

@@ -136,13 +136,13 @@ def _read_hits(
 ) -> None:
     """Judge the hits of one record. This loop runs once for every hit."""
     policy, default_currency = rules.policy, rules.default_currency
-    conversions = policy.conversion_lookbacks_ms
+    conversions, arrival_rules = policy.conversion_lookbacks_ms, policy.arrival_rules
     by_visitor = read.by_visitor
     broker, partition, offset = batch.broker, batch.partition, record.offset
     for index, hit in hits:
         try:
             _check(hit)
-            enriched = enrich(hit)
+            enriched = enrich(hit, arrival_rules)
             if enriched.agent.is_bot and hit.restated is None:
                 read.drops[(_hour_of(hit.occurred_at), hit.site, DropReason.bot)] += 1
                 continue

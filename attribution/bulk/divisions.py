@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from attribution.bulk.decay import halved
 from attribution.bulk.paths import NEVER, Ints, Parts, Paths
-from attribution.channels import PAID_CHANNELS
 from attribution.models import division_of
 from attribution.policy import AttributionPolicy
 
@@ -17,12 +16,12 @@ BulkDivision = Callable[[Paths, AttributionPolicy], Parts]
 
 
 def parts_of(name: str, paths: Paths, policy: AttributionPolicy) -> Parts:
-    """``division_of(name)`` of each of ``paths``, one after the other.
+    """``division_of(name, policy)`` of each of ``paths``, one after the other.
 
     A model that has no vectorised form (a plug-in, weights of one's own) is asked path by path: its parts must fit 64
     bits, and ``paths.sources`` be there, else ``ValueError``. Raises ``Misconfigured`` for an unknown model.
     """
-    divide = division_of(name)
+    divide = division_of(name, policy)
     if name in BULK_DIVISIONS:
         return BULK_DIVISIONS[name](paths, policy)
     if len(paths.sources) != len(paths):
@@ -44,13 +43,13 @@ def _last_non_direct_touch(paths: Paths, policy: AttributionPolicy) -> Parts:
 
 
 def _first_paid_touch(paths: Paths, policy: AttributionPolicy) -> Parts:
-    paid, before = _counted(paths, _is_in(paths, PAID_CHANNELS))
+    paid, before = _counted(paths, _is_in(paths, policy.all_paid_channels))
     has_any = before[paths.offsets[1:]] > before[paths.first]
     return _only(paths, paid[before[paths.first][has_any]])
 
 
 def _last_paid_touch(paths: Paths, policy: AttributionPolicy) -> Parts:
-    found = _last_of(paths, _is_in(paths, PAID_CHANNELS))
+    found = _last_of(paths, _is_in(paths, policy.all_paid_channels))
     return _only(paths, found[found != NEVER])
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from attribution.errors import Misconfigured
 from attribution.learnt.tables import LearntTable
-from attribution.models.registry import Division, division_of
+from attribution.models import Division, division_of
 from attribution.policy import AttributionPolicy
 
 Models = tuple[tuple[str, Division], ...]
@@ -26,7 +26,7 @@ def models_of(policy: AttributionPolicy, tables: Mapping[str, LearntTable] | Non
 def _division_of(name: str, policy: AttributionPolicy, tables: Mapping[str, LearntTable]) -> Division:
     version = policy.learnt.get(name)
     if version is None:
-        return division_of(name)
+        return division_of(name, policy)
     if version not in tables:
         raise Misconfigured(f"The learnt table {version} of {name} is missing.", "Run `headwater learn`.")
     return tables[version].division

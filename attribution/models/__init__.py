@@ -4,6 +4,7 @@ Definitions and sources: docs/architecture.md, "Models".
 """
 
 from attribution.models import decay, ends, positions
+from attribution.models.lookup import check_models, division_of, model_named
 from attribution.models.registry import (
     DIVISIONS,
     MODELS,
@@ -11,10 +12,7 @@ from attribution.models.registry import (
     Division,
     Parts,
     Weights,
-    check_models,
-    division_of,
     model,
-    model_named,
     weights_of,
 )
 

@@ -15,11 +15,15 @@ def time_decay(path: Path, policy: AttributionPolicy, /) -> Parts:
 
     Exact and the same on every machine: the powers are integers (62 bits for the latest touchpoint).
     """
+    return by_age(path, policy.time_decay_half_life_ms)
+
+
+def by_age(path: Path, half_life_ms: int) -> Parts:
+    """``time_decay`` with another half-life."""
     touches = path.touchpoints
     latest = touches[-1].touched_at
-    half_life = policy.time_decay_half_life_ms
     # Relative to the latest touchpoint instead of to the conversion: the same after division by the total.
-    return tuple([_halved(latest - touch.touched_at, half_life) for touch in touches])
+    return tuple([_halved(latest - touch.touched_at, half_life_ms) for touch in touches])
 
 
 _BITS = 62

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attribution.channels import PAID_CHANNELS
 from attribution.models.registry import Parts, model, only
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy
@@ -36,18 +35,18 @@ def last_non_direct_touch(path: Path, policy: AttributionPolicy, /) -> Parts:
 
 @model
 def first_paid_touch(path: Path, policy: AttributionPolicy, /) -> Parts:
-    """Everything to the first touchpoint of a paid channel (``PAID_CHANNELS``); if there is none, unattributed."""
-    return _only_paid(path.touchpoints, range(len(path.touchpoints)))
+    """Everything to the first touchpoint of a paid channel (the policy's); if there is none, unattributed."""
+    return _only_paid(path.touchpoints, range(len(path.touchpoints)), policy.all_paid_channels)
 
 
 @model
 def last_paid_touch(path: Path, policy: AttributionPolicy, /) -> Parts:
-    """Everything to the last touchpoint of a paid channel (``PAID_CHANNELS``); if there is none, unattributed."""
-    return _only_paid(path.touchpoints, range(len(path.touchpoints) - 1, -1, -1))
+    """Everything to the last touchpoint of a paid channel (the policy's); if there is none, unattributed."""
+    return _only_paid(path.touchpoints, range(len(path.touchpoints) - 1, -1, -1), policy.all_paid_channels)
 
 
-def _only_paid(touches: tuple[Touchpoint, ...], order: Iterable[int]) -> Parts:
+def _only_paid(touches: tuple[Touchpoint, ...], order: Iterable[int], paid: frozenset[str]) -> Parts:
     for index in order:
-        if touches[index].acquisition.channel in PAID_CHANNELS:
+        if touches[index].acquisition.channel in paid:
             return only(index, len(touches))
     return (0,) * len(touches)

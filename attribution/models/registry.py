@@ -7,11 +7,9 @@ under that model. For an empty path it gives none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from fractions import Fraction
 from typing import Protocol
 
-from attribution.errors import Misconfigured
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy
 
@@ -48,13 +46,17 @@ DIVISIONS: dict[str, Division] = {}
 
 def model(divide: Division) -> Division:
     """Decorator: register a function and the model that it makes under its own name."""
-
     name: str = divide.__name__  # type: ignore[attr-defined]
+    register(name, divide, divide.__doc__ or "")
+    return divide
+
+
+def register(name: str, divide: Division, doc: str) -> None:
+    """Make ``divide`` the model ``name``, which is free."""
     weights = weights_of(divide)
     weights.__name__ = name  # type: ignore[attr-defined]
-    weights.__doc__ = divide.__doc__
+    weights.__doc__ = doc
     MODELS[name], DIVISIONS[name] = weights, divide
-    return divide
 
 
 def weights_of(divide: Division) -> AttributionModel:
@@ -68,28 +70,6 @@ def weights_of(divide: Division) -> AttributionModel:
         return tuple([Fraction(part, whole) for part in parts])
 
     return weights
-
-
-def model_named(name: str) -> AttributionModel:
-    """The model of that name. Raises ``Misconfigured`` with the valid names."""
-    try:
-        return MODELS[name]
-    except KeyError:
-        raise Misconfigured(
-            f"There is no attribution model {name!r}.", f"Choose from {', '.join(MODELS)}."
-        ) from None
-
-
-def division_of(name: str) -> Division:
-    """The division behind the model of that name. Raises ``Misconfigured`` as ``model_named`` does."""
-    model_named(name)
-    return DIVISIONS[name]
-
-
-def check_models(names: Iterable[str]) -> None:
-    """Raise ``Misconfigured`` unless every name is that of a model."""
-    for name in names:
-        model_named(name)
 
 
 def only(index: int, count: int) -> Parts:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from attribution import enrich as rules
+from attribution.channel_rules import ArrivalRules
 from attribution.enrich import Enriched, enrich
 from attribution.hit import Hit
 from bench.chaos.tasks import tell_on_signal
@@ -33,10 +34,10 @@ def set_clock(path: Path, offset_ms: int) -> None:
         path.write_bytes(_OFFSET.pack(offset_ms))
 
 
-def _enrich(hit: Hit) -> Enriched:
+def _enrich(hit: Hit, rules: ArrivalRules | None) -> Enriched:
     if hit.title == FLAW:
         raise ArithmeticError("a rule that cannot cope with this hit")
-    return enrich(hit)
+    return enrich(hit, rules)
 
 
 def follow_clock(path: Path) -> None:

@@ -7,12 +7,25 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from attribution.channel_rules import ArrivalField, ChannelRule, Comparison, Condition
 from attribution.hit import Hit
 from attribution.learnt.applied import with_learnt
 from attribution.learnt.tables import EVERY_SITE, LEARNT_MODELS, ChannelEffect, LearntTable, SiteEffects
 from attribution.models import MODELS
 from attribution.oracle import World
-from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy, SessionSwitch
+from attribution.policy import (
+    DAY_MS,
+    MINUTE_MS,
+    AttributionPolicy,
+    BrandHandling,
+    CustomKind,
+    CustomModel,
+    DirectHandling,
+    SessionSwitch,
+    SinceLast,
+    ViewHandling,
+)
+from attribution.touchpoints import TouchKind
 from sinks.memory import MemoryWriter
 
 T0 = 1_760_000_000_000
@@ -21,6 +34,8 @@ URLS = (
     "https://shop.example/b?utm_source=newsletter&utm_medium=email&utm_campaign=may",
     "https://shop.example/c?gclid=abc",
     "https://shop.example/d?utm_source=linkedin&utm_medium=paid-social&utm_campaign=x",
+    "https://shop.example/c?utm_source=google&utm_medium=cpc&utm_campaign=Shop_Brand&utm_term=lamps",
+    "https://shop.example/podcast",
 )
 REFERRERS = ("", "", "https://www.google.com/", "https://news.example.org/story")
 
@@ -46,7 +61,16 @@ TABLES = {
     for table in (learnt_table(model, Paid_Search=70, Email=20, Direct=10) for model in LEARNT_MODELS)
 }
 """By version. Worlds meet channels that they do not know, too."""
-EVENTS = ("page_view", "page_view", "page_view", "purchase", "lead", "impression")
+EVENTS = (
+    "page_view",
+    "page_view",
+    "page_view",
+    "purchase",
+    "lead",
+    "opportunity",
+    "impression",
+    "video_view",
+)
 
 
 def assert_books_balance(writer: MemoryWriter) -> None:
@@ -193,6 +217,56 @@ def worlds(draw: st.DrawFn) -> tuple[list[Hit], AttributionPolicy]:
                 )
             )
     policy = AttributionPolicy(
-        session_switch=draw(st.sampled_from(list(SessionSwitch))), models=tuple(MODELS)
+        session_switch=draw(st.sampled_from(list(SessionSwitch))),
+        models=(*MODELS, *CUSTOM),
+        custom_models=CUSTOM,
+        **draw(rules(st.sampled_from([0, 1, gap, DAY_MS, 31 * DAY_MS, 90 * DAY_MS]))),
     )
     return hits, with_learnt(policy, {table.model: table.version for table in TABLES.values()})
+
+
+CUSTOM = {
+    "my_u": CustomModel(kind=CustomKind.weights, first=5, middle=2, last=3),
+    "my_three": CustomModel(kind=CustomKind.positions, positions=(3, 2, 1), from_end=True),
+    "my_week": CustomModel(kind=CustomKind.time_decay, half_life_ms=DAY_MS, window_ms=7 * DAY_MS),
+    "my_day": CustomModel(kind=CustomKind.model, model="last_touch", window_ms=DAY_MS),
+}
+CHANNELS = ("Direct", "Email", "Referral", "Organic Search", "Podcast")
+
+
+@st.composite
+def rules(draw: st.DrawFn, spans: st.SearchStrategy[int]) -> dict[str, Any]:
+    """Rules of a policy beside sessions, conversions and models; mostly a few of them, sometimes none."""
+    drawn: dict[str, st.SearchStrategy[Any]] = {
+        "kind_lookbacks_ms": st.dictionaries(
+            st.sampled_from(["purchase", "lead", "opportunity"]),
+            st.dictionaries(st.sampled_from(list(TouchKind)), spans, min_size=1),
+        ),
+        "views": st.sampled_from(list(ViewHandling)),
+        "view_events": st.sampled_from(
+            [("impression", "video_view"), ("impression",), ("video_view", "lead")]
+        ),
+        "view_lookback_ms": spans,
+        "direct": st.sampled_from(list(DirectHandling)),
+        "excluded_channels": st.lists(st.sampled_from(CHANNELS), max_size=2).map(tuple),
+        "since_last_conversion": st.sampled_from(list(SinceLast)),
+        "channel_rules": st.sampled_from([(PODCAST,), (PODCAST, NEWS), (NEWS,)]),
+        "paid_channels": st.sampled_from([(), ("Podcast",)]),
+        "ignored_referrers": st.sampled_from([(), ("example.org",), ("news.example.org", "google.com")]),
+        "brand_words": st.sampled_from([("shop",), ("lamps", "shop brand")]),
+        "brand": st.sampled_from(list(BrandHandling)),
+        "lead_events": st.sampled_from([("lead", "sign_up"), ("lead", "purchase"), ()]),
+        "opportunity_events": st.sampled_from([("opportunity",), ("lead", "opportunity")]),
+    }
+    names = draw(st.lists(st.sampled_from(sorted(drawn)), unique=True, max_size=len(drawn)))
+    return {name: draw(drawn[name]) for name in names}
+
+
+PODCAST = ChannelRule("Podcast", (Condition(ArrivalField.landing_page, Comparison.is_, ("/podcast",)),))
+NEWS = ChannelRule(
+    "Email",
+    (
+        Condition(ArrivalField.referrer_host, Comparison.ends_with, ("example.org",)),
+        Condition(ArrivalField.landing_page, Comparison.matches, ("^/[ab]$",)),
+    ),
+)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+import msgspec
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from stream_worlds import CUSTOM, rules
 
 from attribution.conversions import Conversion, ConversionFact, conversion_fact
 from attribution.drops import DropReason
@@ -18,11 +20,11 @@ from attribution.enrich import enrich
 from attribution.hit import Hit
 from attribution.ledger import WEIGHT_ONE, Entry, Statement, credit, entries
 from attribution.oracle import World, oracle
-from attribution.past import Past, past_of, report_of
-from attribution.paths import build_path
+from attribution.past import past_of, report_of
+from attribution.paths import build_path, explain_path
 from attribution.policy import MINUTE_MS, AttributionPolicy, SessionSwitch
 from attribution.timeline import Change, Mark, Timeline, mark_of
-from attribution.touchpoints import Session, Touchpoint
+from attribution.touchpoints import Session, TouchKind, Touchpoint
 
 T0 = 1_700_049_600_000  # start of an hour
 GAP, CAP, LOOKBACK = 30 * MINUTE_MS, 70 * MINUTE_MS, 3 * 60 * MINUTE_MS
@@ -36,8 +38,13 @@ PAGES = (
     "https://shop.example/a?gclid=one",
     "https://shop.example/b?gclid=two",
     "https://shop.example/c?utm_source=(direct)&utm_medium=(none)",
+    "https://shop.example/c?utm_source=google&utm_medium=cpc&utm_campaign=Shop_Brand&utm_term=lamps",
+    "https://shop.example/podcast",
 )
-REFERRERS = ("", "", "https://shop.example/a", "https://www.google.com/", "https://blog.example/story")
+REFERRERS = (
+    *("", "", "https://shop.example/a", "https://www.google.com/"),
+    *("https://blog.example/story", "https://news.example.org/story"),
+)
 EVENTS = (
     "page_view",
     "page_view",
@@ -48,6 +55,8 @@ EVENTS = (
     "purchase",
     "lead",
     "refund",
+    "opportunity",
+    "video_view",
 )
 ROBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
@@ -65,7 +74,7 @@ def hits(draw: st.DrawFn) -> Hit:
     """A hit without ``event_id``: one of three visitors, somewhere on the lattice of edges."""
     at = draw(moments)
     kind = draw(st.sampled_from(EVENTS))
-    is_sale = kind in ("purchase", "lead")
+    is_sale = kind in ("purchase", "lead", "opportunity")
     return Hit(
         event_id="",
         site=draw(st.sampled_from(["s1", "s1", "s1", "s2"])),
@@ -91,14 +100,24 @@ def worlds(draw: st.DrawFn) -> list[Hit]:
     return drawn
 
 
-policies = st.builds(
+session_policies = st.builds(
     AttributionPolicy,
     session_gap_ms=st.just(GAP),
     session_cap_ms=st.sampled_from([CAP, CAP, 2 * GAP, 100 * GAP]),
     session_switch=st.sampled_from(SessionSwitch),
-    conversion_lookbacks_ms=st.just({"purchase": LOOKBACK, "lead": GAP}),
+    conversion_lookbacks_ms=st.just({"purchase": LOOKBACK, "lead": GAP, "opportunity": CAP}),
     time_decay_half_life_ms=st.just(60 * MINUTE_MS),
+    custom_models=st.just(CUSTOM),
+    models=st.just((*AttributionPolicy().models, *CUSTOM)),
 )
+"""Policies that differ in how sessions are cut."""
+
+policies = st.builds(
+    lambda policy, rest: msgspec.structs.replace(policy, **rest),
+    session_policies,
+    rules(st.sampled_from([0, 1, 10 * MINUTE_MS, GAP, CAP, LOOKBACK])),
+)
+"""Policies that differ in any rule."""
 
 
 class Stream:
@@ -134,7 +153,7 @@ class Stream:
         marks: dict[Visitor, list[tuple[Hit, Mark]]] = defaultdict(list)
         bots = 0
         for hit in batch:
-            enriched = enrich(hit)
+            enriched = enrich(hit, self.policy.arrival_rules)
             if enriched.agent.is_bot:
                 bots += 1
             else:
@@ -164,18 +183,24 @@ class Stream:
     def apply(self, visitor: Visitor, marks: list[Mark]) -> Change:
         """Place marks; whoever's path they change must be named, at once and not by luck later."""
         timeline = self.timeline(visitor)
-        before = timeline.touchpoints()
+        before = past_of([timeline])
         change = timeline.apply(marks, self.policy)
-        after = timeline.touchpoints()
+        after = past_of([timeline])
         news = zip(marks, change.reasons, strict=True)
         reported = {
             (mark.occurred_at, *mark.conversion) for mark, reason in news if mark.conversion and not reason
         }
         for conversion in timeline.conversions:
-            paths = [build_path(Past(touches), conversion, self.policy) for touches in (before, after)]
+            paths = [build_path(past, conversion, self.policy) for past in (before, after)]
+            counted = [
+                one.touchpoint for one in explain_path(after, conversion, self.policy) if one.is_counted
+            ]
+            assert tuple(counted) == paths[1].touchpoints
             if conversion in reported or paths[0] != paths[1]:
                 assert conversion in change.affected
-        changed = [touch.touched_at for touch in {*before} ^ {*after}] + [at for at, _, _ in reported]
+        changed = [touch.touched_at for touch in {*before.touchpoints} ^ {*after.touchpoints}] + [
+            at for at, _, _ in reported
+        ]
         assert all(conversion.converted_at >= min(changed) for conversion in change.affected)
         return change
 
@@ -211,7 +236,7 @@ class Stream:
                 assert sum(row.amount_minor for row in of_currency) == value
                 assert sum(row.conversion_value_minor for row in of_currency) == value
         for row in rows:
-            lookback = self.policy.conversion_lookbacks_ms[row.terms.conversion_type]
+            lookback = max(self.policy.lookback_ms(row.terms.conversion_type, kind) for kind in TouchKind)
             assert 0 <= row.terms.converted_at - row.touch.touched_at <= lookback
 
     def credits(self) -> dict[tuple[str, str, str], tuple[int, int]]:
@@ -276,7 +301,7 @@ def test_any_order_of_arrival_ends_where_the_oracle_ends(
     for (site, visitor_id), stored in stream.committed.items():
         at_once = Timeline.empty(site, visitor_id)
         own = [hit for hit in world if (hit.site, hit.visitor_id) == (site, visitor_id)]
-        judged = [(hit, enrich(hit)) for hit in own]
+        judged = [(hit, enrich(hit, policy.arrival_rules)) for hit in own]
         at_once.apply([mark_of(hit, seen, policy) for hit, seen in judged if not seen.agent.is_bot], policy)
         assert at_once.to_bytes() == stored, "stored bytes depend on the order of arrival"
     event(f"sessions: {min(len(expected.sessions), 9)}")
@@ -312,7 +337,7 @@ def test_differing_copies_and_full_visitors_are_decided_by_the_log(
     assert_equals(stream, oracle(log, limited, "USD"))
 
 
-@given(data=st.data(), world=worlds(), before=policies, after=policies)
+@given(data=st.data(), world=worlds(), before=session_policies, after=session_policies)
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )

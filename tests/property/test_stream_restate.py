@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import msgspec
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from stream_house import RESTATED_AT, Accidents, House, assert_tallies_equal_rows, play
-from stream_worlds import T0, assert_equals_oracle, worlds
+from stream_worlds import T0, assert_equals_oracle, rules, worlds
 
 from attribution.hit import Hit
 from attribution.models import MODELS
 from attribution.oracle import oracle
 from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy, SessionSwitch
 
-policies = st.builds(
+plain_policies = st.builds(
     AttributionPolicy,
     session_gap_ms=st.sampled_from([10 * MINUTE_MS, 30 * MINUTE_MS, 60 * MINUTE_MS]),
     session_switch=st.sampled_from(SessionSwitch),
@@ -27,10 +28,16 @@ policies = st.builds(
         {
             "purchase": st.sampled_from([0, DAY_MS, 90 * DAY_MS]),
             "lead": st.sampled_from([MINUTE_MS, 30 * DAY_MS]),
+            "opportunity": st.sampled_from([DAY_MS, 90 * DAY_MS]),
         }
     ),
     time_decay_half_life_ms=st.sampled_from([DAY_MS, 7 * DAY_MS]),
     models=st.lists(st.sampled_from(sorted(MODELS)), min_size=1, unique=True).map(tuple),
+)
+policies = st.builds(
+    lambda policy, rest: msgspec.structs.replace(policy, **rest),
+    plain_policies,
+    rules(st.sampled_from([0, DAY_MS, 31 * DAY_MS])),
 )
 
 

@@ -34,7 +34,9 @@ from attribution.policy import DAY_MS, AttributionPolicy
 from attribution.timeline import TimelineConversion
 from attribution.touchpoints import Touchpoint
 
-SIX = AttributionPolicy()
+SIX = AttributionPolicy(
+    models=("first_touch", "last_touch", "last_non_direct_touch", "linear", "position_based", "time_decay")
+)
 POLICY = AttributionPolicy(models=tuple(MODELS))
 SEARCH = Acquisition("Organic Search", "google", "organic")
 MAIL = Acquisition("Email", "mail", "email", "june", is_tagged_or_paid=True)

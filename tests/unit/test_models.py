@@ -134,21 +134,21 @@ class TestEveryModel:
 @pytest.mark.parametrize("name", MODELS)
 def test_model_is_known_by_its_name(name: str) -> None:
     """The registry's key is the function's name, with a line of help."""
-    assert model_named(name) is MODELS[name]
+    assert model_named(name, POLICY) is MODELS[name]
     assert MODELS[name].__name__ == name  # type: ignore[attr-defined]
     assert MODELS[name].__doc__
 
 
 def test_policy_names_only_models_that_exist() -> None:
     """The default policy runs."""
-    check_models(POLICY.models)
+    check_models(POLICY)
     assert set(POLICY.models) <= set(MODELS)
 
 
 def test_unknown_model_is_answered_with_the_valid_names() -> None:
     """One line that says what to change."""
     with pytest.raises(Misconfigured) as caught:
-        check_models(["linear", "lineer"])
+        check_models(AttributionPolicy(models=("linear", "lineer")))
     assert "lineer" in str(caught.value)
     assert all(name in caught.value.hint for name in MODELS)
 

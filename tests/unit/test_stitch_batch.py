@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from attribution.channel_rules import ArrivalRules
 from attribution.drops import DropReason
 from attribution.hit import Hit, encode_envelope, encode_hit
 from attribution.policy import AttributionPolicy
@@ -165,10 +166,10 @@ def test_poison_stops_the_worker_first_and_is_isolated_later(monkeypatch: pytest
     """An unexpected error is raised; from the third attempt on only the hit that causes it is put aside."""
     real = stitch_batch.enrich
 
-    def explode(one: Hit) -> object:
+    def explode(one: Hit, rules: ArrivalRules | None) -> object:
         if one.event_id == "poison":
             raise ZeroDivisionError("a bug of ours")
-        return real(one)
+        return real(one, rules)
 
     monkeypatch.setattr(stitch_batch, "enrich", explode)
     value = encode_envelope([hit("a"), hit("poison"), hit("b")])
