@@ -11,8 +11,8 @@ import msgspec
 
 from attribution.channel_rules import BRAND_CHANNELS, ArrivalRules, ChannelRule
 from attribution.channels import PAID_CHANNELS
-from attribution.touchpoints import TouchKind
 from attribution.persons import IdentityRules
+from attribution.touchpoints import TouchKind
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000

@@ -173,7 +173,7 @@ class Timeline:
             raise UnreadableTimeline(f"stored timeline: {error}") from error
 
     @classmethod
-    def _restored(cls, stored: _StoredWithLinks, site: str, visitor_id: str) -> Timeline:
+    def _restored(cls, stored: _Stored, site: str, visitor_id: str) -> Timeline:
         timeline = cls(site, visitor_id)
         timeline._columns = Columns.restored(
             stored.began_at,
