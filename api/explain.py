@@ -23,7 +23,7 @@ from attribution.past import Past
 from attribution.paths import explain_path
 from attribution.policy import DAY_MS, AttributionPolicy
 from attribution.timeline import TimelineConversion
-from attribution.touchpoints import Touchpoint
+from attribution.touchpoints import TouchKind, Touchpoint
 from sinks.engine_errors import explain_error
 from sinks.names import qualify
 
@@ -196,7 +196,16 @@ def explain(
         raise explain_error(error) from error
     entries = [_entry(row) for row in booked]
     touches = [
-        Touchpoint(row[0], row[10], facts.site, row[1], _acquisition(row[2:9]), row[9]) for row in found
+        Touchpoint(
+            row[0],
+            row[10],
+            facts.site,
+            row[1],
+            _acquisition(row[2:9], is_click=row[11] == TouchKind.click),
+            row[9],
+            row[11] == TouchKind.view,
+        )
+        for row in found
     ]
     past = Past(touches, [TimelineConversion(*row) for row in reports])
     net = _net(entries, facts.currency)
@@ -235,9 +244,12 @@ def _standing(rows: Sequence[Sequence[Any]], reference: str) -> tuple[_Conversio
     return (standing or list(signs))[-1], bool(standing)
 
 
-def _acquisition(values: Sequence[str]) -> Acquisition:
+def _acquisition(values: Sequence[str], *, is_click: bool = False) -> Acquisition:
+    """As far as rows tell: a click is one whatever proved it."""
     channel, source, medium, campaign, term, content, ad_network = values
-    return Acquisition(channel, source, medium, campaign, term, content, ad_network)
+    return Acquisition(
+        channel, source, medium, campaign, term, content, ad_network, is_tagged_or_paid=is_click
+    )
 
 
 def _entry(row: Sequence[Any]) -> _Entry:
