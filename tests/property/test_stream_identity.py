@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, given, note, settings
 from hypothesis import strategies as st
 from identity_worlds import people_worlds
-from stream_house import Accidents, House, assert_tallies_equal_rows, play
-from stream_worlds import assert_equals_oracle
+from redis.asyncio import Redis
+from stream_house import MOST_TURNS, Accidents, Faults, House, assert_tallies_equal_rows, play, settled
+from stream_worlds import T0, URLS, assert_equals_oracle, cents
 
-from attribution.hit import Hit
+from attribution.hit import Hit, encode_envelope
 from attribution.oracle import World, oracle
-from attribution.policy import AttributionPolicy
+from attribution.persons import IdentityRules
+from attribution.policy import DAY_MS, AttributionPolicy
+from streams.topics import HITS
 
 
 def assert_links_equal(house: House, world: World) -> None:
@@ -51,3 +59,159 @@ def test_people_are_credited_as_one_whatever_happens(
     assert_links_equal(house, expected)
     assert_tallies_equal_rows(house)
     event(f"links: {min(len(expected.links), 5)}")
+
+
+def hit(event_id: str, visitor_id: str, days: float = 0, **given: Any) -> Hit:
+    at = T0 + int(days * DAY_MS)
+    return Hit(event_id=event_id, site="s", visitor_id=visitor_id, occurred_at=at, received_at=at, **given)
+
+
+def bought(event_id: str, visitor_id: str, days: float, **given: Any) -> Hit:
+    return hit(event_id, visitor_id, days, event="purchase", value="30.01", currency="USD", **given)
+
+
+def said(
+    event_id: str, visitor_id: str, user_id: str = "ann", *, days: float = 0, event: str = "identify"
+) -> Hit:
+    return hit(event_id, visitor_id, days, event=event, user_id=user_id)
+
+
+async def settle(house: House) -> None:
+    for _ in range(MOST_TURNS):
+        if await settled(house, house.rng):
+            return
+    raise AssertionError(f"not settled after {MOST_TURNS} turns")
+
+
+async def arrive(url: str, batches: Sequence[Sequence[Hit]], policy: AttributionPolicy) -> House:
+    """All of a batch is credited before the next one comes, and is what the oracle says then."""
+    async with Redis.from_url(url) as redis:
+        await redis.flushdb()
+        house = House(redis, policy, Faults([]), "durable", random.Random(1))
+        arrived: list[Hit] = []
+        for batch in batches:
+            arrived += batch
+            for one in batch:
+                house.append(HITS, one.visitor_id.encode(), encode_envelope([one]))
+            await settle(house)
+            assert_equals_oracle(house.writer, oracle(arrived, policy, "USD"))
+        return house
+
+
+def credited(house: House, model: str = "linear") -> dict[str, int]:
+    """Touchpoint to minor units that stand."""
+    sums: Counter[str] = Counter()
+    for row in house.writer.dicts("credits"):
+        if row["model"] == model:
+            sums[row["touchpoint_id"]] += cents(row["amount"])
+    return {touch: amount for touch, amount in sums.items() if amount}
+
+
+def causes(house: House) -> list[str]:
+    """In the order in which they came."""
+    return list(dict.fromkeys(row["cause"] for row in house.writer.dicts("credits")))
+
+
+JOURNEY = (
+    hit("1", "phone", 0, url=URLS[1]),
+    said("2", "phone", days=0.1),
+    hit("3", "laptop", 2, url=URLS[3]),
+    said("4", "laptop", days=2.1),
+    bought("5", "user:ann", 3, user_id="ann", order_id="o"),
+)
+
+
+@pytest.mark.parametrize("order", range(0, 120, 5))
+def test_every_order_of_arrival_gives_the_same_tables(empty_valkey: str, order: int) -> None:
+    """A purchase that only the server reports, before or after its touches and before or after anybody is known."""
+    arriving = list(permutations(JOURNEY))[order]
+    house = asyncio.run(arrive(empty_valkey, [[one] for one in arriving], AttributionPolicy()))
+    assert sorted(credited(house).values()) == [1500, 1501]
+
+
+@pytest.mark.parametrize("crash_at", range(1, 100, 2))
+def test_a_crash_at_any_point_of_a_merge_changes_nothing(empty_valkey: str, crash_at: int) -> None:
+    hits, policy = list(JOURNEY), AttributionPolicy()
+    house = asyncio.run(play(empty_valkey, hits, [policy], crash_at, [crash_at, crash_at + 9, crash_at + 31]))
+    expected = oracle(hits, policy, "USD")
+    assert_equals_oracle(house.writer, expected)
+    assert_links_equal(house, expected)
+
+
+def test_a_merge_that_is_taken_back_leaves_exactly_the_former_credit(empty_valkey: str) -> None:
+    """And taken back as of an earlier moment than it was said again, it stands."""
+    before = [hit("1", "phone", 0, url=URLS[1]), bought("2", "laptop", 3), hit("3", "laptop", 1, url=URLS[2])]
+    merge = [said("4", "phone", days=4), said("5", "laptop", days=4)]
+    split = [said("6", "phone", days=5, event="unlink")]
+    again = [said("7", "phone", days=6)]
+    too_early = [said("8", "phone", days=5.5, event="unlink")]
+    states = []
+    for batches in (
+        [before],
+        [before, merge],
+        [before, merge, split],
+        [before, merge, split, again, too_early],
+    ):
+        house = asyncio.run(arrive(empty_valkey, batches, AttributionPolicy()))
+        states.append(credited(house))
+    assert states[0] == states[2] != states[1] == states[3]
+    assert causes(house) == ["conversion", "merge", "split"]
+
+
+def test_a_second_login_makes_a_device_nobodys_and_taking_it_back_joins_it_again(empty_valkey: str) -> None:
+    batches = [
+        [
+            hit("1", "tablet", 0, url=URLS[1]),
+            said("2", "tablet"),
+            said("3", "laptop"),
+            bought("4", "laptop", 3),
+        ],
+        [said("5", "tablet", "bob", days=4)],
+        [said("6", "tablet", "bob", days=5, event="unlink")],
+    ]
+    amounts = []
+    for count in (1, 2, 3):
+        house = asyncio.run(arrive(empty_valkey, batches[:count], AttributionPolicy()))
+        amounts.append(credited(house))
+    assert amounts[0] == amounts[2]
+    assert list(amounts[1]) == [""]
+
+
+def test_an_id_of_too_many_visitors_joins_nobody_and_the_next_one_less_does(empty_valkey: str) -> None:
+    policy = AttributionPolicy(identity=IdentityRules(max_visitors_per_id=3))
+    visitors = [f"v{number}" for number in range(5)]
+    batches = [
+        [hit("0", "v0", 0, url=URLS[1]), bought("1", "v1", 3)],
+        *([said(f"in {visitor}", visitor)] for visitor in visitors),
+        *([said(f"out {visitor}", visitor, days=1, event="unlink")] for visitor in visitors[:1:-1]),
+    ]
+    shown = []
+    for count in range(1, len(batches) + 1):
+        house = asyncio.run(arrive(empty_valkey, batches[:count], policy))
+        shown.append("" not in credited(house))
+    assert shown == [False, False, True, True, False, False, False, True, True]
+
+
+def test_what_another_device_did_late_is_credited_with_its_own_cause(empty_valkey: str) -> None:
+    """A hit that comes weeks late, dated between the others, from a device that was known before."""
+    batches = [
+        [said("1", "phone"), said("2", "laptop"), bought("3", "laptop", 30)],
+        [hit("4", "phone", 20, url=URLS[1])],
+        [hit("5", "phone", 10, url=URLS[3])],
+    ]
+    house = asyncio.run(arrive(empty_valkey, batches, AttributionPolicy()))
+    assert causes(house) == ["conversion", "late_touch"]
+    assert sorted(credited(house).values()) == [1500, 1501]
+
+
+def test_an_anonymous_visitor_leaves_nothing_in_redis_but_his_timeline(empty_valkey: str) -> None:
+    async def scenario() -> None:
+        house = await arrive(
+            empty_valkey, [[hit("1", "v", url=URLS[1]), bought("2", "v", 1)]], AttributionPolicy()
+        )
+        assert not house.writer.dicts("identity_links")
+        async with Redis.from_url(empty_valkey) as redis:
+            keys = await redis.keys("*")
+        assert not [key for key in keys if key.startswith(b"i") or b"spreads" in key]
+
+    asyncio.run(scenario())
