@@ -1,48 +1,109 @@
 "use strict";
 // Every value is set as text, never as markup: channel and campaign names come from strangers' URLs.
 const at = (id) => document.getElementById(id);
+const words = (name) => name.replaceAll("_", " ");
+const TABS = ["channels", "paths", "changes", "conversion"];
+const RANGED = ["conversions", "revenue"];
+let tab = "channels";
+let models = [];
+let asked = 0;
 
 function say(text, bad) {
   at("status").textContent = text;
   at("status").className = bad ? "bad" : "";
 }
 
-// An old table under a new question would answer it wrongly.
-function refuse(text) {
-  at("answer").hidden = true;
-  say(text, true);
+function make(tag, text, kind) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (kind) made.className = kind;
+  return made;
 }
 
-function line(tag, cells) {
-  const row = document.createElement("tr");
-  for (const cell of cells) {
-    const box = document.createElement(tag);
-    box.textContent = cell === null ? "–" : String(cell);
-    row.append(box);
+// Money is text and is never made a number, which would round it: only its thousands are set apart. Weights and ratios
+// are numbers with up to nine decimals, of which nobody reads more than a few.
+function shown(value) {
+  if (value === null || value === undefined) return "–";
+  const isLong = typeof value === "number" && !Number.isInteger(value);
+  const [whole, rest] = (isLong ? value.toFixed(Math.abs(value) < 1 ? 4 : 2) : String(value)).split(".");
+  const apart = whole.replace(/\B(?=(\d{3})+$)/g, ",");
+  return rest === undefined ? apart : `${apart}.${rest}`;
+}
+
+function row(tag, cells, texts, kind) {
+  const made = make("tr", undefined, kind);
+  cells.forEach((cell, place) => {
+    const box = make(tag, undefined, texts.includes(place) ? "text" : "");
+    if (cell instanceof Node) box.append(cell);
+    else box.textContent = texts.includes(place) || tag === "th" ? cell : shown(cell);
+    made.append(box);
+  });
+  return made;
+}
+
+function table(title, head, lines, texts = [0], outs = []) {
+  const made = make("table");
+  made.createTHead().append(row("th", head, texts));
+  made.createTBody().append(...lines.map((line, place) => row("td", line, texts, outs[place] ? "out" : "")));
+  const wide = make("div", undefined, "wide");
+  wide.append(made);
+  return [make("h2", title), wide];
+}
+
+function ranged(cell, range) {
+  const made = document.createDocumentFragment();
+  if (range.low === range.high) return document.createTextNode(shown(cell));
+  const between = make("small", `${shown(range.low)} to ${shown(range.high)}`);
+  between.title = `lowest: ${range.low_models.map(words).join(", ")}; highest: ${range.high_models.map(words).join(", ")}`;
+  made.append(shown(cell), between);
+  return made;
+}
+
+function showCoverage({ coverage, currency }) {
+  const bar = make("div", undefined, "bar");
+  const key = make("ul", undefined, "key");
+  bar.setAttribute("role", "img");
+  bar.setAttribute("aria-label", `What became of ${coverage.revenue} ${currency}`);
+  for (const part of coverage.parts) {
+    const piece = make("i", undefined, part.name);
+    piece.style.flexGrow = Math.max(part.share ?? 0, 0);
+    bar.append(piece);
+    const line = make("li");
+    line.append(make("i", undefined, part.name), `${words(part.name)} ${shown(part.revenue)} (${shown(part.conversions)})`);
+    key.append(line);
   }
-  return row;
+  if (coverage.bot_hits) key.append(make("li", `beside it: ${shown(coverage.bot_hits)} robots' hits dropped`));
+  at("coverage").replaceChildren(bar, key);
+  at("coverage").hidden = false;
 }
 
-function show(answer) {
+function showChannels(answer) {
   const { coverage, currency } = answer.meta;
-  at("answer").tHead.replaceChildren(line("th", answer.columns));
-  at("answer").tBodies[0].replaceChildren(...answer.rows.map((row) => line("td", row)));
+  const lines = answer.rows.map((cells, number) =>
+    cells.map((cell, place) => {
+      const name = answer.columns[place];
+      return answer.spread && RANGED.includes(name) ? ranged(cell, answer.spread[number][name]) : cell;
+    }),
+  );
+  at("answer").tHead.replaceChildren(row("th", answer.columns, [0]));
+  at("answer").tBodies[0].replaceChildren(...lines.map((line) => row("td", line, [0])));
   at("answer").hidden = false;
-  const others = coverage.other_currencies.map((other) => `${other.revenue} ${other.currency}`).join(", ");
+  showCoverage(answer.meta);
+  const others = coverage.other_currencies.map((other) => `${shown(other.revenue)} ${other.currency}`).join(", ");
   say(
-    `${coverage.revenue} ${currency} in all: ${coverage.attributed_revenue} attributed, ` +
-      `${coverage.unattributed_revenue} without a touchpoint` +
+    `${shown(coverage.revenue)} ${currency} in ${shown(coverage.conversions)} conversions` +
+      (answer.meta.as_of ? `, as of ${answer.meta.as_of}` : "") +
       (others ? `; not added up: ${others}` : "") +
+      (answer.spread ? ". Small: from what to what the rule models say" : "") +
       `. ${answer.meta.elapsed_ms} ms.`,
-    false,
   );
 }
 
-async function ask(question) {
-  const response = await fetch("/v1/query", {
-    method: "POST",
+async function ask(path, question) {
+  const response = await fetch(path, {
+    method: question ? "POST" : "GET",
     headers: { "Content-Type": "application/json", Authorization: `Bearer ${at("key").value}` },
-    body: JSON.stringify(question),
+    body: question ? JSON.stringify(question) : undefined,
   });
   const answer = await response.json();
   if (response.ok) return answer;
@@ -54,32 +115,175 @@ async function ask(question) {
 // Everything else comes from the roll-up; visitors are counted from all sessions, so they follow when they are counted.
 function addVisitors(answer) {
   const counts = new Map(answer.rows);
-  at("answer").tHead.rows[0].append(line("th", ["visitors"]).firstChild);
-  for (const row of at("answer").tBodies[0].rows) {
-    row.append(line("td", [counts.get(row.cells[0].textContent) ?? 0]).firstChild);
+  at("answer").tHead.rows[0].append(row("th", ["visitors"], []).firstChild);
+  for (const line of at("answer").tBodies[0].rows) {
+    line.append(row("td", [counts.get(line.cells[0].textContent) ?? 0], []).firstChild);
   }
 }
 
-let asked = 0;
+function common() {
+  return { date_range: [at("from").value || null, at("to").value || null], model: at("model").value, basis: at("basis").value };
+}
 
-at("question").addEventListener("submit", async (event) => {
-  event.preventDefault();
+async function channels(isMine) {
+  const asOf = at("as_of").value || null;
+  const metrics = asOf ? ["conversions", "revenue", "aov"] : ["hits", "sessions", "conversions", "revenue", "cr", "aov"];
+  const question = { ...common(), dimensions: ["channel"], metrics, spread: true, as_of: asOf, order_by: [["revenue", "desc"]] };
+  const answer = await ask("/v1/query", question);
+  if (!isMine()) return; // another question was asked meanwhile
+  showChannels(answer);
+  if (asOf) return;
+  const { date_range } = common();
+  const visitors = await ask("/v1/query", { dimensions: ["channel"], date_range, metrics: ["visitors"] }).catch(() => null);
+  if (isMine() && visitors) addVisitors(visitors); // the rest is right without them
+}
+
+const LIMITS = [0, 1, 2, 3, 7, 14, 30, 60, 90];
+
+function days(lines) {
+  return LIMITS.map((low, place) => {
+    const high = LIMITS[place + 1] ?? Infinity;
+    return lines.filter((line) => line.days >= low && line.days < high).reduce((sum, line) => sum + line.conversions, 0);
+  });
+}
+
+async function paths(isMine) {
+  const query = new URLSearchParams({ limit: "25" });
+  for (const name of ["from", "to", "as_of"]) if (at(name).value) query.set(name, at(name).value);
+  const answer = await ask(`/v1/paths?${query}`);
+  if (!isMine()) return;
+  const first = days(answer.days_from_first);
+  const last = days(answer.days_from_last);
+  const names = LIMITS.map((low, place) => {
+    const high = LIMITS[place + 1];
+    return high === undefined ? `${low} and more` : high === low + 1 ? `${low}` : `${low} to ${high - 1}`;
+  });
+  const { totals } = answer;
+  at("paths").replaceChildren(
+    ...table("How people came", ["path", "conversions", "revenue"], answer.paths.map((one) => [one.channels.join(" › "), one.conversions, one.revenue])),
+    ...table(
+      "What part channels play",
+      ["channel", "last", "assisted", "assisted / last", "takes part in", "revenue it takes part in"],
+      answer.channels.map((one) => [one.channel, one.last_conversions, one.assisted_conversions, one.assist_ratio, one.participation_conversions, one.participation_revenue]),
+    ),
+    make("p", "Takes part in: each channel of a path counts the whole conversion, so this does not add up.", "note"),
+    ...table("Touchpoints before a conversion", ["touchpoints", "conversions", "revenue"], answer.lengths.map((one) => [one.touchpoints, one.conversions, one.revenue])),
+    ...table("Days before a conversion", ["days", "since the first touchpoint", "since the last"], names.map((name, place) => [name, first[place], last[place]])),
+  );
+  say(`${shown(totals.conversions)} conversions, ${shown(totals.revenue)} ${answer.meta.currency}; ` +
+    `${shown(totals.unattributed_conversions)} without a touchpoint. ${answer.meta.elapsed_ms} ms.`);
+}
+
+async function changes(isMine) {
+  if (!at("since").value) return say("Choose the day since which you want to know what changed.");
+  const answer = await ask("/v1/changes", { ...common(), from: at("since").value, to: at("as_of").value || null });
+  if (!isMine()) return;
+  const { meta } = answer;
+  at("changed").replaceChildren(
+    ...table("From then to now", ["", "conversions", `revenue ${meta.currency}`], [
+      [`as of ${meta.since}`, answer.before.conversions, answer.before.revenue],
+      ...answer.causes.map((one) => [words(one.cause), one.conversions, one.revenue]),
+      [`as of ${meta.until ?? "now"}`, answer.after.conversions, answer.after.revenue],
+    ]),
+    ...table("Where", answer.columns, answer.rows.map((one) => [one[0], words(one[1]), one[2], one[3]]), [0, 1]),
+  );
+  say(`${words(meta.model)}: ${shown(answer.difference.revenue)} ${meta.currency} in all. ${meta.elapsed_ms} ms.`);
+}
+
+async function conversion(isMine) {
+  const reference = at("reference").value.trim();
+  if (!reference) return say("Enter the id of a conversion, or of its order.");
+  const answer = await ask(`/v1/conversions?order_id=${encodeURIComponent(reference)}`);
+  if (!isMine()) return;
+  const { conversion: facts, person, touchpoints } = answer;
+  const credited = touchpoints.map((one, place) => [`#${place + 1}`, one.credits]).filter(([, credits]) => Object.keys(credits).length);
+  if (Object.keys(answer.unattributed).length) credited.push(["nobody", answer.unattributed]);
+  const share = (given) => make("span", given ? `${shown(given.weight)} = ${shown(given.amount)}` : "");
+  const isOf = person.visitor_ids.length > 1 ? (one) => [one.visitor_id] : () => [];
+  at("explained").replaceChildren(
+    ...table(
+      `${facts.type}, ${shown(facts.value)} ${facts.currency}, ${facts.converted_at}`,
+      ["#", "touched at", "channel", "source / medium", "campaign", "counts", ...isOf({ visitor_id: "visitor" })],
+      touchpoints.map((one, place) => [
+        `${place + 1}`, one.touched_at, one.channel, `${one.source} / ${one.medium}`, one.campaign,
+        one.decision === "in" ? "yes" : `no: ${words(one.reason)}`,
+        ...isOf(one),
+      ]),
+      [0, 1, 2, 3, 4, 5, 6],
+      touchpoints.map((one) => one.decision !== "in"),
+    ),
+    ...(person.links.length || person.visitor_ids.length > 1
+      ? table(
+          `One person of ${person.visitor_ids.length} visitors`,
+          ["visitor", "is", "said by", "at"],
+          person.links.map((one) => [one.visitor_id, one.is_held ? one.id : `no longer ${one.id}`, one.event_id, one.said_at]),
+          [0, 1, 2, 3],
+          person.links.map((one) => !one.is_held),
+        )
+      : []),
+    ...table("Credit", ["model", ...credited.map(([name]) => name)], Object.keys(answer.balanced).map((model) => [words(model), ...credited.map(([, credits]) => share(credits[model]))]), [0]),
+    ...table(
+      "Since then",
+      ["recorded at", "cause", "model", "channel", "before", "after"],
+      answer.corrections.flatMap((one) => one.moves.map((move) => [one.recorded_at, words(one.cause), words(move.model), move.channel, move.before, move.after])),
+      [0, 1, 2, 3],
+    ),
+  );
+  const broken = Object.entries(answer.balanced).filter(([, isBalanced]) => !isBalanced).map(([model]) => model);
+  say(broken.length ? `The books do not balance: ${broken.join(", ")}` : "Credit equals the value under every model.", broken.length > 0);
+}
+
+const ANSWERS = { channels, paths, changes, conversion };
+
+async function loadModels() {
+  if (!at("key").value) return;
+  models = (await ask("/v1/models")).models;
+  const chosen = at("model").value;
+  at("model").replaceChildren(
+    ...models.map((one) => {
+      const option = make("option", one.is_credited ? words(one.name) : `${words(one.name)} (not credited here)`);
+      option.value = one.name;
+      return option;
+    }),
+  );
+  at("model").value = chosen;
+  showAbout();
+}
+
+function showAbout() {
+  const one = models.find((model) => model.name === at("model").value);
+  at("about").textContent = one ? `${one.sentence} ${one.remedy}` : "";
+}
+
+async function show() {
   const mine = ++asked;
-  const common = { dimensions: ["channel"], date_range: [at("from").value || null, at("to").value || null] };
-  say("Asking …", false);
+  const isMine = () => mine === asked;
+  say("Asking …");
   try {
-    const answer = await ask({
-      ...common,
-      metrics: ["hits", "sessions", "conversions", "revenue", "cr", "aov"],
-      model: at("model").value,
-      basis: at("basis").value,
-      order_by: [["revenue", "desc"]],
-    });
-    if (mine !== asked) return; // another question was asked meanwhile
-    show(answer);
-    const visitors = await ask({ ...common, metrics: ["visitors"] }).catch(() => null); // the rest is right without them
-    if (mine === asked && visitors) addVisitors(visitors);
+    if (!models.length) await loadModels();
+    await ANSWERS[tab](isMine);
   } catch (error) {
-    if (mine === asked) refuse(`No answer: ${error.message}`);
+    // An old answer under a new question would answer it wrongly.
+    if (!isMine()) return;
+    at("answer").hidden = at("coverage").hidden = true;
+    for (const id of ["paths", "changed", "explained"]) at(id).replaceChildren();
+    say(`No answer: ${error.message}`, true);
   }
+}
+
+function choose(name) {
+  tab = name;
+  for (const other of TABS) {
+    at(other).hidden = other !== name;
+    at(`tab-${other}`).setAttribute("aria-selected", String(other === name));
+  }
+  if (at("key").value) show();
+}
+
+for (const name of TABS) at(`tab-${name}`).addEventListener("click", () => choose(name));
+at("model").addEventListener("change", showAbout);
+at("key").addEventListener("change", () => loadModels().catch((error) => say(`No answer: ${error.message}`, true)));
+at("question").addEventListener("submit", (event) => {
+  event.preventDefault();
+  show();
 });
