@@ -17,10 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from attribution.acquisition import DIRECT
 from attribution.errors import Misconfigured, Rejected, Transient
 from attribution.learnt.journeys import JourneySet, merged
 from attribution.learnt.learning import ROUNDS, Facts, is_enough, learn_markov, learn_shapley
 from attribution.learnt.tables import EVERY_SITE, ONE, LearntTable, Worth
+from attribution.policy import DirectHandling
 from runtime.settings import Settings
 from runtime.supervisor import die_with_parent
 from runtime.wiring import policy_of, words_of
@@ -141,7 +143,8 @@ def show_active(settings: Settings, console: Console) -> int:
 
 
 def _range(settings: Settings, options: LearnOptions) -> JourneyRange:
-    lookbacks = policy_of(settings).conversion_lookbacks_ms
+    policy = policy_of(settings)
+    lookbacks = policy.conversion_lookbacks_ms
     types = options.types or words_of(settings.learn_types)
     if unknown := set(types) - lookbacks.keys():
         raise Rejected(
@@ -153,7 +156,15 @@ def _range(settings: Settings, options: LearnOptions) -> JourneyRange:
     if from_ms >= to_ms:
         raise Rejected("period", "The first day is after the last.", "--from")
     wanted = {name: span for name, span in lookbacks.items() if not types or name in types}
-    return JourneyRange(from_ms, to_ms, wanted, options.site)
+    without_direct = (DIRECT.channel,) if policy.direct is DirectHandling.never else ()
+    return JourneyRange(
+        from_ms,
+        to_ms,
+        wanted,
+        options.site,
+        excluded_channels=(*policy.excluded_channels, *without_direct),
+        is_direct_alone=policy.direct is DirectHandling.only_if_alone,
+    )
 
 
 def _midnight(day: date) -> int:

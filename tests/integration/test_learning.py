@@ -194,6 +194,24 @@ def test_each_site_with_enough_journeys_has_effects_of_its_own(
     assert [site.site for site in table.sites] == ["news"]
 
 
+def test_channels_that_the_policy_excludes_are_not_learnt_from(
+    clean: tuple[Client, str], settings: Settings, tmp_path: Path
+) -> None:
+    """Nor Direct, where it says so; such a table knows nothing of them."""
+    write(clean, [("shop", journey) for journey in enough()])
+    path = tmp_path / "policy.toml"
+    for said, left in (
+        ('excluded_channels = ["Email"]', {"Direct", "Paid Search"}),
+        ('direct = "never"', {"Email", "Paid Search"}),
+        ('direct = "only_if_alone"', {"Direct", "Email", "Paid Search"}),
+    ):
+        path.write_text(f"[touches]\n{said}")
+        assert said_by(settings.model_copy(update={"policy": path}))[0] == 0
+        active, tables = stored(settings)
+        table = LearntTable.from_bytes(tables[active[b"markov"]], active[b"markov"].decode())
+        assert {each.channel for each in table.sites[0].channels} == left
+
+
 def test_wrong_wishes_are_refused_by_name(settings: Settings) -> None:
     """Conversions that do not exist; a period that ends before it begins."""
     with pytest.raises(Rejected, match="'signup' is no conversion; there are purchase"):
