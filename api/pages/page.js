@@ -128,10 +128,13 @@ function common() {
 async function channels(isMine) {
   const asOf = at("as_of").value || null;
   const metrics = asOf ? ["conversions", "revenue", "aov"] : ["hits", "sessions", "conversions", "revenue", "cr", "aov"];
-  const question = { ...common(), dimensions: ["channel"], metrics, spread: true, as_of: asOf, order_by: [["revenue", "desc"]] };
+  const question = { ...common(), dimensions: ["channel"], metrics, as_of: asOf, order_by: [["revenue", "desc"]] };
   const answer = await ask("/v1/query", question);
   if (!isMine()) return; // another question was asked meanwhile
   showChannels(answer);
+  // Every model has to be read for the ranges, so they follow too.
+  const withRanges = await ask("/v1/query", { ...question, spread: true }).catch(() => null);
+  if (isMine() && withRanges) showChannels(withRanges);
   if (asOf) return;
   const { date_range } = common();
   const visitors = await ask("/v1/query", { dimensions: ["channel"], date_range, metrics: ["visitors"] }).catch(() => null);

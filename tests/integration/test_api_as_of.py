@@ -11,7 +11,9 @@ from api_store import Store, credit, session
 from clickhouse_connect.driver.client import Client
 from sinks_rows import DAY, HOUR, NOON
 
+from api.answers import QueryAnswer
 from attribution.errors import Rejected
+from attribution.policy import AttributionPolicy
 
 QUESTIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("revenue conversions aov", "channel", {"order_by": [["channel", "asc"]]}),
@@ -72,8 +74,44 @@ def test_what_was_answered_then_is_answered_as_of_then(store: Store) -> None:
                 assert now.meta.coverage.parts == before.meta.coverage.parts
                 assert now.meta.coverage.other_currencies == before.meta.coverage.other_currencies
                 assert now.meta.coverage.bot_hits is None
+                check_coverage(now)
     first = store.ask("revenue", as_of=instant(answered[0][0] - 1))
     assert first.rows == [["0.00"]]
+
+
+def check_coverage(answer: QueryAnswer) -> None:
+    """The parts add up to all revenue and to all conversions, in exact money."""
+    coverage = answer.meta.coverage
+    assert sum(Decimal(part.revenue) for part in coverage.parts) == Decimal(coverage.revenue)
+    assert sum(part.conversions for part in coverage.parts) == coverage.conversions
+
+
+def test_coverage_of_random_ledgers_equals_a_plain_recount(store: Store) -> None:
+    """Every model, currency and range of dates: each part is what the entries of that reason come to."""
+    rng = random.Random(18)
+    rows = [row for step in range(8) for row in random_entries(rng, NOON + step)]
+    store.put("credits", *rows)
+    reason_of = {"(no person)": "no_person", "(no consent)": "no_consent"}
+    for _ in range(15):
+        model, currency = rng.choice(["linear", "last_touch"]), rng.choice(["USD", "EUR"])
+        first = rng.choice(["2026-09-29", "2026-10-01"])
+        answer = store.ask(
+            "revenue", "channel", model=model, currency=currency, date_range=[first, None], limit=1
+        )
+        check_coverage(answer)
+        wanted: dict[str, list[Decimal]] = {}
+        for row in rows:
+            if row["model"] == model and instant(row["converted_at"])[:10] >= first:
+                is_nobody = row["channel"] == "(unattributed)"
+                sums = wanted.setdefault(
+                    reason_of[row["source"]] if is_nobody else "attributed", [Decimal(0)] * 2
+                )
+                sums[0] += Decimal(row["amount"]) if row["currency"] == currency else 0
+                sums[1] += Decimal(row["weight"])
+        found = {part.name: [Decimal(part.revenue), part.conversions] for part in answer.meta.coverage.parts}
+        assert {name: sums for name, sums in found.items() if any(sums)} == {
+            name: sums for name, sums in wanted.items() if any(sums)
+        }
 
 
 def test_a_day_as_of_includes_its_last_millisecond(store: Store) -> None:
@@ -87,8 +125,10 @@ def test_a_day_as_of_includes_its_last_millisecond(store: Store) -> None:
     assert store.rows("revenue", as_of="2026-10-03") == [["3.00"]]
 
 
-def test_the_spread_is_the_lowest_and_the_highest_that_any_model_says(store: Store) -> None:
+def test_the_spread_is_the_lowest_and_the_highest_that_any_model_says(clean: tuple[Client, str]) -> None:
     """A model without any row in a group says 0 of it; a row that only other models credit is there too."""
+    rules = ("first_touch", "last_touch", "last_non_direct_touch", "linear", "position_based", "time_decay")
+    store = Store(*clean, AttributionPolicy(models=rules))
     store.put("sessions", session("1", channel="Email"))
     store.put(
         "credits",
