@@ -36,6 +36,7 @@ from sinks.writer import RowWriter
 from streams.courier import KafkaLog
 from streams.fence import READ_AT_ONCE, FenceStore
 from streams.pasts import read_pasts
+from streams.people import People
 from streams.recredit import pack_state, state_of
 from streams.restate import TOPICS, Restating, register_policy
 from streams.restatement import Restatements, new_restatement
@@ -198,7 +199,7 @@ async def _alone(house: Installation, conversions: int, policy: AttributionPolic
     states = [state_of(value) for value in packed]
     facts = [state.conversion.winner for state in states]
     began = time.process_time()
-    pasts = await read_pasts(store, facts, PARTITIONS)
+    pasts = await read_pasts(People(store, PARTITIONS), facts, policy.identity)
     steps = {"timelines read and cut": (time.process_time() - began) / len(facts)}
     await redis.aclose()
     new = msgspec.structs.replace(policy, time_decay_half_life_ms=3 * DAY_MS)

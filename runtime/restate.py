@@ -109,7 +109,8 @@ async def _show(house: _House, options: RestateOptions, console: Console) -> Non
     if missing := await learnt.load(policy.learnt.values()):
         raise Misconfigured(f"The learnt tables {', '.join(missing)} are missing.", "Run `headwater learn`.")
     kept = KeptPolicy(policy.version, policy, models_of(policy, learnt.tables))
-    found = await preview(house.reader, store, house.settings.partitions, span, kept)
+    identity = (await active_policy(house.settings, house.redis)).identity
+    found = await preview(house.reader, store, house.settings.partitions, span, kept, identity)
     print_moved(found.moved(), console)
     _say(
         console,

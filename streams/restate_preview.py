@@ -14,6 +14,7 @@ from decimal import Decimal
 from attribution.ledger import WEIGHT_ONE
 from attribution.money import format_amount
 from attribution.past import Past
+from attribution.persons import IdentityRules
 from sinks.restate import Moved, RestateReader, Span
 from streams.fence import READ_AT_ONCE, FenceStore
 from streams.pasts import read_pasts
@@ -75,9 +76,10 @@ async def preview(
     partitions: int,
     span: Span,
     kept: KeptPolicy,
+    identity: IdentityRules,
     on_progress: Callable[[int], None] = lambda _done: None,
 ) -> Preview:
-    """What crediting the conversions of ``span`` under ``kept`` would write."""
+    """What crediting the conversions of ``span`` under ``kept`` would write. ``identity``: the workers' rules."""
     found = Preview()
     people = People(store, partitions)
     site, conversion_id = "", ""
@@ -86,7 +88,7 @@ async def preview(
         keys = [conversion_key(partition_of(one, partitions), one) for _, one in page]
         states = [state_of(value) for value in await store.load(keys) if value is not None]
         found.unknown += len(page) - len(states)
-        pasts = await read_pasts(people, [state.conversion.winner for state in states], kept.policy.identity)
+        pasts = await read_pasts(people, [state.conversion.winner for state in states], identity)
         for state, past in zip(states, pasts, strict=True):
             found.take(state, _trigger(state, kept.version), past, kept)
         on_progress(found.looked_at + found.unknown)
