@@ -30,7 +30,15 @@ from streams.courier import KafkaLog
 from streams.fence import FenceStore
 from streams.learnt import LearntBook
 from streams.policies import KeptPolicy, policy_from
-from streams.restate import TOPICS, Restating, needs_hits, policies_known, register_policy, slices_for
+from streams.restate import (
+    TOPICS,
+    Restating,
+    count_lost,
+    needs_hits,
+    policies_known,
+    register_policy,
+    slices_for,
+)
 from streams.restate_preview import preview
 from streams.restatement import (
     CONVERSIONS_PHASE,
@@ -150,6 +158,12 @@ async def _job(house: _House, options: RestateOptions, console: Console) -> Rest
     known = await house.jobs.all()
     slices = 0
     if resends:
+        lost = await count_lost(house.reader, house.redis, Span(span.site), house.settings.partitions)
+        if lost:
+            raise Misconfigured(
+                f"{lost:,} conversions stand in ClickHouse and are not in Redis: their hits would be credited again.",
+                "Restore Redis from its copy first, or use --hits no (docs/restate.md, What it never does).",
+            )
         slices = slices_for(await asyncio.to_thread(house.reader.hits, span))
     latest = max((job.recorded_at for job in known), default=0)
     now = max(time.time_ns() // 1_000_000, latest + 1)

@@ -20,16 +20,25 @@ from redis.asyncio import Redis
 
 from attribution.hit import Hit, Restated, encode_hit
 from attribution.policy import AttributionPolicy
-from sinks.restate import RestateReader
+from sinks.restate import RestateReader, Span
 from sinks.tables import WRITTEN
 from streams.courier import Courier, Log, Parcel, Sent
 from streams.envelopes import envelopes
-from streams.fence import FenceStore
+from streams.fence import READ_AT_ONCE, FenceStore
 from streams.ownership import Writer
 from streams.patience import patiently
 from streams.policies import policy_bytes, policy_from
 from streams.restatement import CONVERSIONS_PHASE, DONE, HITS_PHASE, Restatement, Restatements
-from streams.topics import CONVERSIONS, HITS, POLICIES_KEY, dirty_key, fence_key, outbox_key, partition_of
+from streams.topics import (
+    CONVERSIONS,
+    HITS,
+    POLICIES_KEY,
+    conversion_key,
+    dirty_key,
+    fence_key,
+    outbox_key,
+    partition_of,
+)
 from streams.triggers import Trigger, encode_trigger
 
 TOPICS = (HITS, CONVERSIONS)
@@ -80,6 +89,25 @@ async def policies_known(redis: Redis, versions: Iterable[str]) -> dict[str, Att
         for version, value in zip(wanted, packed, strict=True)
         if value is not None
     }
+
+
+async def count_lost(reader: RestateReader, redis: Redis, span: Span, partitions: int) -> int:
+    """How many conversions stand in ClickHouse that Redis does not know.
+
+    A report of one of them would be taken for a new conversion and credited a second time.
+    """
+    lost = 0
+    site, conversion_id = "", ""
+    while True:
+        page = await asyncio.to_thread(reader.conversions_after, span, site, conversion_id, PAGE)
+        for start in range(0, len(page), READ_AT_ONCE):
+            async with redis.pipeline(transaction=False) as pipe:
+                for _, one in page[start : start + READ_AT_ONCE]:
+                    pipe.exists(conversion_key(partition_of(one, partitions), one))
+                lost += sum(not there for there in await pipe.execute())
+        if len(page) < PAGE:
+            return lost
+        site, conversion_id = page[-1]
 
 
 class Restating:

@@ -27,7 +27,7 @@ from sinks.checks import run_checks
 from sinks.client import connect
 from sinks.migrate import migrate
 from streams.restatement import Restatement
-from streams.topics import HITS, RESTATEMENTS_KEY, partition_of
+from streams.topics import HITS, RESTATEMENTS_KEY, conversion_key, partition_of
 
 PARTITIONS = 4
 T0 = 1_760_000_000_000
@@ -262,4 +262,12 @@ async def test_a_preview_says_what_the_restatement_then_does(house: House) -> No
         assert "50 conversions looked at (everything), 0 credited otherwise, 0 entries" in said
         assert house.count("credits") == written
         world = AttributionPolicy(conversion_lookbacks_ms={"purchase": 3 * DAY_MS})
+        house.assert_equals(range(50), world)
+        ((lost,),) = house.ask("SELECT any(conversion_id) FROM conversions")
+        house.redis.delete(conversion_key(partition_of(lost, PARTITIONS), lost))
+        process = house.start("restate", "--hits", "yes", rules=rules)
+        process.communicate(timeout=60)
+        assert process.returncode == 2
+        said = (house.folder / "restate.log").read_text()
+        assert "1 conversions stand in ClickHouse and are not in Redis" in said
         house.assert_equals(range(50), world)
