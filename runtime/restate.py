@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import msgspec
 from clickhouse_connect.driver.client import Client
 from redis.asyncio import Redis
 from rich.console import Console
@@ -19,10 +18,11 @@ from rich.text import Text
 
 from attribution.errors import Misconfigured
 from attribution.learnt.applied import models_of, with_learnt
+from attribution.models import check_models
 from attribution.policy import AttributionPolicy
 from runtime.restate_report import Board, print_jobs, print_moved, print_summary, span_in_words
 from runtime.settings import Settings
-from runtime.wiring import policy_of
+from runtime.wiring import policy_in, policy_of
 from sinks.client import connect
 from sinks.restate import FOREVER_MS, RestateReader, Span
 from sinks.writer import RowWriter
@@ -237,9 +237,13 @@ async def _give_up(house: _House, restatement_id: str, console: Console) -> int:
 
 async def active_policy(settings: Settings, redis: Redis) -> AttributionPolicy:
     """What the workers credit new conversions under: the settings, and the learnt models that are active."""
+    return await _with_active_tables(policy_of(settings), redis)
+
+
+async def _with_active_tables(policy: AttributionPolicy, redis: Redis) -> AttributionPolicy:
     learnt = LearntBook(FenceStore(redis))
     await learnt.look()
-    return with_learnt(policy_of(settings), learnt.active)
+    return with_learnt(policy, learnt.active)
 
 
 async def active_version(settings: Settings) -> str:
@@ -263,7 +267,9 @@ async def _policy(house: _House, options: RestateOptions) -> tuple[AttributionPo
 async def _policy_named(house: _House, name: str) -> AttributionPolicy:
     path = Path(name)
     if path.is_file():
-        return policy_of_file(path)
+        policy = policy_in(path, house.settings)
+        check_models(policy)
+        return await _with_active_tables(policy, house.redis)
     packed = await FenceStore(house.redis).field(POLICIES_KEY, name)
     found = packed.decode() if packed else await asyncio.to_thread(house.writer.find_policy, name)
     if found is None:
@@ -272,16 +278,6 @@ async def _policy_named(house: _House, name: str) -> AttributionPolicy:
             "Name a policy file, or a version as `headwater explain` shows it.",
         )
     return policy_from(found)
-
-
-def policy_of_file(path: Path) -> AttributionPolicy:
-    """The policy that a file holds, as JSON."""
-    try:
-        return policy_from(path.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        raise Misconfigured(
-            f"{path} is no policy: {error}.", "Name a policy as the table policies has it."
-        ) from error
 
 
 async def _resends_hits(

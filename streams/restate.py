@@ -270,4 +270,4 @@ def hit_of(row: tuple[Any, ...], restated: Restated) -> Hit:
 
 def needs_hits(old: Iterable[AttributionPolicy], new: AttributionPolicy) -> bool:
     """Whether sessions or touchpoints become others, which only the stored hits can tell."""
-    return any(policy.session_rules != new.session_rules for policy in old)
+    return any(policy.touch_rules != new.touch_rules for policy in old)

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from attribution.bulk.decay import MAX_HALF_LIFE_MS
 from attribution.bulk.divisions import BULK_DIVISIONS
 from attribution.bulk.paths import Ints, Paths
 from attribution.bulk.shares import share_by_parts
@@ -24,6 +25,8 @@ from attribution.ledger import (
     nobody_of,
     pack_statement,
 )
+from attribution.models import Parts
+from attribution.money import share_by_parts as share_one
 from attribution.packing import pack_word
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy
@@ -34,11 +37,11 @@ def credit_many(
 ) -> list[bytes]:
     """``credit(fact, path, policy, models).to_bytes()`` of each of ``facts`` and its path.
 
-    Conversions without a path, and policies with models that are not built in, are done one by one.
+    Conversions without a path are done one by one, and so are models that are not built in.
     """
     able = [number for number, path in enumerate(paths) if path.touchpoints]
     packed: dict[int, bytes] = {}
-    if able and all(name in BULK_DIVISIONS for name, _ in models):
+    if able:
         some = Paths.of([paths[number] for number in able])
         values = np.array([facts[number].value_minor or 0 for number in able], dtype=np.int64)
         divided = _divided(some, values, policy, models)
@@ -57,7 +60,12 @@ def _divided(
     whole = np.full(len(paths), WEIGHT_ONE, dtype=np.int64)
     numbers = np.arange(len(paths.channels)) - paths.spread(paths.first)
     divided = []
-    for name, _ in models:
+    for name, divide in models:
+        if not _is_built_in(name, policy):
+            each = zip(paths.sources, values.tolist(), strict=True)
+            word = pack_word(name)
+            divided.append([(word, _triples(value, divide(path, policy))) for path, value in each])
+            continue
         parts = BULK_DIVISIONS[name](paths, policy)
         weights = share_by_parts(whole, parts, paths.offsets)
         amounts = share_by_parts(values, parts, paths.offsets)
@@ -69,6 +77,29 @@ def _divided(
         word = pack_word(name)
         divided.append([(word, triples[start:end]) for start, end in pairwise(borders)])
     return divided
+
+
+def _is_built_in(name: str, policy: AttributionPolicy) -> bool:
+    """Whether it has a vectorised form, for this policy's numbers."""
+    return (
+        name in BULK_DIVISIONS
+        and name not in policy.custom_models
+        and name not in policy.learnt
+        and policy.time_decay_half_life_ms < MAX_HALF_LIFE_MS
+    )
+
+
+def _triples(value: int, parts: Parts) -> list[int]:
+    """The shares of one path; none when nobody is credited."""
+    if not any(parts):
+        return []
+    shares = zip(share_one(WEIGHT_ONE, parts), share_one(value, parts), strict=True)
+    return [
+        number
+        for index, (weight, amount) in enumerate(shares)
+        if weight or amount
+        for number in (index, weight, amount)
+    ]
 
 
 def _packed(fact: ConversionFact, path: Path, shares: list[PackedShares]) -> bytes:

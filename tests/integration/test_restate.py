@@ -257,7 +257,9 @@ async def test_a_preview_says_what_the_restatement_then_does(house: House) -> No
         assert sum(amount for _, amount in moved) == Decimal(0)
         written = house.count("credits")
         assert f"{written - before:,} entries with cause policy" in said
-        process = house.start("restate", rules=rules)
+        silent = house.folder / "policy.toml"
+        silent.write_text("")  # says nothing else than the settings
+        process = house.start("restate", "--policy", str(silent), rules=rules)
         said, _ = process.communicate(timeout=60)
         assert "50 conversions looked at (everything), 0 credited otherwise, 0 entries" in said
         assert house.count("credits") == written

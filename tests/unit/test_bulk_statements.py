@@ -15,7 +15,7 @@ from attribution.learnt.applied import models_of
 from attribution.ledger import Statement, credit, entries, entries_between
 from attribution.models import MODELS
 from attribution.paths import Path
-from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.policy import DAY_MS, AttributionPolicy, CustomKind, CustomModel
 from attribution.touchpoints import Touchpoint
 
 _channels = st.sampled_from(["Direct", "Paid Search", "Email", "Organic Search", "Display"])
@@ -74,11 +74,29 @@ def test_differences_of_stored_statements_are_those_of_the_statements(
     assert entries_between(new.to_bytes(), new.to_bytes()) == []
 
 
-def test_a_model_of_the_installations_own_is_asked_path_by_path() -> None:
-    """Whatever divides it: the same bytes."""
-    policy = AttributionPolicy(models=("linear", "first_touch"))
+@given(st.lists(st.tuples(facts, paths()), min_size=1, max_size=6), st.booleans())
+def test_models_that_are_not_built_in_are_asked_path_by_path(
+    conversions: list[tuple[ConversionFact, Path]], is_absurd: bool
+) -> None:
+    """A learnt one, a plug-in's that credits nobody now and then, a half-life beyond all bounds: the same bytes."""
+
+    def odd(path: Path, _: AttributionPolicy) -> tuple[int, ...]:
+        return tuple(number % 3 for number in range(len(path.touchpoints)))
+
+    names = ("linear", "time_decay", "markov", "own")
+    half_life = 1 << 60 if is_absurd else DAY_MS
+    policy = AttributionPolicy(models=("linear", "time_decay"), time_decay_half_life_ms=half_life)
+    models = (*models_of(policy), ("markov", odd), ("own", odd))
+    policy = msgspec.structs.replace(policy, models=names, learnt={"markov": "table"})
+    found = credit_many([f for f, _ in conversions], [p for _, p in conversions], policy, models)
+    assert found == [credit(fact, path, policy, models).to_bytes() for fact, path in conversions]
+
+
+def test_a_model_that_the_policy_describes_itself_wins_over_a_built_in_name() -> None:
     touch = Touchpoint("1" * 32, "v", "s", NOON, Acquisition("Email", "s", "m"), "/")
-    path, fact = Path((touch,), NOON, "purchase"), a_fact(value_minor=100)
-    models = (*models_of(policy), ("own", lambda path, policy: (1,) * len(path.touchpoints)))
-    own = msgspec.structs.replace(policy, models=("linear", "first_touch", "own"))
-    assert credit_many([fact], [path], own, models) == [credit(fact, path, own, models).to_bytes()]
+    other = Touchpoint("2" * 32, "v", "s", NOON, Acquisition("Email", "s", "m"), "/")
+    path, fact = Path((touch, other), NOON, "purchase"), a_fact(value_minor=100)
+    own = CustomModel(kind=CustomKind.weights, first=3, middle=1, last=1)
+    policy = AttributionPolicy(models=("linear",), custom_models={"linear": own})
+    models = (("linear", lambda path, policy: (3, 1)),)
+    assert credit_many([fact], [path], policy, models) == [credit(fact, path, policy, models).to_bytes()]
