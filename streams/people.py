@@ -34,13 +34,18 @@ class People:
         self, visitors: Iterable[Visitor], rules: IdentityRules
     ) -> dict[Visitor, list[Timeline]]:
         """Those of everybody who is one person with each of ``visitors``."""
-        wanted = set(visitors)
         graph: Graph[Timeline] = Graph()
-        while True:
-            persons = {visitor: person_of(visitor, graph, rules) for visitor in wanted}
+        graph.missing_visitors.update(visitors)
+        wanted = sorted(graph.missing_visitors)
+        await self.read(graph)
+        found = {visitor: [graph.visitors[visitor]] for visitor in wanted}
+        # Most are linked with nothing, and are themselves.
+        linked = [visitor for visitor in wanted if graph.visitors[visitor].is_linked]
+        while linked:
+            persons = {visitor: person_of(visitor, graph, rules) for visitor in linked}
             if graph.is_enough:
-                return {
-                    visitor: [graph.visitors[member] for member in sorted(members)]
-                    for visitor, members in persons.items()
-                }
+                for visitor, members in persons.items():
+                    found[visitor] = [graph.visitors[member] for member in sorted(members)]
+                break
             await self.read(graph)
+        return found
