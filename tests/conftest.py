@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import clickhouse_connect
+import hypothesis
 import pytest
 import redis
 from aiokafka.admin import AIOKafkaAdminClient
@@ -36,6 +37,10 @@ from sinks.migrate import migrate
 from sinks.tables import TABLES
 from streams import topics
 from streams.kafka_admin import ensure_topics
+
+# Shared machines are slow now and then: no test may fail for the time that it took.
+hypothesis.settings.register_profile("headwater", deadline=None)
+hypothesis.settings.load_profile("headwater")
 
 PARTITIONS = 4
 _VALKEY_DATABASES = itertools.cycle(range(1, 16))
