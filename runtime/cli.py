@@ -338,6 +338,33 @@ def restate(
     raise typer.Exit(restate_command(_installation(data_dir), options, console()))
 
 
+policy_app = typer.Typer(help="The rules by which credit is given.", invoke_without_command=True)
+app.add_typer(policy_app, name="policy")
+
+
+@policy_app.callback()
+def policy(context: typer.Context, data_dir: DataDir = None) -> None:
+    """The active policy as a policy file: its version, and which keys have not their default."""
+    if context.invoked_subcommand is None:
+        from runtime.policies import active_policy
+
+        typer.echo(active_policy(data_dir), nl=False)
+
+
+@policy_app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A policy file.", exists=True, dir_okay=False, readable=True)],
+) -> None:
+    """Whether a policy file is right; every line that is not."""
+    from runtime.policies import check_policy
+
+    is_right, lines = check_policy(file)
+    for line in lines:
+        typer.echo(line, err=not is_right)
+    if not is_right:
+        raise typer.Exit(2)
+
+
 @app.command()
 def doctor(data_dir: DataDir = None) -> None:
     """What is wrong with this installation: books, roll-ups, dead letters, servers."""

@@ -22,6 +22,7 @@ from runtime.installation import SHARED
 from runtime.place import Place
 from runtime.settings import Settings
 from runtime.supervisor import Process, ProcessFailed, Supervisor, together
+from runtime.wiring import pin_policy
 from streams.exit_codes import ENDS_TO_BEGIN_AGAIN
 
 EMBEDDED, APACHE = "embedded", "apache"
@@ -68,6 +69,7 @@ class Up:
         self._place = Place(options.data_dir)
         try:
             self._settings = self._settle_partitions(Settings())
+            self._policy = pin_policy(self._settings.model_copy(update={"data_dir": self._place.data_dir}))
             self._check_brokers()
             self._supervisor = Supervisor(self._place.logs, on_change=self._announce)
             is_ours = options.kafka in (EMBEDDED, APACHE)
@@ -231,6 +233,7 @@ class Up:
         read_keys = ",".join(filter(None, (self._read_key, settings.read_keys.get_secret_value())))
         env = {
             "HEADWATER_DATA_DIR": str(self._place.data_dir),
+            "HEADWATER_POLICY": str(self._policy),
             "HEADWATER_KAFKA": self._kafka,
             "HEADWATER_REDIS": self._servers.redis,
             "HEADWATER_CLICKHOUSE": self._servers.clickhouse,

@@ -13,6 +13,8 @@ from runtime.plugins import load_plugins
 from runtime.settings import Settings, lookbacks_of
 
 POLICY_FILE = "policy.toml"
+PINNED_FILE = "policy.running.toml"
+"""What the parts of a running ``up`` judge by."""
 _RULES = {
     "session_gap_minutes": "session_gap_ms",
     "session_switch": "session_switch",
@@ -36,6 +38,19 @@ def policy_path(settings: Settings) -> Path | None:
         return settings.policy
     path = settings.data_dir / POLICY_FILE
     return path if path.exists() else None
+
+
+def pin_policy(settings: Settings) -> Path:
+    """A copy of the policy file as it is now, empty when there is none: whatever process starts later reads the same.
+
+    Raises ``Misconfigured`` when the policy is wrong.
+    """
+    policy_of(settings)
+    path = policy_path(settings)
+    pinned = settings.data_dir.resolve() / PINNED_FILE
+    if path is None or path.resolve() != pinned:
+        pinned.write_bytes(b"" if path is None else path.read_bytes())
+    return pinned
 
 
 def policy_in(path: Path, settings: Settings) -> AttributionPolicy:

@@ -8,23 +8,26 @@ from math import lcm
 from typing import Any
 
 from attribution.acquisition import DIRECT, Acquisition
-from attribution.errors import HeadwaterError, Misconfigured
+from attribution.errors import Misconfigured
 from attribution.models.registry import DIVISIONS, MODELS, AttributionModel, Parts, register
 from attribution.paths import Path
 from attribution.policy import DAY_MS, AttributionPolicy
 from attribution.touchpoints import Touchpoint
 
 
-class ModelFailed(HeadwaterError):
-    """A plug-in raised, or broke the promise of a model, on one path."""
+class ModelFailed(Misconfigured):
+    """A plug-in raised, or broke the promise of a model, on one path: the worker stops, and no credit is written."""
 
     def __init__(self, model: str, what: str) -> None:
-        super().__init__(f"The model {model!r} {what}.")
-        self.model = model
+        super().__init__(
+            f"The model {model!r}, a plug-in, {what}.",
+            "Repair the plug-in, or take the model out of the policy.",
+        )
 
 
 def add_plugin(name: str, weigh: AttributionModel) -> None:
-    """Make ``weigh`` the model ``name``. Raises ``Misconfigured`` when the name is taken, or it fails a trial."""
+    """Make ``weigh`` the model ``name``. Raises ``Misconfigured`` when the name is taken, ``ModelFailed`` when it fails
+    on a path of the trial."""
     if name in MODELS:
         raise Misconfigured(
             f"A plug-in calls its model {name!r}, and there is one of that name.",
@@ -34,13 +37,8 @@ def add_plugin(name: str, weigh: AttributionModel) -> None:
     def divide(path: Path, policy: AttributionPolicy, /) -> Parts:
         return _checked(name, weigh, path, policy)
 
-    try:
-        for path in trial_paths():
-            divide(path, AttributionPolicy())
-    except ModelFailed as error:
-        raise Misconfigured(
-            f"A plug-in does not keep the promise of a model: {error}", "Repair or uninstall it."
-        ) from error
+    for path in trial_paths():
+        divide(path, AttributionPolicy())
     register(name, divide, weigh.__doc__ or "A plug-in.")
 
 
