@@ -65,6 +65,23 @@ class Range(msgspec.Struct, frozen=True):
     high_models: tuple[str, ...]
 
 
+class LearntShare(msgspec.Struct, frozen=True):
+    """How sure a learnt model is of a channel: its share of all effects with the 90 % bootstrap interval."""
+
+    channel: str
+    share: Decimal
+    low: Decimal
+    high: Decimal
+
+
+class LearntTable(msgspec.Struct, frozen=True):
+    """The newest table of a learnt model, over all sites."""
+
+    version: str
+    shares: tuple[LearntShare, ...]
+    """The largest first."""
+
+
 class QueryMeta(msgspec.Struct, frozen=True):
     """How to read the rows."""
 
@@ -79,6 +96,8 @@ class QueryMeta(msgspec.Struct, frozen=True):
     coverage: Coverage
     spread_models: tuple[str, ...]
     """Whose answers the spread is over; none unless asked for."""
+    learnt: LearntTable | None
+    """Of the model asked for, if it is learnt."""
     next_offset: int | None
     """Where the next page begins; ``None`` if this is the last."""
     elapsed_ms: float

@@ -62,7 +62,22 @@ def to_table(answer: QueryAnswer) -> RenderableType:
                 one = _ranges(answer, number)[name]
                 cells.append(Text(f"{plain_text(one.low)} to {plain_text(one.high)}"))
         table.add_row(*cells)
-    return Group(table, Text(coverage_line(answer)), *(Text(line) for line in coverage_parts(answer)))
+    lines = [*coverage_parts(answer), *learnt_lines(answer)]
+    return Group(table, Text(coverage_line(answer)), *(Text(printable(line)) for line in lines))
+
+
+def learnt_lines(answer: QueryAnswer) -> list[str]:
+    """How sure a learnt model is of each channel."""
+    learnt = answer.meta.learnt
+    if learnt is None:
+        return []
+    return [
+        f"Learnt table {learnt.version}: share of each channel, and its 90 % interval",
+        *(
+            f"  {one.channel}: {100 * one.share:.1f} % ({100 * one.low:.1f} to {100 * one.high:.1f} %)"
+            for one in learnt.shares
+        ),
+    ]
 
 
 def coverage_parts(answer: QueryAnswer) -> list[str]:

@@ -11,13 +11,13 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from msgspec import UNSET
 
-from api.answers import Cell, QueryAnswer, QueryMeta, Range
-from api.catalog import SPREAD
+from api.answers import Cell, LearntShare, LearntTable, QueryAnswer, QueryMeta, Range
+from api.catalog import SPREAD, plain_number
 from api.changes import ChangesAnswer, ChangesRequest, changes_answer, plan_changes
 from api.coverage import coverage_of
 from api.explain import Explanation, explain
 from api.instants import instant_text
-from api.models import ModelAbout, models_about
+from api.models import LEARNT, ModelAbout, models_about
 from api.path_report import MODEL as PATHS_MODEL
 from api.path_report import PathsAnswer, PathsRequest, paths_answer, plan_paths
 from api.plan import Plan, build_plan
@@ -82,6 +82,7 @@ class QueryService:
                     [row for row in found if row[0] > 0], plan.currency, has_drops=plan.as_of is None
                 ),
                 spread_models=plan.spread,
+                learnt=self._learnt(request.model) if request.model in LEARNT else None,
                 next_offset=request.offset + plan.limit if more else None,
                 elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
             ),
@@ -108,6 +109,14 @@ class QueryService:
         except Error as error:
             raise explain_error(error) from error
         return rows
+
+    def _learnt(self, model: str) -> LearntTable | None:
+        sql = load_sql("learnt", learnt_models=qualify(self._database, "learnt_models"))
+        rows = self._ask(sql, {"model": model})
+        if not rows:
+            return None
+        shares = (LearntShare(row[1], *(plain_number(Decimal(text)) for text in row[2:])) for row in rows)
+        return LearntTable(rows[0][0], tuple(shares))
 
     def models(self) -> list[ModelAbout]:
         """Every model that can be asked for, or could be. Raises ``Transient`` or ``Misconfigured``."""

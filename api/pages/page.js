@@ -59,7 +59,7 @@ function ranged(cell, range) {
   return made;
 }
 
-function showCoverage({ coverage, currency }) {
+function showCoverage({ coverage, currency, learnt }) {
   const bar = make("div", undefined, "bar");
   const key = make("ul", undefined, "key");
   bar.setAttribute("role", "img");
@@ -74,6 +74,11 @@ function showCoverage({ coverage, currency }) {
   }
   if (coverage.bot_hits) key.append(make("li", `beside it: ${shown(coverage.bot_hits)} robots' hits dropped`));
   at("coverage").replaceChildren(bar, key);
+  if (learnt) {
+    const percent = (part) => `${(100 * part).toFixed(1)} %`;
+    const sure = learnt.shares.map((one) => `${one.channel} ${percent(one.share)} (${percent(one.low)} to ${percent(one.high)})`);
+    at("coverage").append(make("p", `How sure the model is, share of each channel and its 90 % interval: ${sure.join("; ")}.`, "note"));
+  }
   at("coverage").hidden = false;
 }
 

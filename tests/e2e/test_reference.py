@@ -164,7 +164,9 @@ def credits_found(client: Client) -> dict[Credit, tuple[Decimal, Decimal]]:
     }
     rows = client.query(
         "SELECT model, conversion_id, touchpoint_id, touched_at, channel, source, medium, campaign, currency,"
-        " converted_at, sum(amount) AS a, sum(weight) AS w FROM credits GROUP BY ALL HAVING a != 0 OR w != 0"
+        " converted_at, sum(amount) AS a, sum(weight) AS w FROM credits WHERE model IN {models:Array(String)}"
+        " GROUP BY ALL HAVING a != 0 OR w != 0",
+        parameters={"models": list(MODELS)},
     ).result_rows
     return {
         Credit(

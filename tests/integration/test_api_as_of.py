@@ -263,3 +263,30 @@ def test_two_instants_the_wrong_way_round_are_refused(store: Store) -> None:
     with pytest.raises(Rejected) as caught:
         store.changes(**{"from": "then"})
     assert caught.value.field == "from"
+
+
+def test_a_learnt_model_says_how_sure_it_is_by_its_newest_table(store: Store) -> None:
+    def learnt(version: str, channel: str, share: str, at: int, **given: Any) -> dict[str, Any]:
+        numbers = {"share": share, "low": "0.1", "high": "0.9", "effect": "0", "error": "0"}
+        times = {"from_at": NOON, "to_at": NOON, "learnt_at": at}
+        counts = {"markov_order": 1, "journeys": 1, "conversions": 1, "seed": 1, "rounds": 1}
+        lists = {"conversion_types": ["purchase"], "model": "markov", "site": ""}
+        return {"version": version, "channel": channel, **numbers, **times, **counts, **lists, **given}
+
+    store.put("credits", credit("Email", "1", model="markov"))
+    store.put(
+        "learnt_models",
+        learnt("old", "Email", "0.3", NOON),
+        learnt("new", "Email", "0.25", NOON + 1),
+        learnt("new", "Display", "0.75", NOON + 1),
+        learnt("site", "Email", "1", NOON + 2, site="s1"),
+        learnt("other", "Email", "1", NOON + 2, model="shapley"),
+    )
+    table = store.ask("revenue", "channel", model="markov").meta.learnt
+    assert table is not None
+    assert table.version == "new"
+    assert [(one.channel, one.share, one.low, one.high) for one in table.shares] == [
+        ("Display", Decimal("0.75"), Decimal("0.1"), Decimal("0.9")),
+        ("Email", Decimal("0.25"), Decimal("0.1"), Decimal("0.9")),
+    ]
+    assert store.ask("revenue").meta.learnt is None

@@ -35,7 +35,9 @@ COVERAGE = Coverage(
     7,
     (OtherCurrency("EUR", "7.00", Decimal(1)),),
 )
-META = QueryMeta("linear", "conversion", "USD", None, "UTC", {"cr": "sessions"}, COVERAGE, (), None, 1.5)
+META = QueryMeta(
+    "linear", "conversion", "USD", None, "UTC", {"cr": "sessions"}, COVERAGE, (), None, None, 1.5
+)
 
 
 def answer(
