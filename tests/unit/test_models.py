@@ -14,11 +14,11 @@ from attribution.acquisition import DIRECT, Acquisition
 from attribution.channels import CHANNELS, PAID_CHANNELS
 from attribution.errors import Misconfigured
 from attribution.learnt.tables import EVERY_SITE, LEARNT_MODELS, ChannelEffect, LearntTable, SiteEffects
-from attribution.models import DIVISIONS, MODELS, check_models, model_named, weights_of
+from attribution.models import DIVISIONS, MODELS, check_models, division_of, model_named, weights_of
 from attribution.money import share, share_by_parts
 from attribution.past import Past
 from attribution.paths import Path, build_path
-from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.policy import DAY_MS, AttributionPolicy, CustomKind, CustomModel
 from attribution.timeline import TimelineConversion
 from attribution.touchpoints import Touchpoint
 
@@ -59,8 +59,15 @@ SHARES = {"Direct": 100_000_000, "Organic Search": 250_000_000, "Paid Search": 6
 LEARNT = SiteEffects(
     EVERY_SITE, 100, 30, tuple(ChannelEffect(name, part, 0, 0, 0) for name, part in SHARES.items())
 )
+OWN = {
+    "own_weights": CustomModel(kind=CustomKind.weights, first=5, middle=2, last=3),
+    "own_middle": CustomModel(kind=CustomKind.weights, middle=1),
+    "own_positions": CustomModel(kind=CustomKind.positions, positions=(3, 2, 1), from_end=True),
+    "own_decay": CustomModel(kind=CustomKind.time_decay, half_life_ms=DAY_MS),
+}
 DIVISIONS_OF_ALL = {
     **DIVISIONS,
+    **{name: division_of(name, AttributionPolicy(custom_models=OWN)) for name in OWN},
     **{
         name: LearntTable(
             model=name, from_ms=0, to_ms=1, types=("purchase",), seed=0, rounds=0, sites=(LEARNT,)
@@ -68,7 +75,7 @@ DIVISIONS_OF_ALL = {
         for name in LEARNT_MODELS
     },
 }
-"""Rule models, and learnt ones with a table."""
+"""Rule models, learnt ones with a table, and those that a policy describes."""
 ALL = {name: MODELS.get(name) or weights_of(division) for name, division in DIVISIONS_OF_ALL.items()}
 
 

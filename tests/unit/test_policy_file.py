@@ -227,3 +227,26 @@ def test_a_plug_in_that_breaks_the_promise_stops_the_start(
     with pytest.raises(Misconfigured, match=words):
         found_in(tmp_path, monkeypatch)
     assert "bad" not in MODELS
+
+
+def test_the_command_shows_the_policy_and_checks_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2 with every wrong line; what is shown is a file again."""
+    from typer.testing import CliRunner
+
+    from runtime.cli import app
+
+    file = tmp_path / "policy.toml"
+    file.write_text('[touches]\ndirect = "never"\n')
+    monkeypatch.setenv("HEADWATER_DATA_DIR", str(tmp_path))
+    shown = CliRunner().invoke(app, ["policy"])
+    assert shown.exit_code == 0
+    assert 'direct = "never"  # default: "count"' in shown.output
+    assert parsed(shown.output) == parsed(file.read_text())
+    assert CliRunner().invoke(app, ["policy", "check", str(file)]).output.startswith("right: policy ")
+    file.write_text("[touches]\ndirct = 1\n[views]\nevent = []\n")
+    wrong = CliRunner().invoke(app, ["policy", "check", str(file)])
+    assert wrong.exit_code == 2
+    assert "'dirct' is no key here" in wrong.output
+    assert "'event' is no key here" in wrong.output
