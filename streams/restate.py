@@ -35,8 +35,6 @@ from streams.topics import (
     POLICIES_KEY,
     conversion_key,
     dirty_key,
-    fence_key,
-    outbox_key,
     partition_of,
 )
 from streams.triggers import Trigger, encode_trigger
@@ -51,6 +49,8 @@ UNDER_WAY = 6_000
 SLICE_HITS = 100_000
 """Hits of one slice of the visitors: what is read at once, and done again when a job is stopped in the middle."""
 _POLL_SECONDS = 0.2
+_NOTHING = b"[]"
+"""An envelope without anything in it."""
 
 HIT_FIELDS = (
     *("event_id", "site", "visitor_id", "occurred_at", "received_at", "event", "clock_skew_ms", "time_flag"),
@@ -230,22 +230,16 @@ class Restating:
         self._on_progress(job, job.hits + self._slice_hits)
 
     async def _until_begun_is_done(self) -> None:
-        """Wait for what is half done at this moment, maybe under former rules: ClickHouse does not show it yet."""
-        for partition in range(self._partitions):
-            pending = await self._pending(partition)
-            left = await self._fields(outbox_key(partition))
-            while True:
-                is_same = bool(pending) and await self._pending(partition) == pending
-                if not is_same and not left & await self._fields(outbox_key(partition)):
-                    break
-                await asyncio.sleep(_POLL_SECONDS)
+        """Wait until the fences have passed everything that is in the logs at this moment.
 
-    async def _pending(self, partition: int) -> tuple[Any, ...]:
-        """The range of hits that is claimed and not committed, whatever the attempt; empty = none."""
-        key = fence_key(HITS, partition)
-        found: Any = await patiently(lambda: self._redis.hget(key, "pending"), "redis hget")
-        range_ = json.loads(found) if found else {}
-        return (range_["broker"], range_["first"], range_["last"]) if range_ else ()
+        Some of it may have been begun under former rules, by a worker that is gone, and would be finished under them:
+        it has to stand in ClickHouse before anybody looks there for what is to be restated.
+        """
+        ends = [
+            Sent(topic, partition, b"", _NOTHING) for topic in TOPICS for partition in range(self._partitions)
+        ]
+        await self._courier.send(Parcel(ends, 0, self.job.cursor))
+        await self._courier.settle()
 
     async def _fields(self, key: str) -> set[bytes]:
         found: Any = await patiently(lambda: self._redis.hkeys(key), "redis hkeys")

@@ -154,6 +154,8 @@ class House:
     sets_back_meanwhile: float = 0.0
     restated_under: AttributionPolicy | None = None
     restated_at: int = 0
+    ends: dict[tuple[str, int], int] = field(default_factory=dict)
+    """(topic, partition) → where its log ended when the workers were started with other rules."""
     restatements: dict[int, str] = field(default_factory=dict)
     """``recorded_at`` of the corrections → version of the policy."""
     copies: list[dict[bytes, bytes]] = field(default_factory=list)
@@ -237,13 +239,23 @@ class House:
         """The workers are stopped and started again with other rules."""
         self.policy = policy
         self.all_die()
+        self.mark_ends()
+
+    def mark_ends(self) -> None:
+        """Empty envelopes: when the fences have passed them nothing is left of what was begun under other rules."""
+        for topic in (HITS, CONVERSIONS):
+            for partition in range(PARTITIONS):
+                log = self.logs[topic, partition]
+                log.append(Record(len(log), T0, b"", b"[]"))
+                self.ends[topic, partition] = len(log)
 
     async def is_quiet(self) -> bool:
-        """Nothing is half done of what was begun under other rules: a restatement waits for that before it looks."""
-        for partition in range(PARTITIONS):
-            if await self.redis.hlen(outbox_key(partition)):
+        """As ``streams.restate`` waits before it looks for what is to be restated."""
+        for (topic, partition), end in self.ends.items():
+            broker, offset = await self.redis.hmget(fence_key(topic, partition), ["broker", "offset"])
+            if (broker or b"").decode() != self.broker or int(offset or 0) < end:
                 return False
-            if await self.redis.hget(fence_key(HITS, partition), "pending"):
+            if topic == CONVERSIONS and await self.redis.hlen(outbox_key(partition)):
                 return False
         return True
 
@@ -390,6 +402,8 @@ async def play(
                 number += 1
                 for record in house.forget_broker(number):
                     house.append(HITS, record.key, record.value)
+                if house.ends:
+                    house.mark_ends()
                 if house.restated_under is not None:  # its triggers died with the broker
                     house.restate(house.restated_under, house.restated_at)
             elif action < 0.9:

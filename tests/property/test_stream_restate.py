@@ -104,7 +104,8 @@ def test_a_repeated_restatement_writes_nothing(empty_valkey: str) -> None:
         ),
     ]
     other, new = AttributionPolicy(models=("last_touch",)), AttributionPolicy(models=("linear", "j_shaped"))
-    house = asyncio.run(play(empty_valkey, hits, [AttributionPolicy()], 1, [], restated=[other, new, new]))
+    again = AttributionPolicy(models=new.models)
+    house = asyncio.run(play(empty_valkey, hits, [AttributionPolicy()], 1, [], restated=[other, new, again]))
     assert_equals_oracle(house.writer, oracle(hits, new, "USD"))
     written = Counter(row["recorded_at"] for row in house.writer.dicts("credits"))
     assert written[RESTATED_AT + 1] > 0
