@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -17,6 +17,8 @@ from runtime.simulator.world import Truth
 REPORT_WIDTH = 120
 """Columns of the report where there is no terminal to ask."""
 LIVE_MODEL = "linear"
+MODELS_BESIDE = 7
+"""Columns of models in ``REPORT_WIDTH``."""
 
 _SHORT = {
     "first_touch": "first",
@@ -77,7 +79,8 @@ def print_report(console: Console, truth: Truth, lines: Sequence[Line], checks: 
         console = Console(file=console.file, width=max(console.width, REPORT_WIDTH))
     console.print(_traffic_table(lines))
     console.print(_money_table(truth, lines))
-    console.print(_share_table(lines))
+    for table in _share_tables(lines):
+        console.print(table)
     console.print(_error_table(lines))
     console.print(_check_table(checks))
 
@@ -124,17 +127,20 @@ def _money_table(truth: Truth, lines: Sequence[Line]) -> Table:
     return table
 
 
-def _share_table(lines: Sequence[Line]) -> Table:
-    table = _table("Share of what marketing caused, and each model's share, in percent")
-    table.caption = "No model can see what would have been bought anyway; each shares that out as well."
-    table.add_column("TRUE", justify="right", style="bold")
-    for model in _models(lines):
-        table.add_column(_SHORT.get(model, model), justify="right", overflow="fold")
+def _share_tables(lines: Sequence[Line]) -> Iterator[Table]:
+    """As many models beside each other as fit."""
     true_shares, model_shares = _all_shares(lines)
-    for line in _with_money(lines):
-        cells = (f"{by[line.name]:.1f}" for by in model_shares.values())
-        table.add_row(line.label, f"{true_shares[line.name]:.1f}", *cells)
-    return table
+    models = list(model_shares)
+    for first in range(0, len(models), MODELS_BESIDE):
+        table = _table("Share of what marketing caused, and each model's share, in percent")
+        table.add_column("TRUE", justify="right", style="bold", no_wrap=True)
+        shown = models[first : first + MODELS_BESIDE]
+        for model in shown:
+            table.add_column(_SHORT.get(model, model), justify="right", no_wrap=True)
+        for line in _with_money(lines):
+            cells = (f"{model_shares[model][line.name]:.1f}" for model in shown)
+            table.add_row(line.label, f"{true_shares[line.name]:.1f}", *cells)
+        yield table
 
 
 def _error_table(lines: Sequence[Line]) -> Table:

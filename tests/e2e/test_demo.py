@@ -31,7 +31,7 @@ async def test_demo_balances_twice_in_one_folder_and_trickles_until_stopped(tmp_
             )
             print(screen.getvalue())
             assert code == 0
-            for model in ("time_decay", "markov", "shapley"):
+            for model in ("time_decay", "full_path", "markov", "shapley"):
                 assert f"credit = revenue, {model}" in screen.getvalue()
         trickling = asyncio.Event()
 
