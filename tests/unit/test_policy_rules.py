@@ -8,6 +8,7 @@ import pytest
 
 from attribution.acquisition import DIRECT, Acquisition
 from attribution.channel_rules import ArrivalField, ArrivalRules, ChannelRule, Comparison, Condition
+from attribution.drops import DropReason
 from attribution.enrich import enrich
 from attribution.hit import Hit
 from attribution.marks import mark_of
@@ -206,6 +207,8 @@ def test_a_view_is_a_touchpoint_outside_sessions_and_survives_storage() -> None:
     again = Timeline.from_bytes(timeline.to_bytes(), "s", "v")
     assert again.touchpoints() == change.touchpoints_plus
     assert again.to_bytes() == timeline.to_bytes()
+    twice = again.apply([mark_of(ad, enrich(ad, policy.arrival_rules), policy)], policy)
+    assert (twice.reasons, twice.touchpoints_plus) == ([DropReason.duplicate], [])
     plain = Timeline.empty("s", "v")
     plain.apply([mark_of(ad, enrich(ad), AttributionPolicy())], AttributionPolicy())
     assert plain.touchpoints() == []
