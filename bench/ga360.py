@@ -3,8 +3,9 @@
 Sends every hit of ``../shared/data/ga360/hits.csv.gz`` (2017-08-01, Google Merchandise Store) to ``/p.gif``,
 shuffled, every tenth twice, to a system of its own (``headwater up`` on a temporary folder, sessions cut by
 ``any_external``). Then reads ClickHouse and compares with Google's own sessions. Exit code 0 when every target is met.
+The day is shown under every model, too.
 
-    python bench/ga360.py [--seed 1] [--switch any_external|tagged_or_paid|nothing]
+    python -m bench.ga360 [--seed 1] [--switch any_external|tagged_or_paid|nothing]
 
 What the sample does not hold and how it is given back: UTM tags are cut off its URLs, so the landing hit of a
 session that Google gives to a campaign (``cpm``, ``affiliate``) carries that session's source and medium as tags
@@ -37,7 +38,9 @@ from rich.table import Table
 
 from attribution.channels import classify_channel
 from attribution.errors import HeadwaterError
+from bench.ga360_models import show_models
 from runtime.collector_client import carry_all, open_intake
+from runtime.installation import settings_of
 from runtime.up import Up, UpOptions
 from sinks.client import connect
 
@@ -428,6 +431,7 @@ async def run_bench(seed: int, switch: str, console: Console) -> int:
     with tempfile.TemporaryDirectory(prefix="headwater-ga360-") as folder:
         async with Up(UpOptions(data_dir=Path(folder), collector_port=0, api_port=0, env=env)) as up:
             results = await measure(up.run, day, seed, switch, console)
+            await show_models(settings_of(Path(folder)), console)
     print_results(results, switch, console)
     return 1 if any(result.is_met is False for result in results) else 0
 
