@@ -121,11 +121,8 @@ class _Named(msgspec.Struct, gc=False):
 _decode_named = msgspec.json.Decoder(_Named).decode
 
 
-def claim_of(hit: Hit, blocked: frozenset[str] = frozenset()) -> Claim | None:
-    """What ``hit`` says of who its visitor is, ``None`` if nothing. ``blocked``: more values that stand for nobody.
-
-    ``blocked`` are values as they are sent, in lower case; of an e-mail address its SHA-256.
-    """
+def claim_of(hit: Hit) -> Claim | None:
+    """What ``hit`` says of who its visitor is, ``None`` if nothing."""
     event = hit.event
     found: list[tuple[str, str]] = []
     if hit.user_id:
@@ -133,7 +130,7 @@ def claim_of(hit: Hit, blocked: frozenset[str] = frozenset()) -> Claim | None:
     if event == ALIAS:
         # The visitor's id is the former one, and that may have been a user's: nobody can tell, so it is both.
         former = own_name(hit.visitor_id)[len(USER) :].strip()
-        if not is_nobody(USER, former, blocked):
+        if not is_nobody(USER, former):
             found.append((USER, former))
     if hit.email_sha256:
         found.append((EMAIL, hit.email_sha256))
@@ -141,8 +138,8 @@ def claim_of(hit: Hit, blocked: frozenset[str] = frozenset()) -> Claim | None:
         found += _named_in_props(hit.props, event)
     if not found:
         return None
-    ids = dict.fromkeys(kind + value for kind, value in found if not is_nobody(kind, value, blocked))
-    refused = sum(is_nobody(kind, value, blocked) for kind, value in found)
+    ids = dict.fromkeys(kind + value for kind, value in found if not is_nobody(kind, value))
+    refused = sum(is_nobody(kind, value) for kind, value in found)
     return Claim(tuple(ids), event == UNLINK, refused)
 
 
@@ -151,11 +148,11 @@ def own_name(visitor_id: str) -> str:
     return visitor_id if visitor_id.startswith(USER) else USER + visitor_id
 
 
-def is_nobody(kind: str, value: str, blocked: frozenset[str] = frozenset()) -> bool:
-    """True when ``value`` names nobody: a placeholder, nothing but zeros, or one of ``blocked``."""
+def is_nobody(kind: str, value: str) -> bool:
+    """True when ``value`` names nobody: a placeholder, or nothing but zeros."""
     if kind == EMAIL:
-        return value in _HASHES_OF_NOBODY or value in blocked or not _SHA256.fullmatch(value)
-    return _is_placeholder(value) or value.lower() in blocked
+        return value in _HASHES_OF_NOBODY or not _SHA256.fullmatch(value)
+    return _is_placeholder(value)
 
 
 @lru_cache(maxsize=8192)

@@ -46,7 +46,7 @@ def mark_of(hit: Hit, enriched: Enriched, policy: AttributionPolicy) -> Mark:
         acquisition,
         (conversion_id_of(hit), hit.event) if hit.event in policy.conversion_lookbacks_ms else None,
         # Most hits name nobody, and this is asked of every hit.
-        claim_of(hit, policy.blocked_ids)
+        claim_of(hit)
         if hit.user_id or hit.email_sha256 or hit.props is not NO_PROPS or hit.event == ALIAS
         else None,
         enriched.is_view,

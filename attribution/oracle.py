@@ -101,7 +101,7 @@ def oracle(
     conversions = _conversions(facts)
     credits: dict[tuple[str, str, str], tuple[int, int]] = {}
     missing: dict[tuple[str, str], Missing] = {}
-    links = links_of(accepted.values(), policy)
+    links = links_of(accepted.values())
     person_of = persons(by_visitor, links, policy.identity)
     for conversion_id, fact in conversions.items():
         own = person_of[fact.site, fact.visitor_id]

@@ -12,7 +12,6 @@ from attribution.hit import Hit
 from attribution.identity import claim_of
 from attribution.ids import event_hash
 from attribution.persons import CLOSED_AT, IdentityRules
-from attribution.policy import AttributionPolicy
 
 Visitor = tuple[str, str]
 """(site, visitor_id)."""
@@ -20,11 +19,11 @@ Link = tuple[str, str, str]
 """(site, visitor_id, id)."""
 
 
-def links_of(hits: Iterable[Hit], policy: AttributionPolicy) -> dict[Link, bool]:
+def links_of(hits: Iterable[Hit]) -> dict[Link, bool]:
     """Every link that any of ``hits`` (each once) names: True if it holds, False if it was withdrawn."""
     said: dict[Link, list[tuple[int, int, bool]]] = {}
     for hit in hits:
-        claim = claim_of(hit, policy.blocked_ids)
+        claim = claim_of(hit)
         for id_ in claim.ids if claim else ():
             statement = (hit.occurred_at, event_hash(hit.event_id), hit.event == "unlink")
             said.setdefault((hit.site, hit.visitor_id, id_), []).append(statement)
@@ -36,7 +35,11 @@ def persons(
 ) -> dict[Visitor, frozenset[Visitor]]:
     """For each of ``visitors`` everybody who is one person with him, himself included."""
     everybody = list(visitors)
-    held = sorted(link for link, is_held in links.items() if is_held)
+    held = sorted(
+        link
+        for link, is_held in links.items()
+        if is_held and link[2].partition(":")[2].lower() not in rules.blocked_ids
+    )
     leader: dict[object, object] = {visitor: visitor for visitor in everybody}
 
     def find(node: object) -> object:

@@ -41,8 +41,6 @@ class IdentityRules(msgspec.Struct, frozen=True, kw_only=True):
     """1 = nobody is joined with anybody."""
     blocked_ids: tuple[str, ...] = ()
     """More values that stand for nobody, in lower case; of an e-mail address its SHA-256."""
-    account_view: bool = False
-    """Credit a conversion with the touchpoints of all people of the person's companies."""
 
 
 class Members(NamedTuple):
@@ -104,6 +102,11 @@ def is_shared(visitor_id: str, held_ids: Iterable[str], rules: IdentityRules) ->
     )
 
 
+def is_blocked(id_: str, rules: IdentityRules) -> bool:
+    """True for an id that stands for nobody by the rules of this installation."""
+    return bool(rules.blocked_ids) and id_[id_.index(":") + 1 :].lower() in rules.blocked_ids
+
+
 def kind_of(id_: str) -> str:
     """``user:`` of ``user:42``."""
     return id_[: id_.index(":") + 1]
@@ -156,7 +159,7 @@ def _joining_ids(visitor: Visitor, graph: Graph[L], rules: IdentityRules) -> lis
     if known is None:
         graph.missing_visitors.add(visitor)
         return []
-    held = list(known.held_ids())
+    held = [id_ for id_ in known.held_ids() if not is_blocked(id_, rules)]
     if not held or is_shared(visitor[1], held, rules):
         return []
     return [id_ for id_ in held if not id_.startswith(ACCOUNT)]

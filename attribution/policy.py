@@ -169,11 +169,6 @@ class AttributionPolicy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return (self.session_gap_ms, self.session_cap_ms, self.session_switch.value)
 
     @cached_property
-    def blocked_ids(self) -> frozenset[str]:
-        """Values that stand for nobody here, besides those that do everywhere."""
-        return frozenset(self.identity.blocked_ids)
-
-    @cached_property
     def arrival_rules(self) -> ArrivalRules | None:
         """The part that decides what a hit's touchpoint is; None when there is nothing beside the defaults."""
         rules = ArrivalRules(

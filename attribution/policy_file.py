@@ -35,6 +35,7 @@ from attribution.enrich import PAGE_VIEW
 from attribution.errors import Misconfigured
 from attribution.models import MODELS
 from attribution.patterns import compile_pattern
+from attribution.persons import CLOSED_AT, IdentityRules
 from attribution.policy import (
     DAY_MS,
     MINUTE_MS,
@@ -188,6 +189,24 @@ class _Brand(_Table):
             if not any(character.isalnum() for character in word):
                 raise ValueError(f"{word!r} has no letter or digit")
         return words
+
+
+class _Identity(_Table):
+    """What joins visitors to a person (docs/identity.md)."""
+
+    max_users_per_visitor: Annotated[int, Field(ge=0, le=64)] | None = None
+    max_emails_per_visitor: Annotated[int, Field(ge=0, le=64)] | None = None
+    max_crm_contacts_per_visitor: Annotated[int, Field(ge=0, le=64)] | None = None
+    max_visitors_per_id: Annotated[int, Field(ge=1, le=CLOSED_AT // 2)] | None = None
+    max_visitors_per_person: Annotated[int, Field(ge=1, le=1000)] | None = None
+    blocked_ids: tuple[Text, ...] | None = None
+
+    def rules(self, base: IdentityRules) -> IdentityRules:
+        """``base`` with what the table says."""
+        said = {name: value for name, value in self.model_dump().items() if value is not None}
+        if "blocked_ids" in said:
+            said["blocked_ids"] = tuple(sorted(text.strip().lower() for text in said["blocked_ids"]))
+        return msgspec.structs.replace(base, **said)
 
 
 class _Test(_Table):
@@ -354,6 +373,7 @@ class PolicyFile(_Table):
     referrers: _Referrers = _Referrers()
     brand: _Brand = _Brand()
     credit: _Credit = _Credit()
+    identity: _Identity = _Identity()
     models: dict[str, Model] = {}
 
     def apply(self, base: AttributionPolicy, plugins: Mapping[str, str]) -> AttributionPolicy:
@@ -379,6 +399,7 @@ class PolicyFile(_Table):
             "brand_words": self.brand.words,
             "brand": self.brand.handling,
             "time_decay_half_life_ms": _span(self.credit.half_life_days),
+            "identity": self.identity.rules(base.identity),
         }
         if self.conversions is not None:
             changes["conversion_lookbacks_ms"] = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from identity_worlds import identity_rules, people_hit
 from redis.asyncio import Redis
-from stream_house import MOST_TURNS, PARTITIONS, Crash, Faults, House, settled
+from stream_house import MOST_TURNS, PARTITIONS, RESTATED_AT, Crash, Faults, House, settled
 from stream_worlds import assert_books_balance, assert_equals_oracle
 from test_stream_identity import assert_links_equal
 
@@ -20,9 +20,25 @@ from attribution.hit import Hit, encode_envelope
 from attribution.models import MODELS
 from attribution.oracle import oracle
 from attribution.persons import IdentityRules
-from attribution.policy import AttributionPolicy
+from attribution.policy import DAY_MS, AttributionPolicy, SessionSwitch
 from streams.recent import RecentTimelines
 from streams.topics import CONVERSIONS, HITS
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> AttributionPolicy:
+    """Other guards, windows, sessions and models."""
+    return AttributionPolicy(
+        identity=draw(identity_rules()),
+        conversion_lookbacks_ms=draw(
+            st.sampled_from(
+                [{"purchase": 90 * DAY_MS, "lead": DAY_MS}, {"purchase": DAY_MS, "lead": 30 * DAY_MS}]
+            )
+        ),
+        session_switch=draw(st.sampled_from(SessionSwitch)),
+        models=draw(st.sampled_from([("linear", "first_touch"), ("last_touch",), tuple(MODELS)])),
+    )
+
 
 places = st.tuples(st.sampled_from([HITS, CONVERSIONS]), st.integers(0, PARTITIONS - 1))
 
@@ -93,6 +109,14 @@ class PeopleMachine(RuleBasedStateMachine):
     @rule()
     def a_sleeper_wakes(self) -> None:
         self.run(self.house.wake())
+
+    @rule(policy=policies())
+    def everything_is_restated(self, policy: AttributionPolicy) -> None:
+        """Under another policy, with which all workers are started; what it changes has the cause ``policy``."""
+        self.all_settles()
+        self.policy = policy
+        self.house.start_with(policy)
+        self.house.restate(policy, RESTATED_AT + len(self.house.restatements))
 
     @rule()
     def all_settles(self) -> None:

@@ -80,9 +80,14 @@ def test_a_hash_that_is_none_links_nobody() -> None:
     assert claim_of(hit(email_sha256="ann@example.com")) == Claim((), refused=1)
 
 
-def test_blocked_ids_of_the_policy_link_nobody() -> None:
-    blocked = frozenset(("shop-till", EMAIL))
-    assert claim_of(hit(user_id="Shop-Till", email_sha256=EMAIL), blocked) == Claim((), refused=2)
+def test_blocked_ids_of_the_policy_join_nobody_and_make_nobody_shared() -> None:
+    links = {
+        ("s", v, id_): True for v in ("a", "b") for id_ in ("user:Shop-Till", f"email:{EMAIL}", "user:u" + v)
+    }
+    assert walk(("s", "a"), links, IdentityRules(max_users_per_visitor=2)) == {("s", "a"), ("s", "b")}
+    blocked = IdentityRules(blocked_ids=("shop-till",))
+    assert walk(("s", "a"), links, blocked) == {("s", "a"), ("s", "b")}
+    assert walk(("s", "a"), links, IdentityRules(blocked_ids=("shop-till", EMAIL))) == {("s", "a")}
 
 
 def test_unlink_withdraws_what_it_names_and_is_no_visit() -> None:
@@ -226,9 +231,15 @@ links_of_worlds = st.dictionaries(
     contacts=st.integers(0, 2),
     per_id=st.integers(1, 6),
     per_person=st.integers(1, 7),
+    blocked=st.sampled_from([(), (), ("a",), (EMAIL, "1")]),
 )
 def test_the_walk_finds_whom_the_oracle_joins(
-    links: dict[tuple[str, str, str], bool], users: int, contacts: int, per_id: int, per_person: int
+    links: dict[tuple[str, str, str], bool],
+    users: int,
+    contacts: int,
+    per_id: int,
+    per_person: int,
+    blocked: tuple[str, ...],
 ) -> None:
     """From wherever one starts, read piece by piece; guards trip all the time."""
     rules = IdentityRules(
@@ -236,6 +247,7 @@ def test_the_walk_finds_whom_the_oracle_joins(
         max_crm_contacts_per_visitor=contacts,
         max_visitors_per_id=per_id,
         max_visitors_per_person=per_person,
+        blocked_ids=blocked,
     )
     visitors = {link[:2] for link in links} | {("s", "lonely")}
 
