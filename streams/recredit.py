@@ -9,7 +9,7 @@ import msgspec
 
 from attribution.bulk.statements import credit_many
 from attribution.conversions import Conversion, ConversionFact
-from attribution.ledger import Entry, credit, entries_between
+from attribution.ledger import Entry, credit, entries, entries_between
 from attribution.past import Past, report_of
 from attribution.paths import build_path
 from streams.policies import KeptPolicy
@@ -98,10 +98,16 @@ def recredit(
         else:
             cause, asked = _cause(old_fact, fact, step), state.policy if state is not None else ""
         version, policy, models = find(asked)
-        packed = restated if step is restating else b""
-        if not packed:
-            packed = credit(fact, build_path(past, report_of(fact), policy), policy, models).to_bytes()
-        changed = entries_between(state.statement if state is not None else b"", packed)
+        former, packed = (
+            (state.statement if state is not None else b""),
+            (restated if step is restating else b""),
+        )
+        if packed:
+            changed = entries_between(former, packed)
+        else:
+            new = credit(fact, build_path(past, report_of(fact), policy), policy, models)
+            packed = new.to_bytes()
+            changed = entries_between(former, packed) if former else entries(None, new)
         recorded_at = state.recorded_at if state is not None else 0
         if changed or old_fact != fact:
             recorded_at = max(recorded_at, *(trigger.recorded_at for trigger in step))
