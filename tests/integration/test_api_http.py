@@ -213,11 +213,11 @@ def test_other_errors_have_the_same_shape(
 def test_operations_need_no_key(http: TestClient) -> None:
     assert http.get("/healthz").json() == {"status": "ok"}
     assert http.get("/readyz").json() == {"status": "ready"}
-    http.get("/no/such/path/4711")
+    http.get("/no/such/path/of-a-stranger")
     text = http.get("/metrics").text
     assert 'headwater_api_requests_total{route="/readyz",status="200"}' in text
     # Paths and ids of strangers are no labels.
-    assert "4711" not in text
+    assert "of-a-stranger" not in text
 
 
 @pytest.mark.parametrize(
