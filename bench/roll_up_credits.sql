@@ -1,5 +1,6 @@
 -- Purpose: the rows of channel_metrics that the ledger leaves behind, without the ledger: every conversion has three
--- touches, one in twenty has none (all of it under the last cell), each worth 30.00 USD. Six models, both bases.
+-- touches, one in twenty has none (all of it under the last cell), each worth 30.00 USD. All twelve rule models, both bases:
+-- five give all to one touch, seven a third to each.
 -- Parameters: conversions, seed, hours, first_hour (epoch hours), channels, sources, mediums, campaigns (one entry a cell).
 INSERT INTO $channel_metrics
 SELECT 'site_bench' AS site, toDateTime(hour_number * 3600, 'UTC') AS hour, {channels:Array(String)}[cell] AS channel,
@@ -19,8 +20,9 @@ FROM
             toDecimal64('0.333333333', 9)) AS weight,
         if(is_shared, toDecimal64('10', 4), toDecimal64('30', 4)) AS amount
     FROM numbers({conversions:UInt64} * 3)
-    ARRAY JOIN [('first_touch', 0), ('last_touch', 0), ('last_non_direct_touch', 0), ('linear', 1), ('position_based', 1),
-        ('time_decay', 1)] AS shared
+    ARRAY JOIN [('first_touch', 0), ('last_touch', 0), ('last_non_direct_touch', 0), ('first_paid_touch', 0),
+        ('last_paid_touch', 0), ('linear', 1), ('time_decay', 1), ('position_based', 1), ('j_shaped', 1),
+        ('inverse_j_shaped', 1), ('w_shaped', 1), ('full_path', 1)] AS shared
     CROSS JOIN (SELECT arrayJoin(['conversion', 'touch']) AS basis) AS bases
     WHERE is_shared OR touch = 0
 )
