@@ -5,7 +5,7 @@ since.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -18,10 +18,12 @@ from api.instants import instant_text as _instant
 from api.person import PersonExplained, find_person
 from api.queries import load_sql
 from attribution.acquisition import Acquisition
+from attribution.conversions import conversion_id_of
 from attribution.errors import Rejected
+from attribution.hit import Hit
 from attribution.past import Past
 from attribution.paths import explain_path
-from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.policy import DAY_MS, AttributionPolicy, SinceLast
 from attribution.timeline import TimelineConversion
 from attribution.touchpoints import TouchKind, Touchpoint
 from sinks.engine_errors import explain_error
@@ -190,8 +192,10 @@ def explain(
         )
         version = booked[-1][2] if booked else policy.version
         kept = ask("explain_policy", "policies", version=version) if version != policy.version else ()
+        if kept:
+            policy = _policy_from(kept[0][0])
         found = ask("explain_touchpoints", "touchpoints", site=facts.site, visitors=person.visitor_ids)
-        reports = ask("explain_reports", "conversions", site=facts.site, visitors=person.visitor_ids)
+        reports = _reports(ask, facts, person.visitor_ids, policy)
     except Error as error:
         raise explain_error(error) from error
     entries = [_entry(row) for row in booked]
@@ -207,10 +211,8 @@ def explain(
         )
         for row in found
     ]
-    past = Past(touches, [TimelineConversion(*row) for row in reports])
+    past = Past(touches, reports)
     net = _net(entries, facts.currency)
-    if kept:
-        policy = _policy_from(kept[0][0])
     return Explanation(
         conversion=_facts(facts, stands, policy, version),
         person=person,
@@ -242,6 +244,49 @@ def _standing(rows: Sequence[Sequence[Any]], reference: str) -> tuple[_Conversio
         signs[version] += row[9]
     standing = [version for version, sign in signs.items() if sign > 0]
     return (standing or list(signs))[-1], bool(standing)
+
+
+def _reports(
+    ask: Callable[..., Sequence[Sequence[Any]]],
+    facts: _Conversion,
+    visitors: Sequence[str],
+    policy: AttributionPolicy,
+) -> list[TimelineConversion]:
+    """What the person's hits up to the conversion reported as conversions, as the stream has it in their timelines:
+    reports that another report of the same order won over, too. Read only under a policy that looks at them.
+    """
+    if policy.since_last_conversion is SinceLast.off:
+        return []
+    hits = ask(
+        "explain_reports",
+        "hits",
+        site=facts.site,
+        visitors=visitors,
+        types=list(policy.conversion_lookbacks_ms),
+        until=facts.converted_at,
+    )
+    reports = [
+        TimelineConversion(
+            at,
+            conversion_id_of(
+                Hit(
+                    event_id=event_id,
+                    site=facts.site,
+                    visitor_id=visitor_id,
+                    occurred_at=at,
+                    received_at=at,
+                    event=event,
+                    order_id=order_id,
+                )
+            ),
+            event,
+        )
+        for at, event, order_id, visitor_id, event_id in hits
+    ]
+    # An event that became a conversion by a later policy was none when the stream read it.
+    ids = sorted({report.conversion_id for report in reports})
+    known = {row[0] for row in ask("explain_known", "conversions", site=facts.site, ids=ids)} if ids else ()
+    return [report for report in reports if report.conversion_id in known]
 
 
 def _acquisition(values: Sequence[str], *, is_click: bool = False) -> Acquisition:

@@ -16,7 +16,7 @@ from rich.text import Text
 from api.answers import Cell, QueryAnswer, Range, encode
 from api.catalog import DIMENSIONS, SPREAD
 from api.changes import ChangesAnswer
-from api.explain import Explanation, Share
+from api.explain import ConversionFacts, Correction, Explanation, Share
 from api.person import PersonExplained
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -207,17 +207,29 @@ def _history(explanation: Explanation) -> Table:
         title_justify="left",
     )
     for correction in explanation.corrections:
-        moved = [
-            f"{move.model}: {move.channel} {move.before} -> {move.after} {move.currency}"
-            for move in correction.moves
-        ]
         history.add_row(
             correction.recorded_at,
             correction.cause.replace("_", " "),
             correction.policy_version,
-            Text(printable("\n".join(moved))),
+            Text(printable(_moved(correction, explanation.conversion))),
         )
     return history
+
+
+def _moved(correction: Correction, facts: ConversionFacts) -> str:
+    """A line for each amount that moved. Weights are told only of a conversion without value: it has nothing else."""
+    if not Decimal(facts.value):
+        lines = [
+            f"{move.model}: {move.channel} {move.weight_before:f} -> {move.weight_after:f}"
+            for move in correction.moves
+        ]
+    else:
+        lines = [
+            f"{move.model}: {move.channel} {move.before} -> {move.after} {move.currency}"
+            for move in correction.moves
+            if move.before != move.after
+        ]
+    return "\n".join(lines) or ("weights only" if correction.moves else "within channels only")
 
 
 def _share(share: Share | None) -> str:

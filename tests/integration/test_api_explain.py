@@ -12,8 +12,10 @@ from clickhouse_connect.driver.client import Client
 from sinks_rows import DAY, HOUR, NOON
 
 from api.explain import Explanation, Share
+from attribution.conversions import conversion_id_of
 from attribution.errors import Rejected
-from attribution.policy import AttributionPolicy
+from attribution.hit import Hit
+from attribution.policy import AttributionPolicy, SinceLast
 
 POLICY = AttributionPolicy(conversion_lookbacks_ms={"purchase": 10 * DAY, "lead": DAY})
 
@@ -218,6 +220,50 @@ def test_touchpoints_are_judged_by_the_policy_that_credited(store: Store) -> Non
     explanation = store.explain("c1")
     assert judged(explanation) == {"a": ("out", "before_window")}
     assert (explanation.conversion.policy_version, explanation.conversion.lookback_days) == (then.version, 7)
+
+
+def test_a_previous_order_is_what_the_persons_own_hits_reported(clean: tuple[Client, str]) -> None:
+    """As in the stream: not where the report of somebody else won, and no event that was no conversion when heard."""
+    policy = msgspec.structs.replace(POLICY, since_last_conversion=SinceLast.any_type)
+    store = Store(*clean, policy)
+    mine = Hit(
+        event_id="e2",
+        site="s",
+        visitor_id="v",
+        occurred_at=NOON - 2 * HOUR,
+        received_at=NOON,
+        event="purchase",
+        order_id="o2",
+    )
+    store.put(
+        "hits",
+        *(
+            {"site": "s", "visitor_id": "v", "received_at": NOON, **hit}
+            for hit in (
+                {"event_id": "e2", "event": "purchase", "order_id": "o2", "occurred_at": NOON - 2 * HOUR},
+                {"event_id": "e1", "event": "lead", "order_id": "", "occurred_at": NOON - HOUR // 4},
+                {"event_id": "e0", "event": "purchase", "order_id": "o2", "occurred_at": NOON - HOUR // 8},
+            )
+        ),
+    )
+    store.put(
+        "conversions",
+        order(site="s", converted_at=NOON),
+        order(
+            site="s",
+            conversion_id=conversion_id_of(mine),
+            visitor_id="shop",
+            order_id="o2",
+            converted_at=NOON - 5 * HOUR,
+        ),
+    )
+    store.put(
+        "touchpoints", touch("before", NOON - 3 * HOUR, site="s"), touch("since", NOON - HOUR, site="s")
+    )
+    assert judged(store.explain("c1")) == {
+        "before": ("out", "before_last_conversion"),
+        "since": ("in", "in_window"),
+    }
 
 
 def test_the_touchpoints_of_all_visitors_of_the_person_are_judged_with_the_evidence(store: Store) -> None:

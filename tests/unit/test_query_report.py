@@ -161,6 +161,35 @@ def test_an_explanation_shows_reasons_credit_and_unbalanced_books() -> None:
         assert part in text
 
 
+SAME = Move("time_decay", "Direct", "USD", "14.98", "14.98", Decimal("0.3"), Decimal("0.300000001"))
+OTHER = Move("linear", "Email", "USD", "10.00", "5.00", Decimal(1), Decimal("0.5"))
+WEIGHT = Move("linear", "Email", "USD", "0.00", "0.00", Decimal(0), Decimal("0.5"))
+
+
+@pytest.mark.parametrize(
+    ("value", "moves", "shown", "left_out"),
+    [
+        ("10.00", [SAME, OTHER], "Email 10.00 -> 5.00 USD", "Direct"),
+        ("10.00", [SAME], "weights only", "Direct"),
+        ("10.00", [], "within channels only", "weights"),
+        ("0.00", [WEIGHT], "linear: Email 0 -> 0.5", "USD 0"),
+    ],
+)
+def test_the_ledger_tells_the_amounts_that_a_correction_moved(
+    value: str, moves: list[Move], shown: str, left_out: str
+) -> None:
+    """Billionths of weight that move no cent are in the JSON; a conversion without value has weights only."""
+    facts = ConversionFacts(
+        "c1", "s", "purchase", "", "v", "e", "2026-10-02T12:00:00.000Z", value, "USD", "stands", 90.0, "p1"
+    )
+    correction = Correction("2026-10-02T13:00:00.000Z", "policy", "p1", moves, [])
+    explanation = Explanation(facts, PersonExplained(["v"], []), [], {}, {"linear": True}, [correction])
+    text = rendered(explanation_to_text(explanation))
+    assert shown in text
+    assert left_out not in text
+    assert to_json(explanation).count('"weight_after"') == len(moves)
+
+
 @pytest.mark.parametrize(
     ("amount", "currency", "text"),
     [
