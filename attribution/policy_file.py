@@ -33,6 +33,7 @@ from attribution.channel_rules import (
 from attribution.channels import CHANNELS
 from attribution.enrich import PAGE_VIEW
 from attribution.errors import Misconfigured
+from attribution.identity import ACCOUNT, JOINING_KINDS
 from attribution.models import MODELS
 from attribution.patterns import compile_pattern
 from attribution.persons import CLOSED_AT, IdentityRules
@@ -140,7 +141,7 @@ class _Sessions(_Table):
     gap_minutes: Annotated[Decimal, Field(gt=0, le=1440)] | None = None
     cap_hours: Annotated[Decimal, Field(gt=0, le=8760)] | None = None
     switch: SessionSwitch | None = None
-    max_hits_per_visitor: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    max_hits_per_visitor: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] | None = None
 
 
 class _Conversion(_Table):
@@ -194,18 +195,31 @@ class _Brand(_Table):
 class _Identity(_Table):
     """What joins visitors to a person (docs/identity.md)."""
 
-    max_users_per_visitor: Annotated[int, Field(ge=0, le=64)] | None = None
-    max_emails_per_visitor: Annotated[int, Field(ge=0, le=64)] | None = None
-    max_crm_contacts_per_visitor: Annotated[int, Field(ge=0, le=64)] | None = None
-    max_visitors_per_id: Annotated[int, Field(ge=1, le=CLOSED_AT // 2)] | None = None
-    max_visitors_per_person: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_users_per_visitor: Annotated[int, Field(strict=True, ge=0, le=64)] | None = None
+    max_emails_per_visitor: Annotated[int, Field(strict=True, ge=0, le=64)] | None = None
+    max_crm_contacts_per_visitor: Annotated[int, Field(strict=True, ge=0, le=64)] | None = None
+    max_visitors_per_id: Annotated[int, Field(strict=True, ge=1, le=CLOSED_AT // 2)] | None = None
+    max_visitors_per_person: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     blocked_ids: tuple[Text, ...] | None = None
+
+    @field_validator("blocked_ids")
+    @classmethod
+    def _check_ids(cls, ids: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Compared with values, in lower case; what has the kind before it would never be met."""
+        if ids is None:
+            return None
+        values = sorted({text.strip().lower() for text in ids})
+        for value in values:
+            if value.startswith((*JOINING_KINDS, ACCOUNT)):
+                kind, _, bare = value.partition(":")
+                raise ValueError(
+                    f"{value!r}: write the value without its kind, {bare!r} (not {kind + ':'!r})"
+                )
+        return tuple(values)
 
     def rules(self, base: IdentityRules) -> IdentityRules:
         """``base`` with what the table says."""
         said = {name: value for name, value in self.model_dump().items() if value is not None}
-        if "blocked_ids" in said:
-            said["blocked_ids"] = tuple(sorted(text.strip().lower() for text in said["blocked_ids"]))
         return msgspec.structs.replace(base, **said)
 
 

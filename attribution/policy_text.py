@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy, CustomKind, CustomModel
 from attribution.policy_file import HOUR_MS
 from attribution.touchpoints import TouchKind
@@ -70,6 +72,10 @@ def _document(policy: AttributionPolicy) -> dict[str, dict[str, Any]]:
         },
         "referrers": {"ignored": list(policy.ignored_referrers)},
         "brand": {"words": list(policy.brand_words), "handling": policy.brand.value},
+        "identity": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in msgspec.structs.asdict(policy.identity).items()
+        },
         "credit": {
             "models": [name for name in policy.models if name not in learnt],
             "plugins": list(policy.plugins),

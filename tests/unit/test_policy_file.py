@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from attribution.errors import Misconfigured
 from attribution.models import MODELS, division_of
 from attribution.models.plugins import remove_plugin
+from attribution.persons import IdentityRules
 from attribution.policy import DAY_MS, AttributionPolicy, BrandHandling, DirectHandling, ViewHandling
 from attribution.policy_file import PolicyFileError, parse_policy
 from attribution.policy_text import policy_toml
@@ -59,6 +60,13 @@ def test_everything_that_a_file_can_say() -> None:
         [brand]
         words = ["lumen"]
         handling = "exclude"
+        [identity]
+        max_users_per_visitor = 2
+        max_emails_per_visitor = 4
+        max_crm_contacts_per_visitor = 5
+        max_visitors_per_id = 50
+        max_visitors_per_person = 60
+        blocked_ids = ["Till-1", "till-1", "abc"]
         [models.mine]
         kind = "weights"
         first = 0.5
@@ -73,6 +81,15 @@ def test_everything_that_a_file_can_say() -> None:
     assert policy.lookback_ms("lead", TouchKind.click) == 30 * DAY_MS
     assert (policy.views, policy.direct) == (ViewHandling.unless_clicked, DirectHandling.only_if_alone)
     assert (policy.ignored_referrers, policy.brand) == (("pay.example",), BrandHandling.exclude)
+    assert policy.identity == IdentityRules(
+        max_users_per_visitor=2,
+        max_emails_per_visitor=4,
+        max_crm_contacts_per_visitor=5,
+        max_visitors_per_id=50,
+        max_visitors_per_person=60,
+        blocked_ids=("abc", "till-1"),
+    )
+    assert parsed("[identity]\nmax_users_per_visitor = 2").identity == IdentityRules(max_users_per_visitor=2)
     assert policy.models == (*DEFAULT.models, "mine")
     mine = policy.custom_models["mine"]
     assert (mine.first, mine.middle, mine.last) == (2, 1, 1)
@@ -89,6 +106,27 @@ def test_everything_that_a_file_can_say() -> None:
         ('[stages]\nlead = ["demo"]', "stages.lead: 'demo' is no conversion"),
         ('[views]\nevents = ["page_view"]', "views.events: page_view is a visit"),
         ('[referrers]\nignored = ["https://a.example"]', "is no host"),
+        ("[identity]\nmax_users = 2", "identity: 'max_users' is no key here; use max_users_per_visitor"),
+        ("[identity]\nmax_users_per_visitor = -1", "identity.max_users_per_visitor: should be greater than"),
+        ("[identity]\nmax_users_per_visitor = true", "identity.max_users_per_visitor: should be a valid int"),
+        (
+            "[identity]\nmax_emails_per_visitor = 65",
+            "identity.max_emails_per_visitor: should be less than or",
+        ),
+        (
+            '[identity]\nmax_crm_contacts_per_visitor = "x"',
+            "identity.max_crm_contacts_per_visitor: should be",
+        ),
+        (
+            "[identity]\nmax_visitors_per_id = 201",
+            "identity.max_visitors_per_id: should be less than or equal",
+        ),
+        ("[identity]\nmax_visitors_per_person = 0", "identity.max_visitors_per_person: should be greater"),
+        ('[identity]\nblocked_ids = [""]', "identity.blocked_ids.0: "),
+        (
+            '[identity]\nblocked_ids = ["user:42"]',
+            "identity.blocked_ids: 'user:42': write the value without its",
+        ),
         ('[[channels.rules]]\nchannel = "X"', "has no condition"),
         ('[[channels.rules]]\nchannel = "X"\nsource = { matches = "(" }', "the pattern '('"),
         ('[credit]\nmodels = ["guess"]', "there is no model 'guess'"),
@@ -138,13 +176,16 @@ custom = st.one_of(
     gap=st.sampled_from(["0.001", "1", "29.5"]),
     views=st.sampled_from(list(ViewHandling)),
     days=st.sampled_from(["0.1", "1", "365"]),
+    identity=st.sampled_from(["", "max_users_per_visitor = 0", 'blocked_ids = ["till \\"1\\"", "ä"]']),
 )
 @settings(deadline=None)
-def test_a_policy_written_out_is_the_same_policy(custom: str, gap: str, views: str, days: str) -> None:
+def test_a_policy_written_out_is_the_same_policy(
+    custom: str, gap: str, views: str, days: str, identity: str
+) -> None:
     """``headwater policy`` shows a file that would do."""
     policy = parsed(
         f'[sessions]\ngap_minutes = {gap}\n[views]\ncount = "{views}"\n[conversions."a b"]\nlookback_days = {days}\n'
-        f"view_days = 1\n[stages]\nlead = []\nopportunity = []\n[models.mine]\n{custom}\n"
+        f"view_days = 1\n[stages]\nlead = []\nopportunity = []\n[identity]\n{identity}\n[models.mine]\n{custom}\n"
     )
     again = parsed(policy_toml(policy))
     assert again == policy
