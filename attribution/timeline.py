@@ -16,17 +16,16 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from operator import attrgetter, itemgetter
 from struct import pack
-from typing import NamedTuple
 
 import msgspec
 
 from attribution.acquisition import DIRECT
+from attribution.change import Change, Owner, TimelineConversion
 from attribution.columns import Columns, unpack_hashes
 from attribution.drops import DropReason
 from attribution.errors import HeadwaterError
 from attribution.ids import visitor_hash
 from attribution.links import (
-    LinkChange,
     LinkFact,
     PackedLink,
     changes,
@@ -38,13 +37,13 @@ from attribution.links import (
 from attribution.marks import Mark, mark_of
 from attribution.packing import Packed, pack_acquisition, pack_word, unpack_acquisition, unpack_word
 from attribution.policy import AttributionPolicy
+from attribution.restated import Known, note_recut
 from attribution.sessions import (
     DEFAULT_RULES,
     Cut,
     PlacedHit,
     Rules,
     extend_cuts,
-    touchpoint,
     view_touchpoint,
 )
 from attribution.touchpoints import Session, Touchpoint
@@ -58,34 +57,6 @@ _order = itemgetter(0, 1)
 
 class UnreadableTimeline(HeadwaterError):
     """Stored bytes are no timeline of a format this version knows: stop, do not guess."""
-
-
-class TimelineConversion(NamedTuple):
-    """A conversion that one hit of the visitor reported. Another visitor's report of it may win over it."""
-
-    converted_at: int
-    """Epoch milliseconds, UTC."""
-    conversion_id: str
-    type: str
-
-
-class Change(msgspec.Struct, gc=False):
-    """What a batch of marks did to one timeline."""
-
-    reasons: list[DropReason | None]
-    """One per mark: ``None`` = accepted, else why it was dropped."""
-    sessions_minus: list[Session]
-    sessions_plus: list[Session]
-    touchpoints_minus: list[Touchpoint]
-    touchpoints_plus: list[Touchpoint]
-    affected: list[TimelineConversion]
-    """Conversions whose credit must be looked at again: new ones, and those at or after the earliest change."""
-    links: Sequence[LinkChange] = ()
-    """Links between the visitor and ids that the batch made, unmade or named for the first time."""
-    ids_refused: int = 0
-    """Values that stand for nobody."""
-    links_lost: int = 0
-    """Links for which the visitor had no room (``links.MAX_LINKS``)."""
 
 
 class _Stored(msgspec.Struct, array_like=True, gc=False):
@@ -312,7 +283,7 @@ class Timeline:
         for conversion in converted:
             insort(self._conversions, conversion)
         if self._conversions:
-            change.affected = self._affected(change, converted)
+            change.note_affected(self._conversions, converted)
         if claimed is not None:
             self._link(claimed, change)
         return change
@@ -325,49 +296,25 @@ class Timeline:
         arrive meanwhile stay. A conversion that was reported stays one. ``reasons`` are all ``None``.
         """
         old_hits, old_cuts = self._unpacked()
-        placed = {hit[1]: hit for hit in old_hits}
-        outside = set(self._outside)
         old_views = {view[1]: view for view in self._views}
-        views = dict(old_views)
-        known = set(self._conversions)
-        reasons: list[DropReason | None] = []
-        converted: list[TimelineConversion] = []
-        for mark in marks:
-            hash_ = mark.event_hash
-            reasons.append(None)
-            self._seen.add(hash_)
-            placed.pop(hash_, None)
-            views.pop(hash_, None)
-            outside.discard(hash_)
-            if mark.in_session:
-                placed[hash_] = (mark.occurred_at, hash_, mark.path, mark.is_page_view, mark.acquisition)
-            elif mark.is_view:
-                views[hash_] = (mark.occurred_at, hash_, mark.path, False, mark.acquisition)
-            else:
-                outside.add(hash_)
-            if mark.conversion is not None:
-                conversion = TimelineConversion(mark.occurred_at, *mark.conversion)
-                if conversion not in known:
-                    known.add(conversion)
-                    converted.append(conversion)
-                    insort(self._conversions, conversion)
+        known = Known(
+            {hit[1]: hit for hit in old_hits}, dict(old_views), set(self._outside), self._conversions
+        )
+        converted = known.replace(marks)
+        self._seen.update(mark.event_hash for mark in marks)
         self._rules = policy.session_rules
         self._columns = self._tail = None
-        hits = self._hits = sorted(placed.values(), key=_order)
+        hits = self._hits = sorted(known.placed.values(), key=_order)
         cuts = self._cuts = []
         extend_cuts(hits, 0, cuts, self._rules)
-        self._outside = sorted(outside)
-        self._views = sorted(views.values(), key=_order)
-        change = Change(reasons, [], [], [], [], [])
-        self._note_sessions(old_cuts, cuts, change)
-        before = {hit[1]: hit for cut in old_cuts for hit in cut.touches}
-        after = {hit[1]: hit for cut in cuts for hit in cut.touches}
-        # The same hit may say something else of where it came from now: that touchpoint is another one, too.
-        self._note_touches([hit for hash_, hit in before.items() if after.get(hash_) != hit], [], change)
-        self._note_touches([], [hit for hash_, hit in after.items() if before.get(hash_) != hit], change)
-        self._note_views(old_views, views, change)
+        self._outside = sorted(known.outside)
+        self._views = sorted(known.views.values(), key=_order)
+        change = Change([None] * len(marks), [], [], [], [], [])
+        owner = self._owner()
+        note_recut(old_cuts, cuts, change, owner)
+        change.note_views(old_views, known.views, owner)
         if self._conversions:
-            change.affected = self._affected(change, converted)
+            change.note_affected(self._conversions, converted)
         claimed = [mark for mark in marks if mark.claim is not None]
         if claimed:
             self._link(claimed, change)
@@ -391,22 +338,16 @@ class Timeline:
         """Views are apart from sessions: each is a touchpoint, and changes nothing else."""
         for view in views:
             insort(self._views, view)
-        self._note_views({}, {view[1]: view for view in views}, change)
-
-    def _note_views(self, old: dict[int, PlacedHit], new: dict[int, PlacedHit], change: Change) -> None:
-        site, visitor_id, visitor = self.site, self.visitor_id, self._visitor_hash()
-        change.touchpoints_minus.extend(
-            [view_touchpoint(v, site, visitor_id, visitor) for h, v in old.items() if new.get(h) != v]
-        )
-        change.touchpoints_plus.extend(
-            [view_touchpoint(v, site, visitor_id, visitor) for h, v in new.items() if old.get(h) != v]
-        )
+        change.note_views({}, {view[1]: view for view in views}, self._owner())
 
     def _visitor_hash(self) -> str:
         visitor = self._visitor
         if not visitor:
             visitor = self._visitor = visitor_hash(self.site, self.visitor_id)
         return visitor
+
+    def _owner(self) -> Owner:
+        return (self.site, self.visitor_id, self._visitor_hash())
 
     def _unpacked(self) -> tuple[list[PlacedHit], list[Cut]]:
         """The hits and their cuts."""
@@ -469,7 +410,7 @@ class Timeline:
                 change.sessions_minus.append(session)
                 change.sessions_plus.append(last.freeze(site, visitor_id, visitor))
                 if last.touches != touches:
-                    self._note_touches(touches, last.touches, change)
+                    change.note_touches(touches, last.touches, (site, visitor_id, visitor))
             new = cuts[1:]
         else:
             extend_cuts(placed, 0, cuts, self._rules)
@@ -511,41 +452,8 @@ class Timeline:
 
     def _note(self, old: list[Cut], new: list[Cut], change: Change) -> None:
         """Add the difference between two ways to cut the same stretch of time to ``change``."""
-        self._note_sessions(old, new, change)
-        self._note_touches(
-            [hit for cut in old for hit in cut.touches], [h for c in new for h in c.touches], change
+        owner = self._owner()
+        change.note_sessions(old, new, owner)
+        change.note_touches(
+            [hit for cut in old for hit in cut.touches], [h for c in new for h in c.touches], owner
         )
-
-    def _note_sessions(self, old: list[Cut], new: list[Cut], change: Change) -> None:
-        site, visitor_id, visitor = self.site, self.visitor_id, self._visitor_hash()
-        before = {
-            session.session_id: session for cut in old for session in [cut.freeze(site, visitor_id, visitor)]
-        }
-        for cut in new:
-            session = cut.freeze(site, visitor_id, visitor)
-            if before.get(session.session_id) == session:
-                del before[session.session_id]
-            else:
-                change.sessions_plus.append(session)
-        change.sessions_minus.extend(before.values())
-
-    def _note_touches(self, old: list[PlacedHit], new: list[PlacedHit], change: Change) -> None:
-        site, visitor_id, visitor = self.site, self.visitor_id, self._visitor_hash()
-        before = {hit[1] for hit in old}
-        after = {hit[1] for hit in new}
-        change.touchpoints_minus.extend(
-            [touchpoint(hit, site, visitor_id, visitor) for hit in old if hit[1] not in after]
-        )
-        change.touchpoints_plus.extend(
-            [touchpoint(hit, site, visitor_id, visitor) for hit in new if hit[1] not in before]
-        )
-
-    def _affected(self, change: Change, converted: list[TimelineConversion]) -> list[TimelineConversion]:
-        """New conversions, and those at or after the earliest change: each may be credited under a policy of its own,
-        with other windows than those of today, and look back at earlier conversions too."""
-        changed = [conversion.converted_at for conversion in converted]
-        changed += [touch.touched_at for touch in change.touchpoints_minus]
-        changed += [touch.touched_at for touch in change.touchpoints_plus]
-        if not changed:
-            return []
-        return self._conversions[bisect_left(self._conversions, (min(changed),)) :]
