@@ -194,8 +194,8 @@ def explain(
         kept = ask("explain_policy", "policies", version=version) if version != policy.version else ()
         if kept:
             policy = _policy_from(kept[0][0])
-        found = ask("explain_touchpoints", "touchpoints", site=facts.site, visitors=person.visitor_ids)
-        reports = _reports(ask, facts, person.visitor_ids, policy)
+        found = ask("explain_touchpoints", "touchpoints", site=facts.site, visitors=person.all_ids)
+        reports = _reports(ask, facts, person.all_ids, policy)
     except Error as error:
         raise explain_error(error) from error
     entries = [_entry(row) for row in booked]

@@ -1,14 +1,15 @@
-"""Who converted: the visitors that are one person, and the evidence that says so."""
+"""Who converted: the visitors that are one person, in the account view colleagues too, and what says that they are."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from api.instants import instant_text
-from attribution.persons import Graph, IdentityRules, Members, Visitor, person_of
+from attribution.persons import Graph, IdentityRules, Members, circle_of, person_of
 
 _MOST_ROUNDS = 50
 """Each round walks one link further. A person has at most some hundred visitors."""
@@ -35,7 +36,14 @@ class PersonExplained(msgspec.Struct, frozen=True):
 
     visitor_ids: list[str]
     links: list[LinkExplained]
-    """Of these visitors, withdrawn ones included."""
+    """Of all these visitors, withdrawn ones included."""
+    colleague_ids: list[str] = []
+    """Account view: the visitors of the other people of the person's companies, whose touchpoints count, too."""
+
+    @property
+    def all_ids(self) -> list[str]:
+        """Everybody whose touchpoints the conversion may be credited with."""
+        return [*self.visitor_ids, *self.colleague_ids]
 
 
 class _Known(NamedTuple):
@@ -57,26 +65,30 @@ def find_person(site: str, visitor_id: str, rules: IdentityRules, links: LinkRow
             told[visitor, id_] = LinkExplained(visitor, id_, event_id, instant_text(said_at), bool(is_held))
         return rows
 
-    found: frozenset[Visitor] = frozenset(((site, visitor_id),))
+    start = (site, visitor_id)
+    circle = frozenset((start,))
     for _ in range(_MOST_ROUNDS):
-        found = person_of((site, visitor_id), graph, rules)
+        circle = circle_of(start, graph, rules)
         if graph.is_enough:
             break
         visitors, ids = list(graph.missing_visitors), list(graph.missing_ids)
-        of_visitors = read("visitor_id", [name for _, name in visitors])
-        of_ids = read("id", [name for _, name in ids])
+        ids_of: defaultdict[str, list[str]] = defaultdict(list)
+        for name, id_, is_held, *_ in read("visitor_id", [name for _, name in visitors]):
+            if is_held:
+                ids_of[name].append(id_)
+        held: defaultdict[str, set[str]] = defaultdict(set)
+        ever: defaultdict[str, set[str]] = defaultdict(set)
+        for name, id_, is_held, *_ in read("id", [name for _, name in ids]):
+            ever[id_].add(name)
+            if is_held:
+                held[id_].add(name)
         graph.told(
-            {
-                visitor: _Known(tuple(row[1] for row in of_visitors if row[0] == visitor[1] and row[2]))
-                for visitor in visitors
-            },
-            {
-                place: Members(
-                    held=frozenset(row[0] for row in of_ids if row[1] == place[1] and row[2]),
-                    ever=frozenset(row[0] for row in of_ids if row[1] == place[1]),
-                )
-                for place in ids
-            },
+            {visitor: _Known(tuple(ids_of[visitor[1]])) for visitor in visitors},
+            {place: Members(frozenset(held[place[1]]), frozenset(ever[place[1]])) for place in ids},
         )
-    names = sorted(name for _, name in found)
-    return PersonExplained(names, [link for (name, _), link in sorted(told.items()) if name in names])
+    person = person_of(start, graph, rules)
+    names = {name for _, name in circle}
+    evidence = [link for (name, _), link in sorted(told.items()) if name in names]
+    return PersonExplained(
+        sorted(name for _, name in person), evidence, sorted(name for _, name in circle - person)
+    )

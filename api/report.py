@@ -190,6 +190,8 @@ def explanation_to_text(explanation: Explanation) -> RenderableType:
 def _person(person: PersonExplained) -> list[Text]:
     """Nothing for one visitor whom no id names."""
     lines = [f"Person of {len(person.visitor_ids)} visitors"] if len(person.visitor_ids) > 1 else []
+    if person.colleague_ids:
+        lines.append(f"Colleagues of {len(person.colleague_ids)} visitors: {', '.join(person.colleague_ids)}")
     lines += [
         f"  {link.visitor_id} {'is' if link.is_held else 'is no longer'} {link.id}"
         f" (event {link.event_id}, {link.said_at})"

@@ -25,7 +25,7 @@ from attribution.learnt.tables import LearntTable
 from attribution.missing import Missing
 from attribution.models import model_named, weights_of
 from attribution.money import share
-from attribution.oracle_persons import Link, links_of, persons
+from attribution.oracle_persons import Link, circles, links_of
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy, SessionSwitch
 from attribution.touchpoints import Session, Touchpoint
@@ -102,9 +102,9 @@ def oracle(
     credits: dict[tuple[str, str, str], tuple[int, int]] = {}
     missing: dict[tuple[str, str], Missing] = {}
     links = links_of(accepted.values())
-    person_of = persons(by_visitor, links, policy.identity)
+    circle_of = circles(by_visitor, links, policy.identity)
     for conversion_id, fact in conversions.items():
-        own = person_of[fact.site, fact.visitor_id]
+        own = circle_of[fact.site, fact.visitor_id]
         known_touches = [touch for visitor in own for touch in touchpoints[visitor]]
         reports = [report for report in facts if (report.site, report.visitor_id) in own]
         credited = _credits(fact, known_touches, reports, policy, tables or {})
@@ -255,7 +255,7 @@ def _credits(
     policy: AttributionPolicy,
     tables: Mapping[str, LearntTable],
 ) -> dict[tuple[str, str], tuple[int, int]]:
-    """(model, touchpoint id) to billionths and minor units. ``reports``: all of the person's."""
+    """(model, touchpoint id) to billionths and minor units. ``reports``: all of the person's, or his companies'."""
     value = fact.value_minor or 0
     counted = _counted(fact, touchpoints, reports, policy)
     if not counted:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from attribution.hit import Hit
 from attribution.identity import claim_of
 from attribution.ids import event_hash
-from attribution.persons import CLOSED_AT, IdentityRules
+from attribution.persons import ACCOUNT_CLOSED_AT, CLOSED_AT, IdentityRules
 
 Visitor = tuple[str, str]
 """(site, visitor_id)."""
@@ -35,11 +35,7 @@ def persons(
 ) -> dict[Visitor, frozenset[Visitor]]:
     """For each of ``visitors`` everybody who is one person with him, himself included."""
     everybody = list(visitors)
-    held = sorted(
-        link
-        for link, is_held in links.items()
-        if is_held and link[2].partition(":")[2].lower() not in rules.blocked_ids
-    )
+    held = _held(links, rules)
     leader: dict[object, object] = {visitor: visitor for visitor in everybody}
 
     def find(node: object) -> object:
@@ -63,6 +59,43 @@ def persons(
         members = frozenset(other for other in everybody if find(other) == find(visitor))
         found[visitor] = members if len(members) <= rules.max_visitors_per_person else frozenset((visitor,))
     return found
+
+
+def circles(
+    visitors: Iterable[Visitor], links: dict[Link, bool], rules: IdentityRules
+) -> dict[Visitor, frozenset[Visitor]]:
+    """For each of ``visitors`` everybody whose past his conversions are credited with, himself included."""
+    person_of = persons(visitors, links, rules)
+    if not rules.account_view:
+        return person_of
+    held = _held(links, rules)
+    accounts: dict[tuple[str, str], set[Visitor]] = {}
+    for site, visitor_id, id_ in held:
+        if not id_.startswith("account:"):
+            continue
+        if _is_shared(visitor_id, [link[2] for link in held if link[:2] == (site, visitor_id)], rules):
+            continue
+        has = len([link for link in held if (link[0], link[2]) == (site, id_)])
+        ever_had = len([link for link in links if (link[0], link[2]) == (site, id_)])
+        if has <= rules.max_visitors_per_account and ever_had <= ACCOUNT_CLOSED_AT:
+            accounts.setdefault((site, id_), set()).add((site, visitor_id))
+    found = {}
+    for visitor, person in person_of.items():
+        circle = set(person)
+        for its in accounts.values():
+            if its & person:
+                circle |= {other for member in its for other in person_of[member]}
+        found[visitor] = frozenset(circle)
+    return found
+
+
+def _held(links: dict[Link, bool], rules: IdentityRules) -> list[Link]:
+    """The links that hold and are not blocked."""
+    return sorted(
+        link
+        for link, is_held in links.items()
+        if is_held and link[2].partition(":")[2].lower() not in rules.blocked_ids
+    )
 
 
 def _is_shared(visitor_id: str, ids: list[str], rules: IdentityRules) -> bool:

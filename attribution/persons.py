@@ -6,6 +6,10 @@ whenever somebody asks, and a merge or a split moves nothing.
 - A **shared device** (a visitor linked with more users, addresses or contacts than the rules allow) joins nobody.
 - A **hub** (an id of more visitors than the rules allow: a role mailbox, a test account) joins nobody.
 - A component of more visitors than the rules allow is no person: everybody in it stands alone.
+
+A company (``account:acme``) joins nobody. In the account view a conversion is credited with what all people of the
+companies of its person did: one step, from the person to his companies to their people, whose other companies do not
+matter. A company of more visitors than the rules allow gives nobody anything.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from attribution.identity import ACCOUNT, CRM, EMAIL, JOINING_KINDS, USER, own_n
 CLOSED_AT = 400
 """Visitors that an id can ever have been linked with, withdrawn links included. An id of more is closed: a hub for
 good, of which nothing more is kept. At least twice ``IdentityRules.max_visitors_per_id``."""
+ACCOUNT_CLOSED_AT = 10_000
+"""The same of a company. At least twice ``IdentityRules.max_visitors_per_account``."""
 
 Visitor = tuple[str, str]
 """(site, visitor_id)."""
@@ -41,6 +47,10 @@ class IdentityRules(msgspec.Struct, frozen=True, kw_only=True):
     """1 = nobody is joined with anybody."""
     blocked_ids: tuple[str, ...] = ()
     """More values that stand for nobody, in lower case; of an e-mail address its SHA-256."""
+    account_view: bool = False
+    """A conversion is credited with what all people of its person's companies did."""
+    max_visitors_per_account: int = 1000
+    """A company of more visitors gives nobody anything. At most 5,000."""
 
 
 class Members(NamedTuple):
@@ -53,6 +63,10 @@ class Members(NamedTuple):
     def is_hub(self, rules: IdentityRules) -> bool:
         """True when the id joins nobody."""
         return len(self.held) > rules.max_visitors_per_id or len(self.ever) > CLOSED_AT
+
+    def is_crowd(self, rules: IdentityRules) -> bool:
+        """True when the company gives nobody anything."""
+        return len(self.held) > rules.max_visitors_per_account or len(self.ever) > ACCOUNT_CLOSED_AT
 
 
 class Linked(Protocol):
@@ -73,6 +87,8 @@ class Graph(Generic[L]):
     members: dict[SiteId, Members] = field(default_factory=dict)
     missing_visitors: set[Visitor] = field(default_factory=set)
     missing_ids: set[SiteId] = field(default_factory=set)
+    people: dict[tuple[SiteId, int], frozenset[Visitor]] = field(default_factory=dict)
+    """What ``people_of`` found since something was told last."""
 
     @property
     def is_enough(self) -> bool:
@@ -85,6 +101,7 @@ class Graph(Generic[L]):
         self.members.update(members)
         self.missing_visitors.clear()
         self.missing_ids.clear()
+        self.people.clear()
 
 
 def is_shared(visitor_id: str, held_ids: Iterable[str], rules: IdentityRules) -> bool:
@@ -153,8 +170,60 @@ def component_of(
     return frozenset(found)
 
 
+def circle_of(start: Visitor, graph: Graph[L], rules: IdentityRules) -> frozenset[Visitor]:
+    """Everybody whose past the conversions of ``start`` are credited with: his person, and in the account view all
+    people of the person's companies. Whoever is in somebody's circle has him in his own. One graph is asked under one
+    set of rules. Provisional unless ``graph.is_enough``.
+    """
+    person = person_of(start, graph, rules)
+    if not rules.account_view:
+        return person
+    companies = accounts_of(person, graph, rules)
+    return person.union(*(people_of(place, graph, rules) for place in companies))
+
+
+def accounts_of(visitors: Iterable[Visitor], graph: Graph[L], rules: IdentityRules) -> list[SiteId]:
+    """The companies that any of ``visitors`` belongs to, in order. Provisional unless ``graph.is_enough``."""
+    found = set()
+    for visitor in visitors:
+        for id_ in _accounts(visitor, graph, rules):
+            place = (visitor[0], id_)
+            if visitor[1] in _held(place, graph, rules):
+                found.add(place)
+    return sorted(found)
+
+
+def people_of(place: SiteId, graph: Graph[L], rules: IdentityRules, more: int = 0) -> frozenset[Visitor]:
+    """The visitors of a company, and whoever is one person with one of them. Provisional unless ``graph.is_enough``.
+
+    None if the company is too large. ``more``: of one that has up to so many visitors too many, or is closed, too.
+    """
+    found = graph.people.get((place, more))
+    if found is None:
+        held = _held(place, graph, rules)
+        if more and place in graph.members:
+            all_held = graph.members[place].held
+            held = all_held if len(all_held) <= rules.max_visitors_per_account + more else frozenset()
+        people: set[Visitor] = set()
+        for visitor in sorted((place[0], name) for name in held):
+            if visitor not in people and place[1] in _accounts(visitor, graph, rules):
+                people |= person_of(visitor, graph, rules)
+        found = graph.people[place, more] = frozenset(people)
+    return found
+
+
+def _accounts(visitor: Visitor, graph: Graph[L], rules: IdentityRules) -> list[str]:
+    """The companies that a visitor says he belongs to. A shared device is nobody's, and no company's."""
+    return [id_ for id_ in _counting_ids(visitor, graph, rules) if id_.startswith(ACCOUNT)]
+
+
 def _joining_ids(visitor: Visitor, graph: Graph[L], rules: IdentityRules) -> list[str]:
     """The ids through which ``visitor`` is joined with others."""
+    return [id_ for id_ in _counting_ids(visitor, graph, rules) if not id_.startswith(ACCOUNT)]
+
+
+def _counting_ids(visitor: Visitor, graph: Graph[L], rules: IdentityRules) -> list[str]:
+    """What is not blocked of the ids that ``visitor`` is linked with; none for a shared device."""
     known = graph.visitors.get(visitor)
     if known is None:
         graph.missing_visitors.add(visitor)
@@ -162,16 +231,21 @@ def _joining_ids(visitor: Visitor, graph: Graph[L], rules: IdentityRules) -> lis
     held = [id_ for id_ in known.held_ids() if not is_blocked(id_, rules)]
     if not held or is_shared(visitor[1], held, rules):
         return []
-    return [id_ for id_ in held if not id_.startswith(ACCOUNT)]
+    return held
 
 
 def _members(place: SiteId, graph: Graph[L], rules: IdentityRules) -> list[Visitor]:
-    """The visitors that an id joins."""
+    """The visitors that an id joins, or a company has; none if these are too many."""
+    return [(place[0], visitor_id) for visitor_id in sorted(_held(place, graph, rules))]
+
+
+def _held(place: SiteId, graph: Graph[L], rules: IdentityRules) -> frozenset[str]:
     members = graph.members.get(place)
     if members is None:
         graph.missing_ids.add(place)
-        return []
-    return [] if members.is_hub(rules) else [(place[0], visitor_id) for visitor_id in sorted(members.held)]
+        return frozenset()
+    is_too_large = members.is_crowd(rules) if place[1].startswith(ACCOUNT) else members.is_hub(rules)
+    return frozenset() if is_too_large else members.held
 
 
 def _agrees(visitor: Visitor, id_: str, graph: Graph[L], rules: IdentityRules) -> bool:

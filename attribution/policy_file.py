@@ -36,7 +36,7 @@ from attribution.errors import Misconfigured
 from attribution.identity import ACCOUNT, JOINING_KINDS
 from attribution.models import MODELS
 from attribution.patterns import compile_pattern
-from attribution.persons import CLOSED_AT, IdentityRules
+from attribution.persons import ACCOUNT_CLOSED_AT, CLOSED_AT, IdentityRules
 from attribution.policy import (
     DAY_MS,
     MINUTE_MS,
@@ -201,6 +201,10 @@ class _Identity(_Table):
     max_visitors_per_id: Annotated[int, Field(strict=True, ge=1, le=CLOSED_AT // 2)] | None = None
     max_visitors_per_person: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     blocked_ids: tuple[Text, ...] | None = None
+    account_view: Annotated[bool, Field(strict=True)] | None = None
+    max_visitors_per_account: Annotated[int, Field(strict=True, ge=1, le=ACCOUNT_CLOSED_AT // 2)] | None = (
+        None
+    )
 
     @field_validator("blocked_ids")
     @classmethod

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
+from attribution.identity import ACCOUNT
 from attribution.links import LinkFact
-from attribution.persons import CLOSED_AT, Members, SiteId
+from attribution.persons import ACCOUNT_CLOSED_AT, CLOSED_AT, Members, SiteId
 from streams.fence import TIMELINE_TTL_SECONDS
 from streams.patience import patiently
 from streams.topics import members_key
@@ -33,7 +34,8 @@ class LinkStore:
     async def write(self, site: str, visitor_id: str, id_: str, fact: LinkFact) -> None:
         """The latest that is known of the link between ``visitor_id`` and ``id_``. May be repeated, in any order."""
         keys = [members_key(site, id_)]
-        args = [visitor_id, statement_of(fact), CLOSED_AT, TIMELINE_TTL_SECONDS]
+        closed_at = ACCOUNT_CLOSED_AT if id_.startswith(ACCOUNT) else CLOSED_AT
+        args = [visitor_id, statement_of(fact), closed_at, TIMELINE_TTL_SECONDS]
         await patiently(lambda: self._write(keys=keys, args=args), "redis write link")
 
     async def members(self, ids: Iterable[SiteId]) -> dict[SiteId, Members]:

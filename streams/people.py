@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attribution.persons import Graph, IdentityRules, Visitor, person_of
+from attribution.persons import Graph, IdentityRules, Visitor, circle_of
 from attribution.timeline import Timeline
 from streams.fence import FenceStore
 from streams.link_store import LinkStore
@@ -33,7 +33,7 @@ class People:
     async def timelines(
         self, visitors: Iterable[Visitor], rules: IdentityRules
     ) -> dict[Visitor, list[Timeline]]:
-        """Those of everybody who is one person with each of ``visitors``."""
+        """Those of everybody whose past the conversions of each of ``visitors`` are credited with."""
         graph: Graph[Timeline] = Graph()
         graph.missing_visitors.update(visitors)
         wanted = sorted(graph.missing_visitors)
@@ -42,9 +42,9 @@ class People:
         # Most are linked with nothing, and are themselves.
         linked = [visitor for visitor in wanted if graph.visitors[visitor].is_linked]
         while linked:
-            persons = {visitor: person_of(visitor, graph, rules) for visitor in linked}
+            circles = {visitor: circle_of(visitor, graph, rules) for visitor in linked}
             if graph.is_enough:
-                for visitor, members in persons.items():
+                for visitor, members in circles.items():
                     found[visitor] = [graph.visitors[member] for member in sorted(members)]
                 break
             await self.read(graph)

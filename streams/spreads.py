@@ -18,7 +18,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attribution.identity import ACCOUNT
-from attribution.persons import Graph, IdentityRules, SiteId, Visitor, component_of, person_of
+from attribution.persons import (
+    Graph,
+    IdentityRules,
+    SiteId,
+    Visitor,
+    accounts_of,
+    circle_of,
+    component_of,
+    is_blocked,
+    people_of,
+)
 from attribution.timeline import Timeline
 from streams.news import News
 from streams.people import People
@@ -26,6 +36,8 @@ from streams.triggers import Trigger
 
 _LARGER_THAN_A_PERSON = 10
 """Components of so many times the visitors of a person are not looked through to their end."""
+_MORE_AT_ONCE = 2_000
+"""Companies of so many visitors more than a company may have are not looked through."""
 
 
 async def spread(
@@ -63,9 +75,9 @@ async def spread(
 
 
 def _concerned(news: News, graph: Graph[Timeline], rules: IdentityRules) -> set[Visitor]:
-    """The visitors whose person ``news`` may have changed, or changed the past of. Provisional as the graph is.
+    """The visitors whose circle ``news`` may have changed, or changed the past of. Provisional as the graph is.
 
-    Without changed links it is the person of the visitor, whose own conversions his batch has seen to.
+    Without changed links it is the circle of the visitor, whose own conversions his batch has seen to.
 
     A changed link may have joined the visitor with others, parted him from them, made him a shared device or his ids
     hubs, or the component too large; or the opposite of each. Whoever that concerns is or was connected with him, so
@@ -75,7 +87,7 @@ def _concerned(news: News, graph: Graph[Timeline], rules: IdentityRules) -> set[
     """
     visitor: Visitor = (news.site, news.visitor_id)
     if not news.links:
-        return set(person_of(visitor, graph, rules) - {visitor})
+        return set(circle_of(visitor, graph, rules) - {visitor})
     timeline = graph.visitors.get(visitor)
     if timeline is None:
         graph.missing_visitors.add(visitor)
@@ -95,4 +107,28 @@ def _concerned(news: News, graph: Graph[Timeline], rules: IdentityRules) -> set[
             most = _LARGER_THAN_A_PERSON * rules.max_visitors_per_person
             component = component_of(start, graph, rules, most, {visitor}, ids)
             found |= component or {start}
+    if rules.account_view:
+        found |= _colleagues(visitor, timeline, found, graph, rules)
     return found
+
+
+def _colleagues(
+    visitor: Visitor, timeline: Timeline, found: set[Visitor], graph: Graph[Timeline], rules: IdentityRules
+) -> set[Visitor]:
+    """The people of all companies of which somebody in ``found`` is, and of those that ``visitor`` was ever of.
+
+    One of his companies may be too large just now, by what he and others said at the same time: its people are looked
+    for, unless it is far too large. Of other companies nothing but their people's persons depends on his links.
+    """
+    site, visitor_id = visitor
+    colleagues: set[Visitor] = set()
+    for id_ in timeline.linked_ids:
+        place = (site, id_)
+        if not id_.startswith(ACCOUNT) or is_blocked(id_, rules):
+            continue
+        members = graph.members.get(place)
+        if members is None:
+            graph.missing_ids.add(place)
+        elif visitor_id in members.ever:
+            colleagues |= people_of(place, graph, rules, _MORE_AT_ONCE)
+    return colleagues.union(*(people_of(place, graph, rules) for place in accounts_of(found, graph, rules)))

@@ -207,7 +207,7 @@ async function conversion(isMine) {
   const credited = touchpoints.map((one, place) => [`#${place + 1}`, one.credits]).filter(([, credits]) => Object.keys(credits).length);
   if (Object.keys(answer.unattributed).length) credited.push(["nobody", answer.unattributed]);
   const share = (given) => make("span", given ? `${shown(given.weight)} = ${shown(given.amount)}` : "");
-  const isOf = person.visitor_ids.length > 1 ? (one) => [one.visitor_id] : () => [];
+  const isOf = person.visitor_ids.length + person.colleague_ids.length > 1 ? (one) => [one.visitor_id] : () => [];
   at("explained").replaceChildren(
     ...table(
       `${facts.type}, ${shown(facts.value)} ${facts.currency}, ${facts.converted_at}`,
@@ -222,7 +222,7 @@ async function conversion(isMine) {
     ),
     ...(person.links.length || person.visitor_ids.length > 1
       ? table(
-          `One person of ${person.visitor_ids.length} visitors`,
+          `One person of ${person.visitor_ids.length} visitors${person.colleague_ids.length ? `, and colleagues of ${person.colleague_ids.length}` : ""}`,
           ["visitor", "is", "said by", "at"],
           person.links.map((one) => [one.visitor_id, one.is_held ? one.id : `no longer ${one.id}`, one.event_id, one.said_at]),
           [0, 1, 2, 3],

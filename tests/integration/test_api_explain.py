@@ -15,6 +15,7 @@ from api.explain import Explanation, Share
 from attribution.conversions import conversion_id_of
 from attribution.errors import Rejected
 from attribution.hit import Hit
+from attribution.persons import IdentityRules
 from attribution.policy import AttributionPolicy, SinceLast
 
 POLICY = AttributionPolicy(conversion_lookbacks_ms={"purchase": 10 * DAY, "lead": DAY})
@@ -309,6 +310,40 @@ def test_the_touchpoints_of_all_visitors_of_the_person_are_judged_with_the_evide
         ("laptop", "email:aa"): "laptop says",
         ("tablet", "email:aa"): "tablet says",
     }
+
+
+def test_in_the_account_view_the_touchpoints_of_colleagues_are_judged_and_shown(
+    store: Store, clean: tuple[Client, str]
+) -> None:
+    """One step: not those of the colleague's other company, nor of somebody who left."""
+
+    def link(visitor_id: str, id_: str, sign: int = 1, **given: Any) -> dict[str, Any]:
+        return {"visitor_id": visitor_id, "id": id_, "sign": sign, "event_id": f"{visitor_id} says", **given}
+
+    store.put("conversions", order(converted_at=NOON))
+    store.put(
+        "identity_links",
+        *(link("v", "user:42"), link("laptop", "user:42"), link("laptop", "account:acme")),
+        *(link("bob", "account:acme"), link("bob", "user:b"), link("bob-home", "user:b")),
+        *(link("bob-home", "account:club"), link("club-mate", "account:club")),
+        *(link("left", "account:acme"), link("left", "account:acme", -1, said_at=NOON + 1)),
+    )
+    store.put(
+        "touchpoints",
+        *(
+            touch(name, NOON - HOUR, visitor_id=name)
+            for name in ("v", "laptop", "bob", "bob-home", "club-mate", "left")
+        ),
+    )
+    for is_on, colleagues in ((True, ["bob", "bob-home"]), (False, [])):
+        policy = AttributionPolicy(identity=IdentityRules(account_view=is_on))
+        explanation = Store(*clean, policy).explain("c1")
+        assert explanation.person.visitor_ids == ["laptop", "v"]
+        assert explanation.person.colleague_ids == colleagues
+        judged_of = {touch.visitor_id for touch in explanation.touchpoints}
+        assert judged_of == {"laptop", "v", *colleagues}
+        says = {link.visitor_id for link in explanation.person.links if link.id == "account:acme"}
+        assert says == ({"laptop", "bob"} if is_on else {"laptop"})
 
 
 def test_each_correction_says_what_it_moved_per_channel(store: Store) -> None:

@@ -27,12 +27,23 @@ def identity_rules(draw: st.DrawFn) -> IdentityRules:
         max_emails_per_visitor=draw(st.sampled_from([9, 9, 1])),
         max_visitors_per_id=draw(st.sampled_from([9, 9, 2, 3])),
         max_visitors_per_person=draw(st.sampled_from([9, 9, 9, 3, 2, 1])),
-        blocked_ids=draw(st.sampled_from([(), (), ("bob",)])),
+        blocked_ids=draw(st.sampled_from([(), (), ("bob",), ("acme",)])),
+        account_view=draw(st.booleans()),
+        max_visitors_per_account=draw(st.sampled_from([9, 9, 9, 3, 2, 1])),
     )
 
 
 _KINDS = st.sampled_from(
-    [*["page_view"] * 4, *["purchase"] * 4, *["identify"] * 4, "alias", "unlink", "unlink", "lead"]
+    [
+        *["page_view"] * 4,
+        *["purchase"] * 4,
+        *["identify"] * 4,
+        *["group"] * 3,
+        "alias",
+        "unlink",
+        "unlink",
+        "lead",
+    ]
 )
 
 
@@ -48,9 +59,13 @@ def people_hit(draw: st.DrawFn) -> Hit:
         fields["user_id"] = draw(st.sampled_from(USERS))
     if names & 2:
         fields["email_sha256"] = draw(st.sampled_from(EMAILS))
+    named: dict[str, str] = {}
     if names & 4:
-        contact = {"crm_contact_id": draw(st.sampled_from(["c1", "c2"]))}
-        fields["props"] = msgspec.Raw(msgspec.json.encode(contact))
+        named["crm_contact_id"] = draw(st.sampled_from(["c1", "c2"]))
+    if event == "group" or (event == "unlink" and draw(st.booleans())):
+        named["group_id"] = draw(st.sampled_from(["acme", "acme", "globex"]))
+    if named:
+        fields["props"] = msgspec.Raw(msgspec.json.encode(named))
     if event == "page_view":
         fields["url"] = draw(st.sampled_from(URLS))
     if event == "purchase":

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import permutations
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, event, given, note, settings
 from hypothesis import strategies as st
@@ -18,9 +19,11 @@ from stream_house import MOST_TURNS, Accidents, Faults, House, assert_tallies_eq
 from stream_worlds import T0, URLS, assert_equals_oracle, cents
 
 from attribution.hit import Hit, encode_envelope
+from attribution.links import LinkFact
 from attribution.oracle import World, oracle
-from attribution.persons import IdentityRules
+from attribution.persons import CLOSED_AT, IdentityRules
 from attribution.policy import DAY_MS, AttributionPolicy
+from streams.link_store import LinkStore
 from streams.topics import HITS
 
 
@@ -215,3 +218,154 @@ def test_an_anonymous_visitor_leaves_nothing_in_redis_but_his_timeline(empty_val
         assert not [key for key in keys if key.startswith(b"i") or b"spreads" in key]
 
     asyncio.run(scenario())
+
+
+ACCOUNT_VIEW = AttributionPolicy(identity=IdentityRules(account_view=True))
+
+
+def of_company(
+    event_id: str, visitor_id: str, company: str = "acme", *, days: float = 0, event: str = "group"
+) -> Hit:
+    props = msgspec.Raw(msgspec.json.encode({"group_id": company}))
+    return hit(event_id, visitor_id, days, event=event, props=props)
+
+
+COMPANY_JOURNEY = (
+    hit("1", "colleague", 0, url=URLS[1]),
+    of_company("2", "colleague", days=0.1),
+    of_company("3", "buyer-phone", days=1),
+    said("4", "buyer-phone", days=1.1),
+    bought("5", "user:ann", 3, user_id="ann", order_id="o"),
+)
+
+
+@pytest.mark.parametrize("order", range(0, 120, 5))
+def test_a_colleagues_click_is_credited_with_the_buyers_deal_in_every_order(
+    empty_valkey: str, order: int
+) -> None:
+    """The deal is the server's, the buyer's phone says which company, the colleague clicked the advertisement."""
+    arriving = list(permutations(COMPANY_JOURNEY))[order]
+    house = asyncio.run(arrive(empty_valkey, [[one] for one in arriving], ACCOUNT_VIEW))
+    assert list(credited(house).values()) == [3001]
+    assert "" not in credited(house)
+    without = asyncio.run(arrive(empty_valkey, [arriving], AttributionPolicy()))
+    assert list(credited(without)) == [""]
+
+
+def test_who_leaves_the_company_takes_his_touches_with_him(empty_valkey: str) -> None:
+    """And what he does afterwards is nobody else's, until he is back."""
+    batches = [
+        list(COMPANY_JOURNEY),
+        [of_company("6", "colleague", days=4, event="unlink")],
+        [hit("7", "colleague", 2, url=URLS[3])],
+        [of_company("8", "colleague", days=5)],
+    ]
+    shown, seen = [], []
+    for count in (1, 2, 3, 4):
+        house = asyncio.run(arrive(empty_valkey, batches[:count], ACCOUNT_VIEW))
+        shown.append(sorted(credited(house).values()))
+        seen.append("" in credited(house))
+    assert shown == [[3001], [3001], [3001], [1500, 1501]]
+    assert seen == [False, True, True, False]
+    assert causes(house)[-2:] == ["split", "merge"]
+
+
+def test_what_a_colleague_does_late_is_credited_and_what_he_bought_is_a_moment_of_the_deal(
+    empty_valkey: str,
+) -> None:
+    """A lead of one person, closed by another: the path of the deal knows when the company became a lead."""
+    policy = AttributionPolicy(
+        identity=IdentityRules(account_view=True), models=("linear", "w_shaped", "full_path")
+    )
+    batches = [
+        [of_company("1", "colleague"), of_company("2", "buyer"), bought("3", "buyer", 30)],
+        [hit("4", "buyer", 25, url=URLS[1]), hit("5", "buyer", 20, url=URLS[3])],
+        [hit("6", "colleague", 10, url=URLS[3])],
+        [hit("7", "colleague", 5, url=URLS[1])],
+        [hit("8", "colleague", 11, event="lead"), hit("9", "colleague", 21, event="opportunity")],
+    ]
+    touches, shaped = [], []
+    for count in range(1, 6):
+        house = asyncio.run(arrive(empty_valkey, batches[:count], policy))
+        touches.append(len(credited(house)))
+        shaped.append(sorted(credited(house, "w_shaped").values()))
+    assert touches == [1, 2, 3, 4, 4]
+    assert shaped[3] != shaped[4]
+
+
+def test_a_company_of_too_many_gives_only_the_person_and_the_next_one_less_gives_all(
+    empty_valkey: str,
+) -> None:
+    policy = AttributionPolicy(identity=IdentityRules(account_view=True, max_visitors_per_account=3))
+    visitors = [f"v{number}" for number in range(5)]
+    batches = [
+        [hit("0", "v0", 0, url=URLS[1]), bought("1", "v1", 3)],
+        *([of_company(f"in {visitor}", visitor)] for visitor in visitors),
+        *([of_company(f"out {visitor}", visitor, days=1, event="unlink")] for visitor in visitors[:1:-1]),
+    ]
+    shown = []
+    for count in range(1, len(batches) + 1):
+        house = asyncio.run(arrive(empty_valkey, batches[:count], policy))
+        shown.append("" not in credited(house))
+    assert shown == [False, False, True, True, False, False, False, True, True]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("joins", [2, 3, 4])
+def test_several_join_and_leave_a_company_at_once_and_make_it_too_large_and_small(
+    empty_valkey: str, most: int, joins: int
+) -> None:
+    """None of them is the one too many."""
+    policy = AttributionPolicy(identity=IdentityRules(account_view=True, max_visitors_per_account=most))
+    owner = said("b", "tablet", "buyer")
+    first = [of_company(f"in {number}", f"v{number}") for number in range(most)]
+    more = [of_company(f"also {number}", f"w{number}") for number in range(joins)]
+    gone = [of_company(f"out {number}", f"w{number}", days=1, event="unlink") for number in range(joins)]
+    batches = [
+        [hit("0", "v0", 0, url=URLS[1]), owner, said("a", f"v{most - 1}", "buyer"), bought("1", "tablet", 3)],
+        first,
+        more,
+        gone,
+    ]
+    shown = []
+    for count in range(2, len(batches) + 1):
+        house = asyncio.run(arrive(empty_valkey, batches[:count], policy))
+        shown.append("" not in credited(house))
+    assert shown == [True, most == 1, True]
+
+
+def test_two_people_become_one_and_bring_their_companies_together_for_all(empty_valkey: str) -> None:
+    """The link is the laptop's; whose deal changes is a colleague of its owner's phone, who heard of neither."""
+    batches = [
+        [
+            of_company("1", "buyer"),
+            bought("2", "buyer", 30),
+            of_company("3", "phone"),
+            said("4", "phone"),
+            hit("5", "laptop", 1, url=URLS[1]),
+        ],
+        [said("6", "laptop", days=2)],
+        [said("7", "laptop", days=3, event="unlink")],
+    ]
+    shown = []
+    for count in (1, 2, 3):
+        house = asyncio.run(arrive(empty_valkey, batches[:count], ACCOUNT_VIEW))
+        shown.append("" not in credited(house))
+    assert shown == [False, True, False]
+    assert causes(house) == ["conversion", "merge", "split"]
+
+
+def test_a_company_may_have_more_visitors_than_an_id_ever_keeps(empty_valkey: str) -> None:
+    """An id that joins is closed by then."""
+
+    async def scenario() -> tuple[int, int]:
+        async with Redis.from_url(empty_valkey) as redis:
+            await redis.flushdb()
+            store = LinkStore(redis)
+            for number in range(CLOSED_AT + 20):
+                for id_ in ("account:acme", "user:ann"):
+                    await store.write("s", f"v{number}", id_, LinkFact(1, number, True))
+            members = await store.members([("s", "account:acme"), ("s", "user:ann")])
+            return tuple(len(one.ever) for one in members.values())
+
+    assert asyncio.run(scenario()) == (CLOSED_AT + 20, CLOSED_AT + 1)

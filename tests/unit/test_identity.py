@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
@@ -17,8 +18,19 @@ from attribution.hit import Hit
 from attribution.identity import Claim, claim_of
 from attribution.links import MAX_LINKS, LinkFact, changes, held_ids, tell
 from attribution.marks import mark_of
-from attribution.oracle_persons import persons
-from attribution.persons import CLOSED_AT, Graph, IdentityRules, Members, component_of, is_shared, person_of
+from attribution.oracle_persons import circles, persons
+from attribution.persons import (
+    ACCOUNT_CLOSED_AT,
+    CLOSED_AT,
+    Graph,
+    IdentityRules,
+    Members,
+    Visitor,
+    circle_of,
+    component_of,
+    is_shared,
+    person_of,
+)
 from attribution.policy import AttributionPolicy
 from attribution.timeline import Timeline
 
@@ -189,14 +201,17 @@ class Known:
 
 
 def walk(
-    start: tuple[str, str], links: dict[tuple[str, str, str], bool], rules: IdentityRules
-) -> frozenset[tuple[str, str]]:
-    """The person of ``start``, of whose links only what is asked for is told."""
+    start: Visitor,
+    links: dict[tuple[str, str, str], bool],
+    rules: IdentityRules,
+    ask: Callable[[Visitor, Graph[Known], IdentityRules], frozenset[Visitor]] = person_of,
+) -> frozenset[Visitor]:
+    """The person (or what else is asked for) of ``start``, of whose links only what is missing is told."""
     graph: Graph[Known] = Graph()
     while True:
-        person = person_of(start, graph, rules)
+        found = ask(start, graph, rules)
         if graph.is_enough:
-            return person
+            return found
         graph.told(
             {
                 place: Known(*(link[2] for link, is_held in links.items() if is_held and link[:2] == place))
@@ -217,7 +232,9 @@ links_of_worlds = st.dictionaries(
     st.tuples(
         st.sampled_from(["s", "t"]),
         st.sampled_from(["v0", "v1", "v2", "v3", "v4", "v5", "user:a"]),
-        st.sampled_from(["user:a", "user:b", "user:c", f"email:{EMAIL}", "crm:1", "crm:2", "account:x"]),
+        st.sampled_from(
+            ["user:a", "user:b", "user:c", f"email:{EMAIL}", "crm:1", "crm:2", "account:x", "account:y"]
+        ),
     ),
     st.sampled_from([True, True, True, False]),
     max_size=16,
@@ -254,6 +271,84 @@ def test_the_walk_finds_whom_the_oracle_joins(
     joined = persons(visitors, links, rules)
     for visitor in visitors:
         assert walk(visitor, links, rules) == joined[visitor]
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    links=links_of_worlds,
+    users=st.integers(0, 3),
+    per_person=st.sampled_from([7, 7, 3, 1]),
+    per_account=st.sampled_from([7, 7, 3, 2, 1]),
+    blocked=st.sampled_from([(), (), ("x",)]),
+    account_view=st.sampled_from([True, True, True, False]),
+)
+def test_the_walk_finds_the_circle_that_the_oracle_finds(
+    links: dict[tuple[str, str, str], bool],
+    users: int,
+    per_person: int,
+    per_account: int,
+    blocked: tuple[str, ...],
+    account_view: bool,
+) -> None:
+    """People and their companies; whoever is in somebody's circle has him in his own."""
+    rules = IdentityRules(
+        max_users_per_visitor=users,
+        max_visitors_per_person=per_person,
+        max_visitors_per_account=per_account,
+        blocked_ids=blocked,
+        account_view=account_view,
+    )
+    visitors = {link[:2] for link in links} | {("s", "lonely")}
+    expected = circles(visitors, links, rules)
+    found = {visitor: walk(visitor, links, rules, circle_of) for visitor in visitors}
+    assert found == expected
+    assert all(visitor in found[other] for visitor in visitors for other in found[visitor])
+    assert all(walk(visitor, links, rules) <= found[visitor] for visitor in visitors)
+
+
+COMPANIES = {
+    ("s", "buyer-phone", "user:ann"): True,
+    ("s", "buyer", "user:ann"): True,
+    ("s", "buyer-phone", "account:acme"): True,
+    ("s", "bob", "account:acme"): True,
+    ("s", "bob", "user:bob"): True,
+    ("s", "bob-home", "user:bob"): True,
+    ("s", "bob-home", "account:club"): True,
+    ("s", "club-mate", "account:club"): True,
+    ("s", "left", "account:acme"): False,
+    ("other", "bob", "account:acme"): True,
+}
+
+
+def names_in_circle(start: str, rules: IdentityRules) -> set[str]:
+    return {name for _, name in walk(("s", start), COMPANIES, rules, circle_of)}
+
+
+def test_companies_of_a_person_are_one_step_and_bring_no_further_companies() -> None:
+    """Bob is in the circle with all his devices, and so is the company that his other device belongs to, for him."""
+    rules = IdentityRules(account_view=True)
+    assert names_in_circle("buyer", rules) == {"buyer", "buyer-phone", "bob", "bob-home"}
+    assert names_in_circle("bob", rules) == {"buyer", "buyer-phone", "bob", "bob-home", "club-mate"}
+    assert names_in_circle("club-mate", rules) == {"club-mate", "bob", "bob-home"}
+    assert names_in_circle("left", rules) == {"left"}
+    assert names_in_circle("buyer", IdentityRules()) == {"buyer", "buyer-phone"}
+
+
+def test_a_company_of_too_many_gives_nobody_anything() -> None:
+    """Visitors whose link holds are counted, not those whom it brings with it."""
+    exact = IdentityRules(account_view=True, max_visitors_per_account=2)
+    assert names_in_circle("buyer", exact) == {"buyer", "buyer-phone", "bob", "bob-home"}
+    below = IdentityRules(account_view=True, max_visitors_per_account=1)
+    assert names_in_circle("buyer", below) == {"buyer", "buyer-phone"}
+    few = frozenset(("a",))
+    assert Members(few, frozenset(map(str, range(ACCOUNT_CLOSED_AT + 1)))).is_crowd(exact)
+    assert not Members(few, frozenset(map(str, range(ACCOUNT_CLOSED_AT)))).is_crowd(exact)
+
+
+def test_without_the_account_view_no_company_is_looked_up() -> None:
+    graph: Graph[Known] = Graph({("s", "v"): Known("account:acme")})
+    assert circle_of(("s", "v"), graph, IdentityRules()) == {("s", "v")}
+    assert graph.is_enough
 
 
 def test_a_link_holds_only_when_both_ends_say_so() -> None:

@@ -67,6 +67,8 @@ def test_everything_that_a_file_can_say() -> None:
         max_visitors_per_id = 50
         max_visitors_per_person = 60
         blocked_ids = ["Till-1", "till-1", "abc"]
+        account_view = true
+        max_visitors_per_account = 70
         [models.mine]
         kind = "weights"
         first = 0.5
@@ -88,6 +90,8 @@ def test_everything_that_a_file_can_say() -> None:
         max_visitors_per_id=50,
         max_visitors_per_person=60,
         blocked_ids=("abc", "till-1"),
+        account_view=True,
+        max_visitors_per_account=70,
     )
     assert parsed("[identity]\nmax_users_per_visitor = 2").identity == IdentityRules(max_users_per_visitor=2)
     assert policy.models == (*DEFAULT.models, "mine")
@@ -122,6 +126,11 @@ def test_everything_that_a_file_can_say() -> None:
             "identity.max_visitors_per_id: should be less than or equal",
         ),
         ("[identity]\nmax_visitors_per_person = 0", "identity.max_visitors_per_person: should be greater"),
+        ("[identity]\naccount_view = 1", "identity.account_view: should be a valid boolean"),
+        (
+            "[identity]\nmax_visitors_per_account = 5001",
+            "identity.max_visitors_per_account: should be less than or equal to 5000",
+        ),
         ('[identity]\nblocked_ids = [""]', "identity.blocked_ids.0: "),
         (
             '[identity]\nblocked_ids = ["user:42"]',
@@ -176,7 +185,9 @@ custom = st.one_of(
     gap=st.sampled_from(["0.001", "1", "29.5"]),
     views=st.sampled_from(list(ViewHandling)),
     days=st.sampled_from(["0.1", "1", "365"]),
-    identity=st.sampled_from(["", "max_users_per_visitor = 0", 'blocked_ids = ["till \\"1\\"", "ä"]']),
+    identity=st.sampled_from(
+        ["", "max_users_per_visitor = 0", "account_view = true", 'blocked_ids = ["till \\"1\\"", "ä"]']
+    ),
 )
 @settings(deadline=None)
 def test_a_policy_written_out_is_the_same_policy(
