@@ -1,14 +1,14 @@
 """The paths before conversions: the most frequent, how long, how slow, and which channels assist.
 
-Read from ``paths``, which the ledger's entries under ``linear`` keep: every touchpoint that counts has a share there.
-So what has net weight is the path, and the report agrees with the ledger as of any instant.
+Read from ``paths``: one signed row for each change of a conversion's path, which the credit stage writes beside the
+ledger and dates as it. So every list is a plain sum, and agrees with the ledger as of any instant.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, NamedTuple
 
@@ -17,21 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.catalog import RATIO_DIGITS, money_text, plain_number
 from api.instants import instant_text, parse_instant
-from api.models import remedy_of
 from api.queries import load_sql
 from api.requests import Name, Value
 from api.selection import END_OF_TIME, all_of, parse_range, wanted_currency
 from attribution.errors import Rejected
 from sinks.names import qualify
 
-MODEL = "linear"
-"""Whose credit tells the paths."""
 LONGEST = 100
 """Paths of more touchpoints are counted with those of so many."""
 OLDEST = 400
 """Days; longer ago is counted with so long ago."""
 MAX_PATHS = 1000
-_KNOWN = "toUnixTimestamp64Milli(recorded_at) <= {as_of:Int64}"
+_WORTH = "sum(if(currency = {currency:String}, value * sign, toDecimal64(0, 4)))"
 
 Values = Annotated[list[Value], Field(max_length=200)]
 
@@ -152,12 +149,8 @@ class PathsPlan(NamedTuple):
     as_of: int | None
 
 
-def plan_paths(request: PathsRequest, database: str, models: Collection[str], currency: str) -> PathsPlan:
+def plan_paths(request: PathsRequest, database: str, currency: str) -> PathsPlan:
     """The statement that answers ``request``. Raises ``Rejected`` naming the parameter."""
-    if MODEL not in models:
-        raise Rejected(
-            "not_available", f"Paths are read from the credit of {MODEL}. {remedy_of(MODEL)}", "model"
-        )
     try:
         since, until = parse_range((request.since, request.until))
     except Rejected as error:
@@ -165,8 +158,9 @@ def plan_paths(request: PathsRequest, database: str, models: Collection[str], cu
         raise Rejected(error.reason, error.message, fields[error.field]) from error
     as_of = None if request.as_of is None else parse_instant(request.as_of, "as_of")
     wanted = wanted_currency(request.currency or currency)
-    known = "1" if as_of is None else _KNOWN
-    conditions = [known]
+    conditions = ["1"]
+    if as_of is not None:
+        conditions.append("toUnixTimestamp64Milli(recorded_at) <= {as_of:Int64}")
     if since:
         conditions.append("converted_at >= toDateTime64({from:UInt32}, 3, 'UTC')")
     if until < END_OF_TIME:
@@ -175,19 +169,20 @@ def plan_paths(request: PathsRequest, database: str, models: Collection[str], cu
         conditions.append("conversion_type IN {types:Array(String)}")
     if request.site:
         conditions.append("site IN {sites:Array(String)}")
+    if request.channel:
+        conditions.append("hasAny(distinct_channels, {channels:Array(String)})")
     sql = load_sql(
         "paths",
         paths=qualify(database, "paths"),
         where=all_of(*conditions),
-        known=known,
-        of_path="hasAny(channels, {channels:Array(String)})" if request.channel else "1",
+        worth=_WORTH,
+        path_hash="collapsed_hash" if request.collapse else "path_hash",
+        shown="arrayCompact(any(channels))" if request.collapse else "any(channels)",
     )
     parameters = {
-        **{"from": since, "to": until, "currency": wanted, "collapse": int(request.collapse)},
+        **{"from": since, "to": until, "currency": wanted, "channels": list(request.channel)},
         **{"types": list(request.conversion_type), "sites": list(request.site)},
-        # The path of a conversion without touchpoint is [""]: no channel of that name.
-        **{"channels": [name for name in request.channel if name], "most": max(request.limit, MAX_PATHS)},
-        **{"longest": LONGEST, "oldest": OLDEST},
+        **{"most": MAX_PATHS, "longest": LONGEST, "oldest": OLDEST},
         **({} if as_of is None else {"as_of": as_of}),
     }
     return PathsPlan(sql, parameters, wanted, as_of)
@@ -204,24 +199,24 @@ def paths_answer(
     def money(amount: Decimal) -> str:
         return money_text(amount, plan.currency)
 
-    def single(kind: str) -> tuple[int, Decimal]:
-        lines = by_kind[kind]
-        return (lines[0][1], lines[0][2]) if lines else (0, Decimal(0))
-
     def lags(kind: str) -> list[LagLine]:
         lines = sorted((int(key[0]), count, worth) for key, count, worth in by_kind[kind])
         return [LagLine(days, count, money(worth)) for days, count, worth in lines]
 
-    (conversions, revenue), (nobody, nobodys) = single("total"), single("unattributed")
-    with_path = conversions - nobody
     lengths = sorted((int(key[0]), count, worth) for key, count, worth in by_kind["length"])
+    conversions = sum(count for _, count, _ in lengths)
+    revenue = sum((worth for _, _, worth in lengths), Decimal(0))
+    nobody, nobodys = next(
+        ((count, worth) for length, count, worth in lengths if not length), (0, Decimal(0))
+    )
+    with_path = conversions - nobody
     return PathsAnswer(
         PathTotals(conversions, money(revenue), nobody, money(nobodys)),
         [
             PathLine(channels, count, money(worth), _ratio(count, with_path) or Decimal(0))
             for channels, count, worth in by_kind["path"][: request.limit]
         ],
-        [LengthLine(length, count, money(worth)) for length, count, worth in lengths],
+        [LengthLine(length, count, money(worth)) for length, count, worth in lengths if length],
         lags("first_lag"),
         lags("last_lag"),
         _channels(by_kind, plan.currency),

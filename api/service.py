@@ -18,7 +18,6 @@ from api.coverage import coverage_of
 from api.explain import Explanation, explain
 from api.instants import instant_text
 from api.models import LEARNT, ModelAbout, models_about
-from api.path_report import MODEL as PATHS_MODEL
 from api.path_report import PathsAnswer, PathsRequest, paths_answer, plan_paths
 from api.plan import Plan, build_plan
 from api.queries import load_sql
@@ -92,7 +91,7 @@ class QueryService:
     def paths(self, request: PathsRequest) -> PathsAnswer:
         """The paths before conversions. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
         started = time.perf_counter()
-        plan = plan_paths(request, self._database, self._credited(PATHS_MODEL), self._currency)
+        plan = plan_paths(request, self._database, self._currency)
         return paths_answer(plan, request, self._ask(plan.sql, plan.parameters), started)
 
     def changes(self, request: ChangesRequest) -> ChangesAnswer:

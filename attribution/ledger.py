@@ -134,8 +134,8 @@ PackedShares = tuple[int | str, list[int]]
 """(model as ``pack_word`` has it, flat triples of touch index, weight, amount)."""
 
 
-class _Stored(msgspec.Struct, array_like=True, gc=False):
-    """The MessagePack form of a statement."""
+class StoredPath(msgspec.Struct, array_like=True, gc=False):
+    """What a stored statement begins with: all but who gets what."""
 
     format: int
     type: int | str
@@ -145,11 +145,36 @@ class _Stored(msgspec.Struct, array_like=True, gc=False):
     value_minor: int
     touches: list[tuple[bytes, int, Packed, str]]
     """(touchpoint id, milliseconds before the conversion, acquisition, landing page)."""
+
+
+class _Stored(StoredPath, array_like=True, gc=False):
+    """The MessagePack form of a statement."""
+
     shares: list[PackedShares]
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Stored).decode
+_decode_path = msgspec.msgpack.Decoder(StoredPath).decode
+
+
+def read_path(data: bytes) -> StoredPath:
+    """What the statement that ``data`` stores begins with; the rest is not read. Raises ``UnreadableStatement``."""
+    try:
+        stored = _decode_path(data)
+    except msgspec.DecodeError as error:
+        raise UnreadableStatement(f"stored statement: {error}") from error
+    if stored.format != _FORMAT:
+        raise UnreadableStatement(f"stored statement: format {stored.format} is not {_FORMAT}")
+    return stored
+
+
+def has_model(data: bytes, model: str) -> bool:
+    """Whether the statement that ``data`` stores credits by ``model``. Raises ``UnreadableStatement``."""
+    try:
+        return any(name == pack_word(model) for name, _ in _decode(data).shares)
+    except msgspec.DecodeError as error:
+        raise UnreadableStatement(f"stored statement: {error}") from error
 
 
 def pack_statement(

@@ -47,6 +47,8 @@ class World(NamedTuple):
     """By (conversion id, model, touchpoint id, "" = unattributed): billionths and minor units."""
     missing: dict[tuple[str, str], Missing]
     """By (conversion id, model): why it is unattributed."""
+    paths: dict[str, tuple[Touchpoint, ...]] = {}
+    """By conversion id: the touchpoints that count, in order of (touched_at, touchpoint_id)."""
     links: dict[Link, bool] = {}
     """By (site, visitor_id, id): True if the visitor is linked with the id, False if he was."""
 
@@ -101,12 +103,14 @@ def oracle(
     conversions = _conversions(facts)
     credits: dict[tuple[str, str, str], tuple[int, int]] = {}
     missing: dict[tuple[str, str], Missing] = {}
+    paths: dict[str, tuple[Touchpoint, ...]] = {}
     links = links_of(accepted.values())
     circle_of = circles(by_visitor, links, policy.identity)
     for conversion_id, fact in conversions.items():
         own = circle_of[fact.site, fact.visitor_id]
         known_touches = [touch for visitor in own for touch in touchpoints[visitor]]
         reports = [report for report in facts if (report.site, report.visitor_id) in own]
+        paths[conversion_id] = tuple(_counted(fact, known_touches, reports, policy))
         credited = _credits(fact, known_touches, reports, policy, tables or {})
         for (model, touchpoint_id), amounts in credited.items():
             credits[conversion_id, model, touchpoint_id] = amounts
@@ -119,6 +123,7 @@ def oracle(
         conversions,
         credits,
         missing,
+        paths,
         links,
     )
 

@@ -73,6 +73,13 @@ def unpack_acquisition(packed: Packed) -> Acquisition:
     return _unpack(packed, mask) if mask & _CLICK_ID else _cached_unpack(packed, mask)
 
 
+def channel_of(packed: Packed) -> str:
+    """The channel of a stored acquisition. Raises ``ValueError`` when it is none."""
+    if len(packed) < 2:
+        raise ValueError("a stored acquisition has a channel")
+    return unpack_word(packed[1])
+
+
 def _pack(acquisition: Acquisition) -> Packed:
     number_of = _NUMBERS.get
     channel, source, medium = acquisition.channel, acquisition.source, acquisition.medium

@@ -116,7 +116,7 @@ class AuditReader:
         return [
             check_books(self._client, self._database, ids=ids),
             check_uncredited(self._client, self._database, ids=ids, at_rest_seconds=self._at_rest_seconds),
-            check_conversion_signs(self._client, self._database, ids=ids),
+            *check_conversion_signs(self._client, self._database, ids=ids),
         ]
 
     def compare_model(self, model: str) -> Check:

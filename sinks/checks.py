@@ -17,7 +17,7 @@ from clickhouse_connect.driver.exceptions import Error
 from sinks.engine_errors import explain_error
 from sinks.names import qualify
 from sinks.queries import load_sql
-from sinks.tables import CONVERSIONS_COLUMNS, SESSIONS_COLUMNS, TABLES, TOUCHPOINTS_COLUMNS
+from sinks.tables import CONVERSIONS_COLUMNS, PATHS_COLUMNS, SESSIONS_COLUMNS, TABLES, TOUCHPOINTS_COLUMNS
 
 T = TypeVar("T")
 _NOT_FACTS = frozenset(
@@ -192,10 +192,10 @@ def _plain(figure: int | Decimal) -> str:
 
 
 def check_signs(client: Client, database: str, *, limit: int = 100) -> list[Check]:
-    """Sessions, touchpoints and conversions stand 0 or 1 times; one check each."""
+    """Sessions, touchpoints, conversions and their paths stand 0 or 1 times; one check each."""
     return [
         *check_timed_signs(client, database, limit=limit),
-        check_conversion_signs(client, database, limit=limit),
+        *check_conversion_signs(client, database, limit=limit),
     ]
 
 
@@ -212,10 +212,14 @@ def check_timed_signs(
     ]
 
 
-def check_conversion_signs(client: Client, database: str, *, ids: Ids = ALL_IDS, limit: int = 100) -> Check:
-    """Conversions stand 0 or 1 times."""
-    columns = CONVERSIONS_COLUMNS
-    return _check_signs(client, database, "conversions", "conversion_id", columns, _IDS, ids, limit)
+def check_conversion_signs(
+    client: Client, database: str, *, ids: Ids = ALL_IDS, limit: int = 100
+) -> list[Check]:
+    """Conversions, and the path of each, stand 0 or 1 times."""
+    return [
+        _check_signs(client, database, table, "conversion_id", columns, _IDS, ids, limit)
+        for table, columns in (("conversions", CONVERSIONS_COLUMNS), ("paths", PATHS_COLUMNS))
+    ]
 
 
 def check_duplicate_hits(

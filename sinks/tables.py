@@ -58,6 +58,10 @@ CREDITS_COLUMNS: tuple[str, ...] = (
     *("landing_page", "weight", "amount", "conversion_value", "currency", "cause", "policy_version"),
     *("touched_at", "converted_at", "recorded_at"),
 )
+PATHS_COLUMNS: tuple[str, ...] = (
+    *("site", "conversion_id", "conversion_type", "converted_at", "currency", "value", "channels"),
+    *("first_touch_at", "last_touch_at", "sign", "recorded_at"),
+)
 POLICIES_COLUMNS: tuple[str, ...] = ("version", "policy", "recorded_at")
 LEARNT_MODELS_COLUMNS: tuple[str, ...] = (
     *("version", "model", "site", "channel", "effect", "share", "low", "high", "error"),
@@ -102,6 +106,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "dead_letters": DEAD_LETTERS_COLUMNS,
     "dead_letter_replays": DEAD_LETTER_REPLAYS_COLUMNS,
     "conversions": CONVERSIONS_COLUMNS,
+    "paths": PATHS_COLUMNS,
     "credits": CREDITS_COLUMNS,
     "policies": POLICIES_COLUMNS,
     "learnt_models": LEARNT_MODELS_COLUMNS,
@@ -111,7 +116,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
 }
 """Tables that programs insert into, with their columns."""
 
-TABLES: tuple[str, ...] = (*WRITTEN, "channel_metrics", "paths")
+TABLES: tuple[str, ...] = (*WRITTEN, "channel_metrics")
 """Every table of Headwater that holds facts; the roll-ups are filled by materialized views only."""
 
 HAS_SOURCE: frozenset[str] = frozenset(name for name, columns in WRITTEN.items() if "src_offset" in columns)

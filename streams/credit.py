@@ -42,7 +42,7 @@ from streams.recredit import (
     versions_wanted,
 )
 from streams.refusals import Refusals
-from streams.rows import Row, conversion_row, credit_rows
+from streams.rows import Row, conversion_row, credit_rows, path_row
 from streams.topics import (
     CONVERSIONS,
     CREDITS,
@@ -121,6 +121,10 @@ def _write(correction: Correction, rows: dict[str, list[Row]]) -> None:
         if old is not None:
             rows["conversions"].append(conversion_row(old, -1, cause, recorded_at))
         rows["conversions"].append(conversion_row(new, 1, cause, recorded_at))
+    if correction.old_path != correction.new_path:
+        if correction.old_path is not None:
+            rows["paths"].append(path_row(new.site, new.conversion_id, correction.old_path, -1, recorded_at))
+        rows["paths"].append(path_row(new.site, new.conversion_id, correction.new_path, 1, recorded_at))
 
 
 class CreditStage:
@@ -230,7 +234,7 @@ class CreditStage:
         await self._policies.load(versions, self._own)
         states: dict[str, bytes] = {}
         before: dict[str, bytes] = {}
-        rows: dict[str, list[Row]] = {"credits": [], "conversions": []}
+        rows: dict[str, list[Row]] = {"credits": [], "conversions": [], "paths": []}
         find = self._policies.find
         asked = [
             (conversion, its, past) for (conversion, _, its), past in zip(conversions, pasts, strict=True)

@@ -2,7 +2,8 @@
 the others are dead letters, and Redis says of them what the ledger says.
 
 The ledger comes last and is never taken back: a reader finds balanced books, and a conversion whose ledger rows are
-refused does not stand in ``conversions`` either. Whoever replays the trigger makes the difference to what stands.
+refused does not stand in ``conversions`` and ``paths`` either; one of which either refuses rows stands in neither.
+Whoever replays the trigger makes the difference to what stands.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from streams.triggers import conversion_of, decode_triggers
 
 log = structlog.get_logger(__name__)
 
-_ID_OF = {table: WRITTEN[table].index("conversion_id") for table in ("conversions", "credits")}
+_SIGNED = ("conversions", "paths")
+_ID_OF = {table: WRITTEN[table].index("conversion_id") for table in (*_SIGNED, "credits")}
 _FIRST_INDEX = 100_000
 """Of these letters: those of the batch's records that could not be read come before."""
 
@@ -39,23 +41,28 @@ async def insert_in_parts(
 
     ``answered`` are the batch's triggers, ``before`` the conversions as they stood, by key (b"" = there was none).
     """
-    places = {table: _ID_OF[table] for table in ("conversions", "credits")}
-    ids = list(dict.fromkeys(row[place] for table, place in places.items() for row in rows.get(table, ())))
+    ids = list(dict.fromkeys(row[place] for table, place in _ID_OF.items() for row in rows.get(table, ())))
     parts: dict[str, list[list[Row]]] = {}
-    for table, place in places.items():
+    for table, place in _ID_OF.items():
         by_id: dict[str, list[Row]] = {}
         for row in rows.get(table, ()):
             by_id.setdefault(row[place], []).append(row)
         parts[table] = [by_id.get(i, []) for i in ids]
     await own.insert({"dead_letters": rows.get("dead_letters", ())}, token)
-    facts_refused = await refusals.insert("conversions", parts["conversions"], token)
+    # Both were tried as a whole at once: what the one took of it does not depend on what the other refused.
+    refused = {table: await refusals.insert(table, parts[table], token) for table in _SIGNED}
+    facts_refused = {number: why for found in refused.values() for number, why in found.items()}
     left = [[] if number in facts_refused else part for number, part in enumerate(parts["credits"])]
     credits_token = f"{token}:without:{digest_of(facts_refused)}" if facts_refused else token
     credits_refused = await refusals.insert("credits", left, credits_token)
     culprits = {**facts_refused, **credits_refused}
-    taken = [row for number in sorted(credits_refused) for row in parts["conversions"][number]]
-    back = taken_back("conversions", taken)
-    await own.insert({"conversions": back}, f"{token}:back:{digest_of(culprits)}")
+    back = {
+        table: taken_back(
+            table, [row for number in sorted(culprits.keys() - its.keys()) for row in parts[table][number]]
+        )
+        for table, its in refused.items()
+    }
+    await own.insert(back, f"{token}:back:{digest_of(culprits)}")
     letters = _letters(batch_id, own.partition, answered, {ids[n]: why for n, why in culprits.items()})
     await own.insert(
         {"dead_letters": [letter.row() for letter in letters]}, f"{token}:refused:{digest_of(culprits)}"

@@ -12,6 +12,7 @@ from attribution.conversions import Conversion, ConversionFact
 from attribution.ledger import Entry, credit, entries, entries_between
 from attribution.past import Past, report_of
 from attribution.paths import build_path
+from attribution.standing_path import StandingPath, path_in_ledger, standing_path
 from streams.policies import KeptPolicy
 from streams.triggers import Trigger
 
@@ -25,6 +26,9 @@ class CreditState(msgspec.Struct, array_like=True):
     """Version of the policy that made the statement; "" = of a Headwater that did not keep it."""
     recorded_at: int = 0
     """Of the latest correction, epoch ms: none after it is dated before it."""
+    has_path: bool = False
+    """Table ``paths`` has the path of the statement. False = of a Headwater that did not write it: then it has what
+    could be read from the ledger when the table was made."""
 
 
 pack_state = msgspec.msgpack.Encoder().encode
@@ -47,6 +51,9 @@ class Correction(NamedTuple):
     """The report that counted before; None = there was no such conversion."""
     new: ConversionFact
     entries: Sequence[Entry]
+    old_path: StandingPath | None
+    """What table ``paths`` has of it; None = nothing."""
+    new_path: StandingPath
 
 
 class Recredited(NamedTuple):
@@ -54,7 +61,7 @@ class Recredited(NamedTuple):
 
     state: CreditState
     corrections: Sequence[Correction]
-    """Each has entries, or another report."""
+    """Each has entries, another report or another path."""
 
 
 def merged(state: CreditState | None, triggers: Sequence[Trigger]) -> Conversion | None:
@@ -109,13 +116,24 @@ def recredit(
             packed = new.to_bytes()
             changed = entries_between(former, packed) if former else entries(None, new)
         recorded_at = state.recorded_at if state is not None else 0
-        if changed or old_fact != fact:
-            recorded_at = max(recorded_at, *(trigger.recorded_at for trigger in step))
-            corrections.append(Correction(cause, version, recorded_at, old_fact, fact, changed))
-        state = CreditState(conversion, packed, version, recorded_at)
+        if changed or old_fact != fact or (state is not None and not state.has_path):
+            old_path, new_path = _known_path(state), standing_path(packed)
+            if changed or old_fact != fact or old_path != new_path:
+                recorded_at = max(recorded_at, *(trigger.recorded_at for trigger in step))
+                corrections.append(
+                    Correction(cause, version, recorded_at, old_fact, fact, changed, old_path, new_path)
+                )
+        state = CreditState(conversion, packed, version, recorded_at, has_path=True)
     if state is None:
         raise ValueError("nothing asks for this conversion")
     return Recredited(state, corrections)
+
+
+def _known_path(state: CreditState | None) -> StandingPath | None:
+    """What table ``paths`` has of a conversion."""
+    if state is None or not state.statement:
+        return None
+    return standing_path(state.statement) if state.has_path else path_in_ledger(state.statement)
 
 
 def restated_at_once(

@@ -19,6 +19,7 @@ from attribution.hit import NO_PROPS, Hit
 from attribution.ledger import Entry
 from attribution.links import LinkChange
 from attribution.money import format_amount
+from attribution.standing_path import StandingPath
 from attribution.touchpoints import Session, Touchpoint
 from sinks.tables import ACQUISITION
 
@@ -176,6 +177,23 @@ def conversion_row(fact: ConversionFact, sign: int, cause: str, recorded_at: int
         fact.currency,
         sign,
         cause,
+        recorded_at,
+    )
+
+
+def path_row(site: str, conversion_id: str, path: StandingPath, sign: int, recorded_at: int) -> Row:
+    """A signed row of ``paths``."""
+    return (
+        site,
+        conversion_id,
+        path.conversion_type,
+        path.converted_at,
+        path.currency,
+        format_amount(path.value_minor, path.currency),
+        path.channels,
+        path.first_touch_at,
+        path.last_touch_at,
+        sign,
         recorded_at,
     )
 

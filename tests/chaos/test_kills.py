@@ -202,7 +202,9 @@ def test_a_replay_is_compared_in_every_table(stored: tuple[Client, str, Ledger])
     second = f"{first}_again"
     migrate(client, second)
     try:
-        for table in ("hits", "sessions", "touchpoints", "drops", "dead_letters", "conversions", "credits"):
+        for table in (
+            *("hits", "sessions", "touchpoints", "drops", "dead_letters", "conversions", "paths", "credits"),
+        ):
             client.command(f"INSERT INTO {second}.{table} SELECT * FROM {first}.{table}")
         replayed = compare_databases(client, first, second)
         assert replayed.faults == []
@@ -219,6 +221,7 @@ def test_a_replay_is_compared_in_every_table(stored: tuple[Client, str, Ledger])
             ("sessions", "* REPLACE (-1 AS sign)"),
             ("touchpoints", "*"),
             ("conversions", "*"),
+            ("paths", "*"),
         ):
             assert table in differs(
                 f"INSERT INTO {second}.{table} SELECT {flipped} FROM {second}.{table} LIMIT 1"

@@ -27,7 +27,7 @@ _NUMBERS = {
 }
 _INSTANTS = {
     *("occurred_at", "received_at", "started_at", "ended_at", "touched_at", "converted_at", "recorded_at"),
-    *("replayed_at", "said_at"),
+    *("replayed_at", "said_at", "first_touch_at", "last_touch_at"),
 }
 
 
@@ -53,6 +53,7 @@ def _default(name: str) -> Any:
         "props": "{}",
         "weight": "1",
         "conversion_type": "purchase",
+        "channels": [],
         "hours": [NOON // 1000],
         "hour_hits": [1],
         "hour_page_views": [1],

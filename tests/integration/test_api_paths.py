@@ -17,6 +17,8 @@ from sinks_rows import DAY, HOUR, NOON
 from api.path_report import PathsAnswer, PathsRequest
 from attribution.errors import Rejected
 from attribution.policy import AttributionPolicy
+from sinks.migrate import load_migrations, split_statements
+from sinks.tables import WRITTEN
 
 
 @pytest.fixture
@@ -61,6 +63,39 @@ def entries(
     ]
 
 
+def path_row(
+    name: str, path: list[tuple[str, int]], value: str, sign: int = 1, **given: Any
+) -> dict[str, Any]:
+    """The row of ``paths`` that the credit stage writes beside ``entries``."""
+    at = given.setdefault("converted_at", NOON)
+    given.pop("cause", None)
+    return {
+        **{"conversion_id": name, "value": value, "sign": sign, "currency": "USD"},
+        **{"channels": [channel for channel, _ in path]},
+        **{"first_touch_at": at - path[0][1] * HOUR if path else at},
+        **{"last_touch_at": at - path[-1][1] * HOUR if path else at},
+        **given,
+    }
+
+
+STANDING = ", ".join(name for name in WRITTEN["paths"] if name != "sign")
+
+
+def read_paths(client: Client, database: str) -> list[Any]:
+    """What table ``paths`` comes to, as of any instant."""
+    query = f"SELECT {STANDING}, sum(sign) AS n FROM {database}.paths GROUP BY {STANDING} HAVING n != 0 ORDER BY ALL"
+    return list(client.query(query).result_rows)
+
+
+def from_ledger(client: Client, database: str, times: int = 1) -> list[Any]:
+    """The same as a migration reads it from the ledger."""
+    (migration,) = [found for found in load_migrations() if found.name == "0007_paths"]
+    client.command(f"DROP TABLE {database}.paths")
+    for statement in [*split_statements(migration.sql)] * times:
+        client.command(statement.replace("{database}", database))
+    return read_paths(client, database)
+
+
 def test_a_small_example(store: Store) -> None:
     """Three ways: twice the same once repeats are collapsed, one of one touchpoint, one that nobody saw."""
     for name, path, value in (
@@ -69,6 +104,7 @@ def test_a_small_example(store: Store) -> None:
         ("c", [("Email", 24)], "0"),
         ("d", [], "7"),
     ):
+        store.put("paths", path_row(name, path, value))
         store.put("credits", *entries(name, path, value))
         store.put("credits", *(dict(row, model="last_touch") for row in entries(name, path[-1:], value)))
     answer = ask(store)
@@ -103,22 +139,21 @@ def test_a_small_example(store: Store) -> None:
 
 def test_a_path_that_was_corrected_is_counted_as_it_stands(store: Store) -> None:
     """A late touchpoint, another value, another instant, and a conversion that is gone; as of before, as it was."""
-    store.put("credits", *entries("a", [("Email", 1)], "10", recorded_at=NOON))
+
+    def tell(*args: Any, **given: Any) -> None:
+        store.put("credits", *entries(*args, **given))
+        store.put("paths", path_row(*args, **given))
+
+    tell("a", [("Email", 1)], "10", recorded_at=NOON)
     later = {"recorded_at": NOON + HOUR, "cause": "late_touch"}
-    store.put(
-        "credits",
-        *entries("a", [("Email", 1)], "10", -1, **later),
-        *entries("a", [("Display", 2), ("Email", 1)], "10", **later),
-    )
-    store.put("credits", *entries("b", [("Email", 1)], "4", recorded_at=NOON))
+    tell("a", [("Email", 1)], "10", -1, **later)
+    tell("a", [("Display", 2), ("Email", 1)], "10", **later)
+    tell("b", [("Email", 1)], "4", recorded_at=NOON)
     moved = {"recorded_at": NOON + HOUR, "cause": "earlier_fact"}
-    store.put(
-        "credits",
-        *entries("b", [("Email", 1)], "4", -1, **moved),
-        *entries("b", [("Email", 1)], "3", converted_at=NOON - DAY, **moved),
-    )
-    store.put("credits", *entries("c", [("Email", 1)], "1", recorded_at=NOON))
-    store.put("credits", *entries("c", [("Email", 1)], "1", -1, **later))
+    tell("b", [("Email", 1)], "4", -1, **moved)
+    tell("b", [("Email", 1)], "3", converted_at=NOON - DAY, **moved)
+    tell("c", [("Email", 1)], "1", recorded_at=NOON)
+    tell("c", [("Email", 1)], "1", -1, **later)
     now = ask(store)
     assert [(line.channels, line.conversions, line.revenue) for line in now.paths] == [
         (("Display", "Email"), 1, "10.00"),
@@ -132,12 +167,16 @@ def test_a_path_that_was_corrected_is_counted_as_it_stands(store: Store) -> None
     assert ask(store, **{"from": "2026-10-02"}).totals.conversions == 1
 
 
-def test_random_ledgers_equal_a_plain_recount(store: Store) -> None:
-    """Conversions that are credited, corrected once or twice, moved or withdrawn; every filter; as of every step."""
+def test_random_ledgers_equal_a_plain_recount(store: Store, clean: tuple[Client, str]) -> None:
+    """Conversions that are credited, corrected once or twice, moved or withdrawn; every filter; as of every step.
+
+    And what a migration reads of it in the ledger is what the credit stage wrote, row for row.
+    """
     rng = random.Random(4)
     history: list[tuple[int, str, dict[str, Any], list[tuple[str, int]], str]] = []
     standing: dict[str, tuple[dict[str, Any], list[tuple[str, int]], str]] = {}
     rows: list[dict[str, Any]] = []
+    ways: list[dict[str, Any]] = []
 
     def path() -> list[tuple[str, int]]:
         hours = sorted(rng.sample(range(90), rng.choice([0, 1, 1, 2, 3, 6])), reverse=True)
@@ -154,6 +193,7 @@ def test_random_ledgers_equal_a_plain_recount(store: Store) -> None:
             if name in standing:
                 facts, was, value = standing.pop(name)
                 rows += entries(name, was, value, -1, **facts, **given)
+                ways.append(path_row(name, was, value, -1, **facts, **given))
                 if rng.random() < 0.2:
                     history.append((at, name, {}, [], ""))
                     continue
@@ -165,9 +205,11 @@ def test_random_ledgers_equal_a_plain_recount(store: Store) -> None:
             }
             standing[name] = facts, path(), str(Decimal(rng.randint(0, 9999)) / 100)
             rows += entries(name, standing[name][1], standing[name][2], **facts, **given)
+            ways.append(path_row(name, standing[name][1], standing[name][2], **facts, **given))
             history.append((at, name, *standing[name]))
         store.put("credits", *rows)
-        rows = []
+        store.put("paths", *ways)
+        rows, ways = [], []
     for number in range(30):
         then = NOON + rng.randint(0, 4) * HOUR
         question: dict[str, Any] = {
@@ -190,6 +232,10 @@ def test_random_ledgers_equal_a_plain_recount(store: Store) -> None:
             if at <= then or not number % 2:
                 known[name] = facts, way, value
         check(ask(store, **question), question, [one for one in known.values() if one[0]])
+    written = read_paths(*clean)
+    assert len(written) > 60
+    assert from_ledger(*clean) == written
+    assert from_ledger(*clean, times=2) == written
 
 
 def check(
@@ -266,9 +312,20 @@ def test_what_makes_no_sense_is_refused_by_parameter(store: Store, given: dict[s
     assert caught.value.field == field
 
 
-def test_paths_need_the_model_that_tells_them(clean: tuple[Client, str]) -> None:
-    with pytest.raises(Rejected, match="headwater restate"):
-        ask(Store(*clean, AttributionPolicy(models=("last_touch",))))
+def test_paths_are_told_whatever_the_models_are(clean: tuple[Client, str]) -> None:
+    store = Store(*clean, AttributionPolicy(models=("last_touch",)))
+    store.put("paths", path_row("a", [("Display", 2), ("Email", 1)], "10"))
+    assert ask(store).paths[0].channels == ("Display", "Email")
+
+
+def test_many_conversions_in_the_ledger_are_read_in_order(clean: tuple[Client, str]) -> None:
+    """More than one block of them: a second run of the migration still puts nothing in twice."""
+    client, database = clean
+    client.command(
+        f"INSERT INTO {database}.credits (model, conversion_id, touchpoint_id, channel, weight, recorded_at)"
+        " SELECT 'linear', toString(intDiv(number, 2)), toString(number % 2), 'Email', 0.5, 1 FROM numbers(300000)"
+    )
+    assert len(from_ledger(client, database, times=2)) == 150_000
 
 
 def test_an_empty_store_has_no_paths(store: Store) -> None:

@@ -173,7 +173,7 @@ def test_a_roll_up_that_missed_an_insert_is_found(clean: tuple[Client, str]) -> 
     assert "roll_up" in failed(clean)
 
 
-@pytest.mark.parametrize("table", ["sessions", "touchpoints", "conversions"])
+@pytest.mark.parametrize("table", ["sessions", "touchpoints", "conversions", "paths"])
 @pytest.mark.parametrize(
     "rows",
     [
@@ -189,12 +189,11 @@ def test_signs_that_do_not_add_up_are_found(
     clean: tuple[Client, str], table: str, rows: list[dict[str, Any]]
 ) -> None:
     """Also when the sum over the id is 0 or 1 but another version was taken back than was written."""
-    id_column = {"sessions": "session_id", "touchpoints": "touchpoint_id", "conversions": "conversion_id"}[
-        table
-    ]
-    if table == "conversions":
+    id_column = {"sessions": "session_id", "touchpoints": "touchpoint_id"}.get(table, "conversion_id")
+    if id_column == "conversion_id":
+        other = {"conversions": "type", "paths": "conversion_type"}[table]
         rows = [
-            {("type" if key == "channel" else key): value for key, value in given.items()} for given in rows
+            {(other if key == "channel" else key): value for key, value in given.items()} for given in rows
         ]
         rows = [{"value": "1", **given} for given in rows]
     put(clean, table, *({id_column: "x", **given} for given in rows))

@@ -155,6 +155,8 @@ def assert_equals_oracle(writer: MemoryWriter, world: World) -> None:
         )
         assert (want_fact.value_minor or 0) == cents(dict(row)["value"])
 
+    assert_paths_equal_oracle(writer, world)
+
     weights: Counter[Any] = Counter()
     amounts: Counter[Any] = Counter()
     for row in writer.dicts("credits"):
@@ -177,6 +179,28 @@ def assert_equals_oracle(writer: MemoryWriter, world: World) -> None:
     assert {(*key, missing.source) for key, missing in world.missing.items()} == {
         k for k in reasons if reasons[k]
     }
+
+
+def assert_paths_equal_oracle(writer: MemoryWriter, world: World) -> None:
+    """Each conversion has one path that stands: the touchpoints that count, whatever the models say of them."""
+    paths = net(writer.dicts("paths"), "conversion_id")
+    assert world.conversions.keys() == paths.keys()
+    for conversion_id, facts in paths.items():
+        ((row, count),) = facts.items()
+        fact, touches, found = world.conversions[conversion_id], world.paths[conversion_id], dict(row)
+        at = fact.occurred_at
+        assert (1, fact.site, fact.type, at, fact.currency, fact.value_minor or 0) == (
+            *(count, found["site"], found["conversion_type"], found["converted_at"], found["currency"]),
+            cents(found["value"]),
+        )
+        assert tuple(touch.acquisition.channel for touch in touches) == found["channels"]
+        ends = [touch.touched_at for touch in (*touches[:1], *touches[-1:])] or [at, at]
+        assert ends == [found["first_touch_at"], found["last_touch_at"]]
+    # As of any instant no path is taken back that was not there.
+    standing: Counter[str] = Counter()
+    for row in writer.dicts("paths"):
+        standing[row["conversion_id"]] += row["sign"]
+        assert standing[row["conversion_id"]] in (0, 1)
 
 
 @st.composite

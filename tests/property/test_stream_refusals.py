@@ -70,6 +70,15 @@ def hits_of(visitor: str) -> list[list[Hit]]:
     ]
 
 
+BAD_ORDERS = oracle([hit for visitor in BAD for hit in hits_of(visitor)[0]], POLICY, "USD").conversions.keys()
+"""By conversion id: rows of paths know no visitor."""
+
+
+def is_bad(row: dict[str, Any]) -> bool:
+    """Whether a row of any table is about a visitor who is refused."""
+    return row.get("visitor_id") in BAD or row.get("conversion_id") in BAD_ORDERS
+
+
 def envelopes_of(round_: int) -> list[list[Hit]]:
     """The hits of one round: one envelope for each partition."""
     found: dict[int, list[Hit]] = {}
@@ -191,14 +200,14 @@ def test_hits_whose_rows_are_refused_are_dead_letters_and_all_others_get_through
     at_many_points(empty_valkey, lambda where, row: where == table and row["visitor_id"] in BAD, look)
 
 
-@pytest.mark.parametrize("table", ["conversions", "credits"])
+@pytest.mark.parametrize("table", ["conversions", "paths", "credits"])
 def test_a_conversion_whose_rows_are_refused_does_not_stop_its_partition(
     empty_valkey: str, table: str
 ) -> None:
-    """It stands in neither table, and its triggers are dead letters; its hits and sessions are there."""
+    """It stands in none of the tables, and its triggers are dead letters; its hits and sessions are there."""
 
     def look(house: House) -> None:
-        for where in ("conversions", "credits"):
+        for where in ("conversions", "paths", "credits"):
             net: Counter[str] = Counter()
             for row in house.writer.dicts(where):
                 net[row["conversion_id"]] += row.get("sign", 1)
@@ -206,10 +215,11 @@ def test_a_conversion_whose_rows_are_refused_does_not_stop_its_partition(
         assert len(house.writer.dicts("hits")) == len(all_hits(VISITORS))
         assert {letter["topic"] for letter in letters(house)} == {CONVERSIONS}
 
-    at_many_points(empty_valkey, lambda where, row: where == table and row["visitor_id"] in BAD, look)
+    at_many_points(empty_valkey, lambda where, row: where == table and is_bad(row), look)
 
 
-def test_a_correction_that_is_refused_leaves_what_stood(empty_valkey: str) -> None:
+@pytest.mark.parametrize("table", ["paths", "credits"])
+def test_a_correction_that_is_refused_leaves_what_stood(empty_valkey: str, table: str) -> None:
     """The ledger says what it said, Redis says the same, and the replayed trigger makes the difference to it."""
 
     def look(house: House) -> None:
@@ -217,19 +227,25 @@ def test_a_correction_that_is_refused_leaves_what_stood(empty_valkey: str) -> No
         assert not any(causes[visitor, "late_touch"] for visitor in BAD)
         assert all(causes[visitor, "conversion"] for visitor in VISITORS)
         assert all(causes[visitor, "late_touch"] for visitor in VISITORS if visitor not in BAD)
+        lengths: Counter[str] = Counter()
+        for row in house.writer.dicts("paths"):
+            lengths[row["conversion_id"]] += row["sign"] * len(row["channels"])
+        assert Counter(lengths.values()) == {1: len(BAD), 2: len(VISITORS) - len(BAD)}
+        assert all(lengths[conversion_id] == 1 for conversion_id in BAD_ORDERS)
 
-    def refuses(table: str, row: dict[str, Any]) -> bool:
-        return table == "credits" and row["cause"] == "late_touch" and row["visitor_id"] in BAD
+    def refuses(where: str, row: dict[str, Any]) -> bool:
+        is_correction = row.get("cause") == "late_touch" or len(row.get("channels", ())) > 1
+        return where == table and is_correction and is_bad(row)
 
     at_many_points(empty_valkey, refuses, look)
 
 
-@pytest.mark.parametrize("table", ["sessions", "touchpoints", "hits", "conversions", "credits"])
+@pytest.mark.parametrize("table", ["sessions", "touchpoints", "hits", "conversions", "paths", "credits"])
 def test_what_was_inserted_in_parts_is_not_inserted_again_as_a_whole(empty_valkey: str, table: str) -> None:
     """Somebody drops the constraint between the crash and the next attempt."""
 
     def refuses(where: str, row: dict[str, Any]) -> bool:
-        return where == table and row["visitor_id"] in BAD
+        return where == table and is_bad(row)
 
     points = asyncio.run(play_until_lifted(empty_valkey, refuses, 0))
     for point in range(random.randint(1, 3), points + 1, 3):

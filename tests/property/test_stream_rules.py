@@ -46,6 +46,8 @@ def mixed(hits: list[Hit], house: House) -> World:
         | {key: amounts for key, amounts in new.credits.items() if not is_old[visitor_of[key[0]]]},
         {key: missing for key, missing in old.missing.items() if is_old[visitor_of[key[0]]]}
         | {key: missing for key, missing in new.missing.items() if not is_old[visitor_of[key[0]]]},
+        {key: path for key, path in old.paths.items() if is_old[visitor_of[key]]}
+        | {key: path for key, path in new.paths.items() if not is_old[visitor_of[key]]},
     )
 
 
