@@ -9,13 +9,20 @@
 SELECT kind, key, toUInt64(n) AS conversions, toString(worth) AS revenue
 FROM
 (
+    -- Which are the most frequent is told by hashes alone; channels are read of those only.
     SELECT 'path' AS kind, arrayMap(name -> toString(name), $shown) AS key, sum(sign) AS n, $worth AS worth
     FROM $paths
-    WHERE $where AND touchpoints > 0
+    PREWHERE $path_hash IN
+    (
+        SELECT $path_hash
+        FROM $paths
+        WHERE $where AND touchpoints > 0
+        GROUP BY $path_hash
+        ORDER BY sum(sign) DESC, $path_hash
+        LIMIT {most:UInt32}
+    )
+    WHERE $where
     GROUP BY $path_hash
-    HAVING n > 0
-    ORDER BY n DESC, key
-    LIMIT {most:UInt32}
 
     UNION ALL
 

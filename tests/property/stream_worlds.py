@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import accumulate
 from typing import Any
 
 from hypothesis import strategies as st
@@ -196,11 +197,12 @@ def assert_paths_equal_oracle(writer: MemoryWriter, world: World) -> None:
         assert tuple(touch.acquisition.channel for touch in touches) == found["channels"]
         ends = [touch.touched_at for touch in (*touches[:1], *touches[-1:])] or [at, at]
         assert ends == [found["first_touch_at"], found["last_touch_at"]]
-    # As of any instant no path is taken back that was not there.
-    standing: Counter[str] = Counter()
+    # As of any instant as well no path is taken back that was not there.
+    changes: dict[str, Counter[int]] = defaultdict(Counter)
     for row in writer.dicts("paths"):
-        standing[row["conversion_id"]] += row["sign"]
-        assert standing[row["conversion_id"]] in (0, 1)
+        changes[row["conversion_id"]][row["recorded_at"]] += row["sign"]
+    for change in changes.values():
+        assert all(stands in (0, 1) for stands in accumulate(change[at] for at in sorted(change)))
 
 
 @st.composite
