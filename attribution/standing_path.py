@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attribution.ledger import has_model, read_path
+from attribution.ledger import StoredPath, UnreadableStatement, has_model, read_path
 from attribution.packing import channel_of, unpack_word
 
 LEDGER_MODEL = "linear"
@@ -28,6 +28,13 @@ class StandingPath(NamedTuple):
 def standing_path(statement: bytes) -> StandingPath:
     """The path of a stored statement. Raises ``UnreadableStatement``."""
     stored = read_path(statement)
+    try:
+        return _path_of(stored)
+    except ValueError as error:
+        raise UnreadableStatement(f"stored statement: {error}") from error
+
+
+def _path_of(stored: StoredPath) -> StandingPath:
     at = stored.converted_at
     # The touch without id is nobody: it stands last where a model credits no touchpoint.
     touches = [(age, packed) for identity, age, packed, _ in stored.touches if identity]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import pytest
 from conversion_facts import fact as a_fact
 
@@ -14,7 +15,15 @@ from attribution.past import Past
 from attribution.policy import DAY_MS, AttributionPolicy
 from attribution.touchpoints import Touchpoint
 from streams.policies import KeptPolicy
-from streams.recredit import CreditState, merged, recredit, versions_wanted
+from streams.recredit import (
+    CreditState,
+    Recredited,
+    merged,
+    pack_state,
+    recredit,
+    state_of,
+    versions_wanted,
+)
 from streams.triggers import Trigger
 
 T0 = 1_760_000_000_000
@@ -149,3 +158,55 @@ def test_an_earlier_report_that_a_restated_hit_brings_is_a_matter_of_the_policy(
     assert conversion is not None
     (correction,) = recredit(conversion, state, [trigger], Past([NEAR]), find).corrections
     assert (correction.cause, correction.old, correction.new) == ("policy", FACT, earlier)
+
+
+def paths_of(done: Recredited) -> list[tuple[tuple[str, ...] | None, tuple[str, ...]]]:
+    """The channels before and after each correction; None = table ``paths`` has nothing of it."""
+    return [
+        (one.old_path.channels if one.old_path else None, one.new_path.channels) for one in done.corrections
+    ]
+
+
+def test_a_path_is_told_with_the_correction_that_changes_it() -> None:
+    trigger = asks(fact=FACT)
+    conversion = merged(None, [trigger])
+    assert conversion is not None
+    done = recredit(conversion, None, [trigger], Past([NEAR]), find)
+    assert paths_of(done) == [(None, ("Channel 1",))]
+    path = done.corrections[0].new_path
+    assert (path.converted_at, path.first_touch_at, path.last_touch_at, path.value_minor) == (
+        *(T0, NEAR.touched_at, NEAR.touched_at),
+        1_000,
+    )
+    done = recredit(conversion, done.state, [asks()], Past([FAR, NEAR]), find)
+    assert paths_of(done) == [(("Channel 1",), ("Channel 2", "Channel 1"))]
+    done = recredit(conversion, done.state, [asks(NEW.version)], Past([FAR, NEAR]), find)
+    assert paths_of(done) == [(("Channel 2", "Channel 1"),) * 2]  # other models, the same path
+    done = recredit(conversion, done.state, [asks()], Past([]), find)
+    assert paths_of(done)[0][1] == ()
+    assert (done.corrections[0].new_path.first_touch_at, done.corrections[0].new_path.last_touch_at) == (
+        T0,
+        T0,
+    )
+
+
+ALONE = AttributionPolicy(models=("last_touch",))
+KEPT[ALONE.version] = KeptPolicy(ALONE.version, ALONE, models_of(ALONE))
+
+
+@pytest.mark.parametrize(("policy", "known"), [(OLD, ("Channel 1",)), (ALONE, None)])
+def test_a_state_of_before_there_were_paths_has_what_the_ledger_told(
+    policy: AttributionPolicy, known: tuple[str, ...] | None
+) -> None:
+    """Without ``linear`` nothing was: then it is written as soon as anybody asks, even if no entry moves."""
+    trigger = asks(policy.version, fact=FACT)
+    conversion = merged(None, [trigger])
+    assert conversion is not None
+    state = recredit(conversion, None, [trigger], Past([NEAR]), find).state
+    older = state_of(msgspec.msgpack.encode(msgspec.msgpack.decode(pack_state(state))[:4]))
+    assert not older.has_path
+    asked = recredit(conversion, older, [asks()], Past([NEAR]), find)
+    assert paths_of(asked) == ([] if known else [(None, ("Channel 1",))])
+    assert asked.state.has_path
+    late = recredit(conversion, older, [asks()], Past([FAR, NEAR]), find)
+    assert paths_of(late) == [(known, ("Channel 2", "Channel 1"))]
