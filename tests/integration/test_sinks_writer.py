@@ -26,11 +26,11 @@ def scalar(client: Client, sql: str) -> Any:
 
 @pytest.mark.parametrize("table", sorted(WRITTEN))
 def test_column_tuples_equal_the_tables(migrated: tuple[Client, str], table: str) -> None:
-    """Names and order, so that a row tuple lands where it should."""
+    """Names and order, so that a row tuple lands where it should; but for what the engine works out itself."""
     client, database = migrated
     rows = client.query(
         "SELECT name FROM system.columns WHERE database = {d:String} AND table = {t:String}"
-        " AND default_kind != 'ALIAS' ORDER BY position",
+        " AND default_kind NOT IN ('ALIAS', 'MATERIALIZED') ORDER BY position",
         parameters={"d": database, "t": table},
     ).result_rows
     assert tuple(name for (name,) in rows) == WRITTEN[table]
