@@ -116,7 +116,8 @@ def recredit(
             packed = new.to_bytes()
             changed = entries_between(former, packed) if former else entries(None, new)
         recorded_at = state.recorded_at if state is not None else 0
-        if changed or old_fact != fact or (state is not None and not state.has_path):
+        # A path may change where no entry does: under models that credit nobody before and after.
+        if state is None or packed != state.statement or old_fact != fact or not state.has_path:
             old_path, new_path = _known_path(state), standing_path(packed)
             if changed or old_fact != fact or old_path != new_path:
                 recorded_at = max(recorded_at, *(trigger.recorded_at for trigger in step))

@@ -210,3 +210,18 @@ def test_a_state_of_before_there_were_paths_has_what_the_ledger_told(
     assert asked.state.has_path
     late = recredit(conversion, older, [asks()], Past([FAR, NEAR]), find)
     assert paths_of(late) == [(known, ("Channel 2", "Channel 1"))]
+
+
+PAID = AttributionPolicy(models=("first_paid_touch",))
+KEPT[PAID.version] = KeptPolicy(PAID.version, PAID, models_of(PAID))
+
+
+def test_a_path_that_changes_where_no_entry_does_is_told() -> None:
+    """Nobody was paid for, before and after."""
+    trigger = asks(PAID.version, fact=FACT)
+    conversion = merged(None, [trigger])
+    assert conversion is not None
+    state = recredit(conversion, None, [trigger], Past([NEAR]), find).state
+    done = recredit(conversion, state, [asks()], Past([FAR, NEAR]), find)
+    assert paths_of(done) == [(("Channel 1",), ("Channel 2", "Channel 1"))]
+    assert not done.corrections[0].entries
