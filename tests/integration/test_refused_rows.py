@@ -11,6 +11,7 @@ import pytest
 from test_worker import PARTITIONS, T0, House
 
 from attribution.hit import Hit, encode_envelope
+from attribution.policy import AttributionPolicy
 from sinks import writer
 from sinks.checks import run_checks
 from sinks.writer import RowWriter
@@ -99,12 +100,12 @@ async def test_more_rows_than_one_insert_takes_go_in_parts(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It used to stop the partition for ever; nothing of it is anybody's fault, so there is no dead letter."""
-    monkeypatch.setattr(writer, "MAX_ROWS", 10)
+    monkeypatch.setattr(writer, "MAX_ROWS", 20)
     async with house.working(), house.producing() as send:
         await send(HITS, VISITORS[0], encode_envelope([h for v in VISITORS for h in journey(v, 0)]))
         await house.until(lambda: house.count("conversions") == 12, "conversions")
         await house.until(lambda: house.count("hits") == 24, "hits")
-        await house.until(lambda: house.count("credits") == 12 * 6, "credits")
+        await house.until(lambda: house.count("credits") == 12 * len(AttributionPolicy().models), "credits")
     assert house.count("dead_letters") == 0
     assert failed(house) == []
 
