@@ -13,7 +13,7 @@ from sinks_rows import row
 from attribution.errors import Rejected
 from runtime import answers
 from runtime.settings import Settings
-from sinks.tables import CREDITS_COLUMNS
+from sinks.tables import CREDITS_COLUMNS, PATHS_COLUMNS
 from sinks.writer import RowWriter
 
 HOUR_MS = 3_600_000
@@ -45,7 +45,22 @@ def settings(engine: str, migrated: tuple[Client, str]) -> Settings:
         )
         for hour in range(30)
     ]
-    RowWriter(client, database).insert("credits", CREDITS_COLUMNS, sold, "sold")
+    nobody_seen = [
+        row(
+            "paths",
+            conversion_id=f"c{hour}",
+            value=f"{hour}.00",
+            currency="USD",
+            channels=[],
+            first_touch_at=BEGIN_MS + hour * HOUR_MS,
+            last_touch_at=BEGIN_MS + hour * HOUR_MS,
+            converted_at=BEGIN_MS + hour * HOUR_MS,
+        )
+        for hour in range(30)
+    ]
+    writer = RowWriter(client, database)
+    writer.insert("credits", CREDITS_COLUMNS, sold, "sold")
+    writer.insert("paths", PATHS_COLUMNS, nobody_seen, "nobody seen")
     return Settings(clickhouse=engine, database=database)
 
 
