@@ -39,7 +39,7 @@ from sinks.migrate import migrate
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = 25
+EXAMPLES = 50
 """Requests of one operation: as many as the time of a test allows."""
 PROMISES = [
     not_a_server_error,
