@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy, CustomKind, CustomModel
-from attribution.policy_file import HOUR_MS
+from attribution.policy_tables import HOUR_MS
 from attribution.touchpoints import TouchKind
 
 Table = Mapping[str, Any]

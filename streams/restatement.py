@@ -134,5 +134,5 @@ def _of_row(row: tuple[object, ...]) -> Restatement:
     """A row of ``sql/restatements.sql``."""
     names = ("restatement_id", "policy", "site", "since", "until", "resends_hits", "phase", "cursor")
     fields = dict(zip((*names, "slices", "hits", "conversions", "recorded_at"), row, strict=True))
-    span = Span(str(fields.pop("site")), *(fields.pop(name) for name in ("since", "until")))  # type: ignore[arg-type]
+    span = {name: fields.pop(name) for name in ("site", "since", "until")}
     return msgspec.convert(fields | {"span": span, "resends_hits": bool(fields["resends_hits"])}, Restatement)
