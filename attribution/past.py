@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from attribution.conversions import ConversionFact
-from attribution.timeline import Timeline, TimelineConversion
+from attribution.stored_past import StoredPast
+from attribution.timeline import TimelineConversion
 from attribution.touchpoints import Touchpoint
 
 
@@ -19,13 +20,13 @@ class Past(msgspec.Struct, frozen=True, gc=False):
     """What their hits reported as conversions, this one among them. Another person's report may win over one."""
 
 
-def past_of(timelines: Iterable[Timeline]) -> Past:
-    """The past of the person whose visitors have ``timelines``."""
+def past_of(visitors: Iterable[StoredPast]) -> Past:
+    """The past of the person who is all of ``visitors``."""
     touchpoints: list[Touchpoint] = []
     conversions: list[TimelineConversion] = []
-    for timeline in timelines:
-        touchpoints += timeline.touchpoints()
-        conversions += timeline.conversions
+    for visitor in visitors:
+        touchpoints += visitor.touchpoints
+        conversions += visitor.conversions
     return Past(touchpoints, conversions)
 
 

@@ -85,16 +85,9 @@ class Cut:
             self.last = acquisition
 
     def is_repeated_by(self, acquisition: Acquisition) -> bool:
-        """True if ``acquisition`` says again what the session's last one said.
-
-        That is the same key, or no more than the same referring host: after a tagged landing, a reload or the
-        next page often carries the referrer without the tags.
-        """
+        """True if ``acquisition`` says again what the session's last one said."""
         last = self.last
-        if acquisition is last or acquisition.key == last.key:
-            return True
-        host = acquisition.referrer_host
-        return not acquisition.is_tagged_or_paid and host != "" and host == last.referrer_host
+        return acquisition is last or says_again(last, acquisition)
 
     def freeze(self, site: str, visitor_id: str, visitor: str) -> Session:
         """The session as it stands. ``visitor`` is the ``visitor_hash``."""
@@ -155,6 +148,18 @@ class Cut:
             tuple([end[1] - begin[1] for begin, end in zip(begins, ends, strict=True)]),
             tuple([end[2] - begin[2] for begin, end in zip(begins, ends, strict=True)]),
         )
+
+
+def says_again(last: Acquisition, acquisition: Acquisition) -> bool:
+    """True if ``acquisition`` says again what ``last`` said.
+
+    That is the same key, or no more than the same referring host: after a tagged landing, a reload or the next page
+    often carries the referrer without the tags.
+    """
+    if acquisition.key == last.key:
+        return True
+    host = acquisition.referrer_host
+    return not acquisition.is_tagged_or_paid and host != "" and host == last.referrer_host
 
 
 def touchpoint(hit: PlacedHit, site: str, visitor_id: str, visitor: str) -> Touchpoint:

@@ -59,7 +59,7 @@ class UnreadableTimeline(HeadwaterError):
     """Stored bytes are no timeline of a format this version knows: stop, do not guess."""
 
 
-class _Stored(msgspec.Struct, array_like=True, gc=False):
+class StoredTimeline(msgspec.Struct, array_like=True, gc=False):
     """The MessagePack form. Columns have one entry per in-session hit, in order: see ``Columns``."""
 
     format: int
@@ -82,10 +82,21 @@ class _Stored(msgspec.Struct, array_like=True, gc=False):
 
 
 _MANDATORY = 11
-"""Columns of ``_Stored`` that every stored timeline has."""
+"""Columns of ``StoredTimeline`` that every stored timeline has."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Stored).decode
+_decode = msgspec.msgpack.Decoder(StoredTimeline).decode
+
+
+def decode_timeline(data: bytes) -> StoredTimeline:
+    """What ``Timeline.to_bytes`` stored. Raises ``UnreadableTimeline``."""
+    try:
+        stored = _decode(data)
+    except msgspec.DecodeError as error:
+        raise UnreadableTimeline(f"stored timeline: {error}") from error
+    if stored.format != _FORMAT:
+        raise UnreadableTimeline(f"stored timeline: format {stored.format} is not {_FORMAT}")
+    return stored
 
 
 class Timeline:
@@ -135,16 +146,14 @@ class Timeline:
     @classmethod
     def from_bytes(cls, data: bytes, site: str, visitor_id: str) -> Timeline:
         """The timeline that ``to_bytes`` stored. Raises ``UnreadableTimeline``."""
+        stored = decode_timeline(data)
         try:
-            stored = _decode(data)
-            if stored.format != _FORMAT:
-                raise ValueError(f"format {stored.format} is not {_FORMAT}")
             return cls._restored(stored, site, visitor_id)
-        except (msgspec.DecodeError, ValueError) as error:
+        except ValueError as error:
             raise UnreadableTimeline(f"stored timeline: {error}") from error
 
     @classmethod
-    def _restored(cls, stored: _Stored, site: str, visitor_id: str) -> Timeline:
+    def _restored(cls, stored: StoredTimeline, site: str, visitor_id: str) -> Timeline:
         timeline = cls(site, visitor_id)
         timeline._columns = Columns.restored(
             stored.began_at,

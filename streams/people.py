@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from attribution.persons import Graph, IdentityRules, Visitor, circle_of
-from attribution.timeline import Timeline
+from attribution.stored_past import StoredPast
 from streams.fence import FenceStore
 from streams.link_store import LinkStore
 from streams.topics import partition_of, timeline_key
@@ -19,22 +19,22 @@ class People:
         self._store = store
         self._partitions = partitions
 
-    async def read(self, graph: Graph[Timeline]) -> None:
+    async def read(self, graph: Graph[StoredPast]) -> None:
         """Read what ``graph`` lacks. A visitor without links costs his timeline and nothing else."""
         visitors = sorted(graph.missing_visitors)
         keys = [timeline_key(partition_of(visitor[1], self._partitions), *visitor) for visitor in visitors]
         values = await self._store.load(keys)
         timelines = {
-            visitor: Timeline.empty(*visitor) if value is None else Timeline.from_bytes(value, *visitor)
+            visitor: StoredPast(*visitor) if value is None else StoredPast.from_bytes(value, *visitor)
             for visitor, value in zip(visitors, values, strict=True)
         }
         graph.told(timelines, await self.links.members(sorted(graph.missing_ids)))
 
     async def timelines(
         self, visitors: Iterable[Visitor], rules: IdentityRules
-    ) -> dict[Visitor, list[Timeline]]:
+    ) -> dict[Visitor, list[StoredPast]]:
         """Those of everybody whose past the conversions of each of ``visitors`` are credited with."""
-        graph: Graph[Timeline] = Graph()
+        graph: Graph[StoredPast] = Graph()
         graph.missing_visitors.update(visitors)
         wanted = sorted(graph.missing_visitors)
         await self.read(graph)

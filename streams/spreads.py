@@ -29,7 +29,7 @@ from attribution.persons import (
     is_blocked,
     people_of,
 )
-from attribution.timeline import Timeline
+from attribution.stored_past import StoredPast
 from streams.news import News
 from streams.people import People
 from streams.triggers import Trigger
@@ -48,7 +48,7 @@ async def spread(
         for change in one.links:
             await people.links.write(one.site, one.visitor_id, change.id, change.fact)
     # Only now may anybody be looked for: see above.
-    graph: Graph[Timeline] = Graph()
+    graph: Graph[StoredPast] = Graph()
     while True:
         concerned = [_concerned(one, graph, rules) for one in news]
         if graph.is_enough:
@@ -74,7 +74,7 @@ async def spread(
     return list(found.values())
 
 
-def _concerned(news: News, graph: Graph[Timeline], rules: IdentityRules) -> set[Visitor]:
+def _concerned(news: News, graph: Graph[StoredPast], rules: IdentityRules) -> set[Visitor]:
     """The visitors whose circle ``news`` may have changed, or changed the past of. Provisional as the graph is.
 
     Without changed links it is the circle of the visitor, whose own conversions his batch has seen to.
@@ -113,7 +113,11 @@ def _concerned(news: News, graph: Graph[Timeline], rules: IdentityRules) -> set[
 
 
 def _colleagues(
-    visitor: Visitor, timeline: Timeline, found: set[Visitor], graph: Graph[Timeline], rules: IdentityRules
+    visitor: Visitor,
+    timeline: StoredPast,
+    found: set[Visitor],
+    graph: Graph[StoredPast],
+    rules: IdentityRules,
 ) -> set[Visitor]:
     """The people of all companies of which somebody in ``found`` is, and of those that ``visitor`` was ever of.
 

@@ -23,6 +23,7 @@ from attribution.oracle import World, oracle
 from attribution.past import past_of, report_of
 from attribution.paths import build_path, explain_path
 from attribution.policy import MINUTE_MS, AttributionPolicy, SessionSwitch
+from attribution.stored_past import StoredPast
 from attribution.timeline import Change, Mark, Timeline, mark_of
 from attribution.touchpoints import Session, TouchKind, Touchpoint
 
@@ -120,6 +121,22 @@ policies = st.builds(
 """Policies that differ in any rule."""
 
 
+def stored_past(timeline: Timeline) -> StoredPast:
+    """What credit reads of a timeline; it must not say anything else than the timeline itself."""
+    past = StoredPast.from_bytes(timeline.to_bytes(), timeline.site, timeline.visitor_id)
+    in_order = sorted(past.touchpoints, key=lambda touch: (touch.touched_at, touch.touchpoint_id))
+    assert in_order == sorted(
+        timeline.touchpoints(), key=lambda touch: (touch.touched_at, touch.touchpoint_id)
+    )
+    assert list(past.conversions) == list(timeline.conversions)
+    assert (past.is_linked, past.linked_ids, past.held_ids()) == (
+        timeline.is_linked,
+        timeline.linked_ids,
+        timeline.held_ids(),
+    )
+    return past
+
+
 class Stream:
     """Stitch and credit as values. ``committed`` is what a crash leaves; the rest is what readers can see."""
 
@@ -183,9 +200,9 @@ class Stream:
     def apply(self, visitor: Visitor, marks: list[Mark]) -> Change:
         """Place marks; whoever's path they change must be named, at once and not by luck later."""
         timeline = self.timeline(visitor)
-        before = past_of([timeline])
+        before = past_of([stored_past(timeline)])
         change = timeline.apply(marks, self.policy)
-        after = past_of([timeline])
+        after = past_of([stored_past(timeline)])
         news = zip(marks, change.reasons, strict=True)
         reported = {
             (mark.occurred_at, *mark.conversion) for mark, reason in news if mark.conversion and not reason
@@ -213,10 +230,9 @@ class Stream:
             assert conversion is not None, "a trigger for a conversion that nobody reported"
             self.conversions[conversion_id] = conversion
             winner = conversion.winner
-            timeline = Timeline.from_bytes(
-                self.committed[winner.site, winner.visitor_id], winner.site, winner.visitor_id
-            )
-            path = build_path(past_of([timeline]), report_of(winner), self.policy)
+            stored_bytes = self.committed[winner.site, winner.visitor_id]
+            visitor = StoredPast.from_bytes(stored_bytes, winner.site, winner.visitor_id)
+            path = build_path(past_of([visitor]), report_of(winner), self.policy)
             stored = self.statements.get(conversion_id)
             new = credit(winner, path, self.policy)
             self.ledger[conversion_id] += entries(Statement.from_bytes(stored) if stored else None, new)
