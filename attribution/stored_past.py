@@ -74,6 +74,11 @@ class StoredPast:
 def _touchpoints(stored: StoredTimeline, site: str, visitor_id: str) -> list[Touchpoint]:
     visitor = visitor_hash(site, visitor_id)
     hashes, paths, pages = stored.hashes, stored.paths, stored.pages
+    count = len(pages)
+    if not len(hashes) == 8 * count == 8 * len(stored.arrivals) or len(stored.pauses) != max(count - 1, 0):
+        raise ValueError("columns differ in length")
+    if count and min(min(pages), min(stored.arrivals)) < 0:
+        raise ValueError("negative number in a column")
     found = [
         Touchpoint(
             visitor + hashes[8 * index : 8 * index + 8].hex(),

@@ -92,7 +92,7 @@ def decode_timeline(data: bytes) -> StoredTimeline:
     """What ``Timeline.to_bytes`` stored. Raises ``UnreadableTimeline``."""
     try:
         stored = _decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise UnreadableTimeline(f"stored timeline: {error}") from error
     if stored.format != _FORMAT:
         raise UnreadableTimeline(f"stored timeline: format {stored.format} is not {_FORMAT}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from attribution.hit import Hit
 from attribution.ids import seal_click_id
 from attribution.packing import pack_acquisition, unpack_acquisition
 from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy, SessionSwitch
+from attribution.stored_past import StoredPast
 from attribution.timeline import Change, Mark, Timeline, UnreadableTimeline, mark_of
 
 POLICY = AttributionPolicy()
@@ -371,10 +373,13 @@ def test_damaged_bytes_are_unreadable_or_still_work(data: st.DataObject) -> None
     for _ in range(data.draw(st.integers(1, 3))):
         stored[data.draw(st.integers(0, len(stored) - 1))] = data.draw(st.integers(0, 255))
     stored = stored[: data.draw(st.integers(1, len(stored)))]
+    with suppress(UnreadableTimeline):
+        looked_back = StoredPast.from_bytes(bytes(stored), "site", "visitor")
     try:
         damaged = Timeline.from_bytes(bytes(stored), "site", "visitor")
     except UnreadableTimeline:
         return
+    assert {*looked_back.touchpoints} == {*damaged.touchpoints()}
     damaged.apply([mark(NOON + 5), mark(NOON - 5)], POLICY)
     assert damaged.sessions()
 
