@@ -45,6 +45,8 @@ COMPARISONS = (
     Comparison("touchpoints", _without(WRITTEN["touchpoints"], "sign", *_BATCH), ("sign",)),
     Comparison("conversions", _without(WRITTEN["conversions"], "sign", *_CORRECTION), ("sign",)),
     Comparison("paths", _without(WRITTEN["paths"], "sign", "recorded_at"), ("sign",)),
+    # The evidence of a link is the hit of the batch that made it.
+    Comparison("identity_links", ("site", "visitor_id", "id"), ("sign",)),
     # Which entry of a change carries conversion_value is of no consequence: it is summed by model.
     Comparison("credits", _without(WRITTEN["credits"], *_MONEY, *_CORRECTION), ("weight", "amount")),
     Comparison("credits", ("site", "model", "conversion_id", "currency"), ("conversion_value",)),

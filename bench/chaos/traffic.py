@@ -55,6 +55,7 @@ FLAW = "this hit makes the stage raise"
 
 _NEW_VISITOR, _LATE, _DOUBLED, _ROBOTIC, _BUYS, _LEADS, _SAME_ORDER = 0.12, 0.06, 0.05, 0.01, 0.06, 0.02, 0.2
 _WRONG_CLOCK, _CLOCK_JUMPS = 0.03, 0.3
+_HAS_ACCOUNT, _OTHER_DEVICE, _SIGNED_IN = 0.15, 0.4, 0.3
 _CLOCK_ERRORS_MS = (-3 * DAY_MS, -DAY_MS - HOUR_MS, -2 * HOUR_MS, 3 * HOUR_MS, DAY_MS, 5 * DAY_MS)
 
 
@@ -89,6 +90,8 @@ class _Visitor:
     """The clock is wrong and jumps, and the browser says so (``sent_at``): such visitors live now."""
     events: int = 0
     orders: list[str] = field(default_factory=list)
+    user_id: str = ""
+    """He signs in now and then, under a name that visitors of his slice may share."""
 
 
 def _now_ms() -> int:
@@ -169,7 +172,10 @@ class Traffic:
             index = int(len(self._visitors) * (1 - rng.random() ** 2))
             visitor = self._visitors[min(index, len(self._visitors) - 1)]
         visitor.events += 1
-        return _event(visitor, {**self._times(visitor), **self._content(visitor)})
+        said = {**self._times(visitor), **self._content(visitor)}
+        if visitor.user_id and rng.random() < _SIGNED_IN:
+            said["user_id"] = visitor.user_id
+        return _event(visitor, said)
 
     def _visitor(self) -> _Visitor:
         rng = self._rng
@@ -179,6 +185,10 @@ class Traffic:
         started = BEGAN_AT + rng.randrange(10 * DAY_MS)
         error = rng.choice(_CLOCK_ERRORS_MS) if rng.random() < _WRONG_CLOCK else None
         visitor = _Visitor(f"{self.prefix(slice_)}v{number}", started, agent, slice_, error)
+        if rng.random() < _HAS_ACCOUNT:
+            known = [other.user_id for other in self._of_slice[slice_][-20:] if other.user_id]
+            is_other_device = known and rng.random() < _OTHER_DEVICE
+            visitor.user_id = rng.choice(known) if is_other_device else f"{self.prefix(slice_)}u{number}"
         self._visitors.append(visitor)
         self._of_slice[slice_].append(visitor)
         return visitor

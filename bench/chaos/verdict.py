@@ -20,16 +20,17 @@ from attribution.ledger import WEIGHT_ONE
 from attribution.money import format_amount
 from attribution.oracle import World, oracle
 from attribution.policy import AttributionPolicy
+from attribution.standing_path import StandingPath
 from bench.chaos.journal import Ledger
 from bench.chaos.traffic import Event
 from sinks.checks import Check, run_checks
-from sinks.tables import CONVERSIONS_COLUMNS, SESSIONS_COLUMNS, TOUCHPOINTS_COLUMNS
-from streams.rows import conversion_row, session_row, touchpoint_row
+from sinks.tables import CONVERSIONS_COLUMNS, PATHS_COLUMNS, SESSIONS_COLUMNS, TOUCHPOINTS_COLUMNS
+from streams.rows import conversion_row, path_row, session_row, touchpoint_row
 
 CURRENCY = "USD"
 _SHOWN = 5
-_FROM_SENDER = ("event", "url", "referrer", "title", "order_id", "value", "currency", "user_agent")
-_OF_VISITORS = ("hits", "sessions", "touchpoints", "conversions", "credits")
+_FROM_SENDER = ("event", "url", "referrer", "title", "order_id", "value", "currency", "user_id", "user_agent")
+_OF_VISITORS = ("hits", "sessions", "touchpoints", "conversions", "credits", "identity_links")
 _WRITER_COLUMNS = frozenset({"sign", "cause", "recorded_at", "src_broker", "src_partition", "src_offset"})
 """Columns that say who wrote a row and why: the oracle knows nothing of them."""
 
@@ -66,7 +67,7 @@ class Verdict:
     compared: dict[str, int] = field(default_factory=dict)
     """By table: how many facts the oracle expects."""
     strangers: dict[str, int] = field(default_factory=dict)
-    """By table: rows of visitors of no slice."""
+    """By table: rows of visitors of no slice; in ``paths`` of conversions that nobody reported."""
     checks: list[Check] = field(default_factory=list)
 
     def add(self, other: Verdict) -> None:
@@ -93,7 +94,7 @@ class Verdict:
             if found
         ]
         said.extend(
-            f"{table} holds {count} rows of visitors that never were"
+            f"{table} holds {count} rows of {'conversions' if table == 'paths' else 'visitors'} that never were"
             for table, count in self.strangers.items()
             if count
         )
@@ -138,6 +139,9 @@ def judge(
         known = " OR ".join(f"startsWith(visitor_id, '{prefix}')" for prefix in prefixes)
         query = f"SELECT count() FROM {database}.{table} WHERE NOT ({known})"
         verdict.strangers[table] = client.query(query).result_rows[0][0]
+    known = f"SELECT conversion_id FROM {database}.conversions"
+    query = f"SELECT count() FROM {database}.paths WHERE conversion_id NOT IN ({known})"
+    verdict.strangers["paths"] = client.query(query).result_rows[0][0]
     verdict.checks = run_checks(client, database, at_rest_seconds=0)
     return verdict
 
@@ -168,6 +172,7 @@ def _judge_slice(
     world = oracle(hits, policy, CURRENCY)
     _compare_facts(client, database, prefix, world, verdict)
     _compare_credits(client, database, prefix, world, verdict)
+    _compare_links(client, database, prefix, world, verdict)
     return verdict
 
 
@@ -225,7 +230,7 @@ def _as_hit(site: str, event: Event, row: Stored) -> Hit:
 
 
 def _compare_facts(client: Client, database: str, prefix: str, world: World, verdict: Verdict) -> None:
-    """Sessions, touchpoints, conversions: the rows that no other row takes back, against the oracle's."""
+    """Sessions, touchpoints, conversions, paths: the rows that no other row takes back, against the oracle's."""
     tables: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
         "sessions": (SESSIONS_COLUMNS, [session_row(s, 1, "", 0, 0) for s in world.sessions]),
         "touchpoints": (TOUCHPOINTS_COLUMNS, [touchpoint_row(t, 1, "", 0, 0) for t in world.touchpoints]),
@@ -233,7 +238,13 @@ def _compare_facts(client: Client, database: str, prefix: str, world: World, ver
             CONVERSIONS_COLUMNS,
             [conversion_row(c, 1, "", 0) for c in world.conversions.values()],
         ),
+        "paths": (
+            PATHS_COLUMNS,
+            [path_row(c.site, i, _path(world, i), 1, 0) for i, c in world.conversions.items()],
+        ),
     }
+    # A path does not name its visitor. All who ever reported a conversion are of one slice.
+    its = f"conversion_id IN (SELECT conversion_id FROM {database}.conversions WHERE {_of(prefix)})"
     for table, (columns, rows) in tables.items():
         names = [name for name in columns if name not in _WRITER_COLUMNS]
         want = Counter(
@@ -244,11 +255,38 @@ def _compare_facts(client: Client, database: str, prefix: str, world: World, ver
         # Grouped by the columns themselves: the shown forms have the same names otherwise.
         query = (
             f"SELECT {shown}, sum(sign) AS stands FROM {database}.{table}"
-            f" WHERE {_of(prefix)} GROUP BY {', '.join(names)} HAVING stands != 0"
+            f" WHERE {its if table == 'paths' else _of(prefix)} GROUP BY {', '.join(names)} HAVING stands != 0"
         )
         found = Counter({tuple(map(_plain, row[:-1])): row[-1] for row in client.query(query).result_rows})
         verdict.compared[table] = len(want)
         verdict.differences[table] = _differences(want, found)
+
+
+def _path(world: World, conversion_id: str) -> StandingPath:
+    """The path that must stand for a conversion, put together without its statement."""
+    fact = world.conversions[conversion_id]
+    touches = world.paths[conversion_id]
+    return StandingPath(
+        fact.type,
+        fact.occurred_at,
+        fact.currency,
+        fact.value_minor or 0,
+        tuple(touch.acquisition.channel for touch in touches),
+        touches[0].touched_at if touches else fact.occurred_at,
+        touches[-1].touched_at if touches else fact.occurred_at,
+    )
+
+
+def _compare_links(client: Client, database: str, prefix: str, world: World, verdict: Verdict) -> None:
+    """Who is linked with which id. Which of several hits is named as the evidence depends on the order of arrival."""
+    want = Counter({link: 1 for link, is_held in world.links.items() if is_held})
+    query = (
+        f"SELECT site, visitor_id, id, sum(sign) AS stands FROM {database}.identity_links"
+        f" WHERE {_of(prefix)} GROUP BY site, visitor_id, id HAVING stands != 0"
+    )
+    found = Counter({tuple(row[:-1]): row[-1] for row in client.query(query).result_rows})
+    verdict.compared["identity_links"] = len(want)
+    verdict.differences["identity_links"] = _differences(want, found)
 
 
 def _compare_credits(client: Client, database: str, prefix: str, world: World, verdict: Verdict) -> None:

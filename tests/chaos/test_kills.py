@@ -6,8 +6,10 @@ import base64
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import islice
+from datetime import timedelta
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -25,6 +27,7 @@ from bench.chaos.verdict import Verdict, judge
 from bench.kills import KillsOptions, run_kills, tell
 from sinks.client import connect
 from sinks.migrate import migrate
+from sinks.tables import PATHS_COLUMNS
 from sinks.writer import RowWriter
 from streams.fence import FenceStore
 from streams.journal_log import MemoryJournals
@@ -141,12 +144,74 @@ async def stored(engine: str, empty_valkey: str, fresh_database: str) -> tuple[C
     return client, fresh_database, ledger
 
 
+async def test_the_judge_finds_a_path_that_is_missing_doubled_or_another(
+    stored: tuple[Client, str, Ledger],
+) -> None:
+    """Each in tables that are right but for it, in a path with touchpoints and in one without."""
+    client, database, ledger = stored
+    paths = f"{database}.paths"
+    slices = [(Traffic(5, "r", 1).prefix(0), ledger)]
+
+    def judged() -> Verdict:
+        return judge(client, database, "s", slices, AttributionPolicy())
+
+    numbers = count()
+
+    def insert(path: dict[str, Any], sign: int = 1, **changed: Any) -> None:
+        row = {**path, **changed, "sign": sign}
+        names = list(PATHS_COLUMNS)
+        # The same row is put in and taken out more than once.
+        settings = {"insert_deduplication_token": f"{next(numbers)}"}
+        client.insert(paths, [[row[name] for name in names]], column_names=names, settings=settings)
+
+    sound = judged()
+    assert sound.faults == []
+    assert sound.compared["paths"] == sound.compared["conversions"] > 5
+    second = timedelta(seconds=1)
+    for kind in ("touchpoints > 0", "touchpoints = 0"):
+        once = f"SELECT conversion_id FROM {paths} GROUP BY conversion_id HAVING count() = 1"
+        query = f"SELECT * FROM {paths} WHERE {kind} AND conversion_id IN ({once}) LIMIT 1"
+        path = next(iter(client.query(query).named_results()))
+        others: tuple[dict[str, Any], ...] = (
+            {"channels": [*path["channels"], "Email"]},
+            {"value": path["value"] + 1},
+            {"currency": "EUR"},
+            {"conversion_type": "another"},
+            {"converted_at": path["converted_at"] + second},
+            {"first_touch_at": path["first_touch_at"] - second},
+            {"last_touch_at": path["last_touch_at"] - second},
+            {"site": "elsewhere"},
+        )
+        for sign, stands in ((-1, "0 times for 1"), (1, "2 times for 1")):
+            insert(path, sign)
+            verdict = judged()
+            assert [line.partition(" stands ")[2] for line in verdict.differences["paths"]] == [stands]
+            assert any(fault.startswith("paths (1): ") for fault in verdict.faults)
+            insert(path, -sign)
+        insert(path, -1)
+        for other in others:
+            insert(path, **other)
+        assert len(judged().differences["paths"]) == 1 + len(others)
+        insert(path, 1)
+        for other in others:
+            insert(path, -1, **other)
+        assert judged().faults == []
+    insert(path, conversion_id="of-nobody")
+    verdict = judged()
+    assert verdict.strangers["paths"] == 1
+    assert any("paths holds 1 rows of conversions" in fault for fault in verdict.faults)
+
+
 async def test_the_judge_finds_every_kind_of_fault(stored: tuple[Client, str, Ledger]) -> None:
     """One fault after the other in tables that were right before."""
     client, database, ledger = stored
 
     def judged() -> Verdict:
         return judge(client, database, "s", [("", ledger)], AttributionPolicy())
+
+    def judge_slice() -> Verdict:
+        slices = [(Traffic(5, "r", 1).prefix(0), ledger)]
+        return judge(client, database, "s", slices, AttributionPolicy())
 
     verdict = judged()
     assert verdict.faults == []
@@ -184,6 +249,14 @@ async def test_the_judge_finds_every_kind_of_fault(stored: tuple[Client, str, Le
     ):
         copy(table, flipped)
         assert judged().differences[table]
+    links = f"INSERT INTO {database}.identity_links SELECT * REPLACE ({{}}) FROM {database}.identity_links LIMIT 1"
+    client.command(links.format("-1 AS sign"))
+    assert len(judged().differences["identity_links"]) == 1
+    client.command(links.format("'user:other' AS id"))
+    assert len(judged().differences["identity_links"]) == 2
+    client.command(links.format("'of-no-slice' AS visitor_id"))
+    assert judge_slice().strangers["identity_links"] == 1
+
     copy("credits")
     verdict = judged()
     assert verdict.differences["credits"]
@@ -204,6 +277,7 @@ def test_a_replay_is_compared_in_every_table(stored: tuple[Client, str, Ledger])
     try:
         for table in (
             *("hits", "sessions", "touchpoints", "drops", "dead_letters", "conversions", "paths", "credits"),
+            "identity_links",
         ):
             client.command(f"INSERT INTO {second}.{table} SELECT * FROM {first}.{table}")
         replayed = compare_databases(client, first, second)
@@ -222,6 +296,7 @@ def test_a_replay_is_compared_in_every_table(stored: tuple[Client, str, Ledger])
             ("touchpoints", "*"),
             ("conversions", "*"),
             ("paths", "*"),
+            ("identity_links", "*"),
         ):
             assert table in differs(
                 f"INSERT INTO {second}.{table} SELECT {flipped} FROM {second}.{table} LIMIT 1"
