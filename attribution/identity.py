@@ -136,11 +136,15 @@ def claim_of(hit: Hit) -> Claim | None:
         found.append((EMAIL, hit.email_sha256))
     if hit.props is not NO_PROPS:
         found += _named_in_props(hit.props, event)
-    if not found:
-        return None
+    return _claim(tuple(found), event == UNLINK) if found else None
+
+
+@lru_cache(maxsize=8192)
+def _claim(found: tuple[tuple[str, str], ...], is_withdrawn: bool) -> Claim:
+    """The claim of (kind, value)s. Hits of one visit say the same, one after the other."""
     ids = dict.fromkeys(kind + value for kind, value in found if not is_nobody(kind, value))
     refused = sum(is_nobody(kind, value) for kind, value in found)
-    return Claim(tuple(ids), event == UNLINK, refused)
+    return Claim(tuple(ids), is_withdrawn, refused)
 
 
 def own_name(visitor_id: str) -> str:

@@ -6,7 +6,7 @@ it again changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 MAX_LINKS = 64
@@ -46,16 +46,27 @@ Links = Mapping[str, LinkFact]
 """By id."""
 
 
-def tell(links: dict[str, LinkFact], id_: str, fact: LinkFact) -> bool:
-    """Add one statement to ``links``. False when there is no room for another id."""
-    known = links.get(id_)
-    if known is None:
-        if len(links) >= MAX_LINKS:
-            return False
+def tell(
+    links: dict[str, LinkFact], ids: Iterable[str], fact: LinkFact, before: dict[str, LinkFact | None]
+) -> int:
+    """Add what one hit says of ``ids`` to ``links``. Returns for how many of them there was no room.
+
+    ``before`` takes what was known (``None`` = nothing) of those that are new, or no longer what they were.
+    """
+    lost = 0
+    for id_ in ids:
+        known = links.get(id_)
+        if known is None:
+            if len(links) >= MAX_LINKS:
+                lost += 1
+                continue
+            before[id_] = None
+        elif fact.rank < known.rank:
+            continue
+        elif fact.is_held != known.is_held:
+            before.setdefault(id_, known)
         links[id_] = fact
-    elif fact.rank > known.rank:
-        links[id_] = fact
-    return True
+    return lost
 
 
 def held_ids(links: Links) -> list[str]:
@@ -63,11 +74,12 @@ def held_ids(links: Links) -> list[str]:
     return sorted(id_ for id_, fact in links.items() if fact.is_held)
 
 
-def changes(before: Links, after: Links) -> list[LinkChange]:
-    """The links that came or went from ``before`` to ``after``, and ids that were not known before, in their order."""
+def changes(before: Mapping[str, LinkFact | None], after: Links) -> list[LinkChange]:
+    """The links that came or went, and ids that were not known before, in their order. ``before``: as ``tell`` left
+    it."""
     changed = []
-    for id_, fact in sorted(after.items()):
-        known = before.get(id_)
+    for id_ in sorted(before):
+        known, fact = before[id_], after[id_]
         is_flipped = fact.is_held != (known is not None and known.is_held)
         if is_flipped or known is None:
             changed.append(LinkChange(id_, fact, is_flipped))

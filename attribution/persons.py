@@ -14,13 +14,13 @@ matter. A company of more visitors than the rules allow gives nobody anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from attribution.identity import ACCOUNT, CRM, EMAIL, JOINING_KINDS, USER, own_name
+from attribution.identity import ACCOUNT, CRM, EMAIL, USER, own_name
 
 CLOSED_AT = 400
 """Visitors that an id can ever have been linked with, withdrawn links included. An id of more is closed: a hub for
@@ -77,6 +77,7 @@ class Linked(Protocol):
 
 
 L = TypeVar("L", bound=Linked)
+A = TypeVar("A")
 
 
 @dataclass
@@ -87,13 +88,29 @@ class Graph(Generic[L]):
     members: dict[SiteId, Members] = field(default_factory=dict)
     missing_visitors: set[Visitor] = field(default_factory=set)
     missing_ids: set[SiteId] = field(default_factory=set)
-    people: dict[tuple[SiteId, int], frozenset[Visitor]] = field(default_factory=dict)
-    """What ``people_of`` found since something was told last."""
+    people: dict[tuple[SiteId, int], tuple[frozenset[Visitor], set[Visitor], set[SiteId]]] = field(
+        default_factory=dict
+    )
+    """What ``people_of`` found since something was told last, and the visitors and ids that were missing for it."""
+
+    joining: dict[Visitor, list[str]] = field(default_factory=dict)
+    """Of visitors that are known the ids that join them. A graph is asked under one set of rules."""
 
     @property
     def is_enough(self) -> bool:
         """True when the last answers did not lack anything."""
         return not self.missing_visitors and not self.missing_ids
+
+    def ask(self, question: Callable[[], A]) -> tuple[A, bool]:
+        """What ``question`` answers, and whether it lacked nothing: then it never has to be asked again."""
+        visitors, ids = self.missing_visitors, self.missing_ids
+        self.missing_visitors, self.missing_ids = set(), set()
+        answer = question()
+        is_final = self.is_enough
+        visitors |= self.missing_visitors
+        ids |= self.missing_ids
+        self.missing_visitors, self.missing_ids = visitors, ids
+        return answer, is_final
 
     def told(self, visitors: Mapping[Visitor, L], members: Mapping[SiteId, Members]) -> None:
         """What was missing has been read."""
@@ -106,27 +123,25 @@ class Graph(Generic[L]):
 
 def is_shared(visitor_id: str, held_ids: Iterable[str], rules: IdentityRules) -> bool:
     """True for a visitor who has more names than one person has."""
-    count = dict.fromkeys(JOINING_KINDS, 0)
     own = own_name(visitor_id)
+    users = emails = contacts = 0
     for id_ in held_ids:
-        kind = kind_of(id_)
-        if kind in count and id_ != own:
-            count[kind] += 1
+        if id_.startswith(USER):
+            users += id_ != own
+        elif id_.startswith(EMAIL):
+            emails += 1
+        elif id_.startswith(CRM):
+            contacts += 1
     return (
-        count[USER] > rules.max_users_per_visitor
-        or count[EMAIL] > rules.max_emails_per_visitor
-        or count[CRM] > rules.max_crm_contacts_per_visitor
+        users > rules.max_users_per_visitor
+        or emails > rules.max_emails_per_visitor
+        or contacts > rules.max_crm_contacts_per_visitor
     )
 
 
 def is_blocked(id_: str, rules: IdentityRules) -> bool:
     """True for an id that stands for nobody by the rules of this installation."""
     return bool(rules.blocked_ids) and id_[id_.index(":") + 1 :].lower() in rules.blocked_ids
-
-
-def kind_of(id_: str) -> str:
-    """``user:`` of ``user:42``."""
-    return id_[: id_.index(":") + 1]
 
 
 def person_of(start: Visitor, graph: Graph[L], rules: IdentityRules) -> frozenset[Visitor]:
@@ -198,18 +213,29 @@ def people_of(place: SiteId, graph: Graph[L], rules: IdentityRules, more: int = 
 
     None if the company is too large. ``more``: of one that has up to so many visitors too many, or is closed, too.
     """
-    found = graph.people.get((place, more))
-    if found is None:
-        held = _held(place, graph, rules)
-        if more and place in graph.members:
-            all_held = graph.members[place].held
-            held = all_held if len(all_held) <= rules.max_visitors_per_account + more else frozenset()
-        people: set[Visitor] = set()
-        for visitor in sorted((place[0], name) for name in held):
-            if visitor not in people and place[1] in _accounts(visitor, graph, rules):
-                people |= person_of(visitor, graph, rules)
-        found = graph.people[place, more] = frozenset(people)
+    known = graph.people.get((place, more))
+    if known is None:
+        before = graph.missing_visitors, graph.missing_ids
+        graph.missing_visitors, graph.missing_ids = set(), set()
+        known = _find_people(place, graph, rules, more), graph.missing_visitors, graph.missing_ids
+        graph.missing_visitors, graph.missing_ids = before
+        graph.people[place, more] = known
+    found, missing_visitors, missing_ids = known
+    graph.missing_visitors |= missing_visitors
+    graph.missing_ids |= missing_ids
     return found
+
+
+def _find_people(place: SiteId, graph: Graph[L], rules: IdentityRules, more: int) -> frozenset[Visitor]:
+    held = _held(place, graph, rules)
+    if more and place in graph.members:
+        all_held = graph.members[place].held
+        held = all_held if len(all_held) <= rules.max_visitors_per_account + more else frozenset()
+    people: set[Visitor] = set()
+    for visitor in sorted((place[0], name) for name in held):
+        if visitor not in people and place[1] in _accounts(visitor, graph, rules):
+            people |= person_of(visitor, graph, rules)
+    return frozenset(people)
 
 
 def _accounts(visitor: Visitor, graph: Graph[L], rules: IdentityRules) -> list[str]:
@@ -219,7 +245,12 @@ def _accounts(visitor: Visitor, graph: Graph[L], rules: IdentityRules) -> list[s
 
 def _joining_ids(visitor: Visitor, graph: Graph[L], rules: IdentityRules) -> list[str]:
     """The ids through which ``visitor`` is joined with others."""
-    return [id_ for id_ in _counting_ids(visitor, graph, rules) if not id_.startswith(ACCOUNT)]
+    joining = graph.joining.get(visitor)
+    if joining is None:
+        joining = [id_ for id_ in _counting_ids(visitor, graph, rules) if not id_.startswith(ACCOUNT)]
+        if visitor in graph.visitors:
+            graph.joining[visitor] = joining
+    return joining
 
 
 def _counting_ids(visitor: Visitor, graph: Graph[L], rules: IdentityRules) -> list[str]:

@@ -331,17 +331,18 @@ class Timeline:
 
     def _link(self, marks: list[Mark], change: Change) -> None:
         """Take note of what ``marks`` say of who the visitor is."""
-        before = {} if self._links is None else dict(self._links)
-        after = dict(before)
+        links: dict[str, LinkFact] = {} if self._links is None else self._links
+        before: dict[str, LinkFact | None] = {}
         for mark in marks:
             claim = mark.claim
             if claim is not None:
                 fact = LinkFact(mark.occurred_at, mark.event_hash, not claim.is_withdrawn)
                 change.ids_refused += claim.refused
-                change.links_lost += sum(not tell(after, id_, fact) for id_ in claim.ids)
-        if after:
-            self._links = after
-            change.links = changes(before, after)
+                change.links_lost += tell(links, claim.ids, fact, before)
+        if links:
+            self._links = links
+        if before:
+            change.links = changes(before, links)
 
     def _place_views(self, views: list[PlacedHit], change: Change) -> None:
         """Views are apart from sessions: each is a touchpoint, and changes nothing else."""

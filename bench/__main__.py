@@ -23,6 +23,7 @@ from attribution.errors import HeadwaterError
 from bench.collector import measure_collector, missing_tools
 from bench.freshness import measure_freshness
 from bench.headwater import BenchFailed, Installation
+from bench.identified import measure_identified
 from bench.machine import Cores, describe, pick_cores, stay_on, using_both
 from bench.models.section import ModelSizes, measure_models
 from bench.query import Latency, measure_scales, measure_visitors
@@ -35,7 +36,7 @@ from bench.traffic import Traffic, build_traffic, envelopes, singles
 from bench.worker import PARTITIONS, Run, run_worker
 
 PARTS = ("worker", "rivals", "memory", "query", "collector", "freshness", "models", "restate")
-WHEN_ASKED = ("recovery",)
+WHEN_ASKED = ("recovery", "identified")
 """As long as all others together, so only by ``--only``."""
 
 
@@ -60,6 +61,7 @@ class Sizes:
     """For which the worker was away."""
     restated: int
     """Conversions."""
+    identified_hits: int
 
 
 FULL_SCALES = (Scale(1_000_000, 10_000), Scale(100_000_000, 1_000_000))
@@ -77,6 +79,7 @@ FULL = Sizes(
     FULL_SCALES,
     Hour(150.0, 3600),
     40_000,
+    100_000,
 )
 QUICK = Sizes(
     8_000,
@@ -91,6 +94,7 @@ QUICK = Sizes(
     QUICK_SCALES,
     Hour(50.0, 60),
     1_000,
+    4_000,
 )
 
 
@@ -138,6 +142,10 @@ class Bench:
             self._models()
         if "restate" in self._wanted:
             rows = await measure_restate(self._sizes.restated, self._cores, self._say)
+            self.figures += [Figure(*row) for row in rows]
+        if "identified" in self._wanted:
+            sizes = self._sizes
+            rows = await measure_identified(sizes.identified_hits, sizes.rounds, self._cores, self._say)
             self.figures += [Figure(*row) for row in rows]
         if "recovery" in self._wanted:
             found = await measure_recovery(self._sizes.hour, self._cores, self._say)

@@ -7,6 +7,7 @@ same bytes. Instants are epoch milliseconds, UTC; money is US cents.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ _TOUCH_WEIGHTS = (8, 14, 20, 22, 18, 11, 7)
 _STEPS = (0, 1, 2, 3)
 _STEP_WEIGHTS = (57, 30, 9, 4)
 _PURCHASES_PER_VISIT = 0.033
+_DEVICES = 2
+"""Visitors of one person who logs in."""
+_ANONYMOUS_HITS = 3
+"""Of a visitor who logs in: fewer than so many hits come before that."""
 _PAGES = tuple(f"/{part}/{name}" for part in ("lamps", "bulbs", "offices", "blog") for name in range(40))
 _AGENTS = tuple(
     f"Mozilla/5.0 ({system}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{version}.0.0.0 Safari/537.36"
@@ -84,14 +89,25 @@ class Traffic:
         return len(self.hits) - self.duplicates - self.bots
 
 
-def build_traffic(hits: int, *, seed: int = 1, began_at: int = BEGAN_AT) -> Traffic:
-    """About ``hits`` hits (a whole number of visitors) of the ``DAYS`` from ``began_at`` on, everything counted."""
+def build_traffic(hits: int, *, seed: int = 1, began_at: int = BEGAN_AT, identified: float = 0.0) -> Traffic:
+    """About ``hits`` hits (a whole number of visitors) of the ``DAYS`` from ``began_at`` on, everything counted.
+
+    ``identified``: share of the people who log in. Each has two visitors, a phone and a laptop, and from one of a
+    visitor's first hits on every one names the user and the address. All else is the same for every share.
+    """
     rng = random.Random(f"bench/{seed}/{hits}")
+    names = random.Random(f"bench/{seed}/{hits}/people")
     visitors = max(1, round(hits / (HITS_PER_VISITOR * 1.02)))
     told: list[tuple[int, Hit]] = []
     revenue = orders = 0
+    is_known = False
     for number in range(visitors):
-        for hit in _visitor(rng, number, began_at):
+        if number % _DEVICES == 0:
+            is_known = names.random() < identified
+        known_from = names.randrange(_ANONYMOUS_HITS) if is_known else None
+        for serial, hit in enumerate(_visitor(rng, number, began_at)):
+            if known_from is not None and serial >= known_from:
+                _log_in(hit, f"user-{seed}-{number // _DEVICES}")
             if hit.value is not None:
                 orders += 1
                 revenue += int(hit.value.replace(".", ""))
@@ -160,6 +176,11 @@ def _visitor(rng: random.Random, number: int, began_at: int) -> Iterator[Hit]:
             bought.value = f"{cents // 100}.{cents % 100:02d}"
             yield bought
             serial += 1
+
+
+def _log_in(hit: Hit, user: str) -> None:
+    """``hit`` is one of ``user``, as the collector writes it down."""
+    hit.user_id, hit.email_sha256 = user, hashlib.sha256(f"{user}@mail.invalid".encode()).hexdigest()
 
 
 def _hit(

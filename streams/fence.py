@@ -82,6 +82,8 @@ class FenceStore:
         self.note_journal = redis.register_script(_lua("note_journal.lua"))
         self.commit_stitch = redis.register_script(_lua("commit_stitch.lua"))
         self.end_spread = redis.register_script(_lua("end_spread.lua"))
+        self.write_links = redis.register_script(_lua("write_links.lua"))
+        self.read_members = redis.register_script(_lua("read_members.lua"))
         self.put_back = redis.register_script(_lua("put_back.lua"))
         self.commit_credit = redis.register_script(_lua("commit_credit.lua"))
 

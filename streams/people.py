@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
-from attribution.persons import Graph, IdentityRules, Visitor, circle_of
+from attribution.persons import Graph, IdentityRules, L, Visitor, circle_of
 from attribution.stored_past import StoredPast
 from streams.fence import FenceStore
 from streams.link_store import LinkStore
@@ -15,20 +16,20 @@ class People:
     """Finds out who is one person with whom. ``partitions``: how many the hits have."""
 
     def __init__(self, store: FenceStore, partitions: int) -> None:
-        self.links = LinkStore(store.redis)
+        self.links = LinkStore(store)
         self._store = store
         self._partitions = partitions
 
-    async def read(self, graph: Graph[StoredPast]) -> None:
-        """Read what ``graph`` lacks. A visitor without links costs his timeline and nothing else."""
+    async def read(self, graph: Graph[L], known: Callable[[bytes | None, Visitor], L]) -> None:
+        """Read what ``graph`` lacks: in two calls, however much it is. ``known``: what a stored timeline says.
+
+        A visitor without links costs his timeline and nothing else.
+        """
         visitors = sorted(graph.missing_visitors)
         keys = [timeline_key(partition_of(visitor[1], self._partitions), *visitor) for visitor in visitors]
         values = await self._store.load(keys)
-        timelines = {
-            visitor: StoredPast(*visitor) if value is None else StoredPast.from_bytes(value, *visitor)
-            for visitor, value in zip(visitors, values, strict=True)
-        }
-        graph.told(timelines, await self.links.members(sorted(graph.missing_ids)))
+        found = {visitor: known(value, visitor) for visitor, value in zip(visitors, values, strict=True)}
+        graph.told(found, await self.links.members(sorted(graph.missing_ids)))
 
     async def timelines(
         self, visitors: Iterable[Visitor], rules: IdentityRules
@@ -37,15 +38,23 @@ class People:
         graph: Graph[StoredPast] = Graph()
         graph.missing_visitors.update(visitors)
         wanted = sorted(graph.missing_visitors)
-        await self.read(graph)
+        await self.read(graph, _past)
         found = {visitor: [graph.visitors[visitor]] for visitor in wanted}
         # Most are linked with nothing, and are themselves.
-        linked = [visitor for visitor in wanted if graph.visitors[visitor].is_linked]
-        while linked:
-            circles = {visitor: circle_of(visitor, graph, rules) for visitor in linked}
-            if graph.is_enough:
-                for visitor, members in circles.items():
+        left = [visitor for visitor in wanted if graph.visitors[visitor].is_linked]
+        while left:
+            unknown = []
+            for visitor in left:
+                members, is_final = graph.ask(partial(circle_of, visitor, graph, rules))
+                if not is_final:
+                    unknown.append(visitor)
+                elif len(members) > 1:
                     found[visitor] = [graph.visitors[member] for member in sorted(members)]
-                break
-            await self.read(graph)
+            left = unknown
+            if left:
+                await self.read(graph, _past)
         return found
+
+
+def _past(stored: bytes | None, visitor: Visitor) -> StoredPast:
+    return StoredPast(*visitor) if stored is None else StoredPast.from_bytes(stored, *visitor)

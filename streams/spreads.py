@@ -15,9 +15,11 @@ whoever writes it finds the conversion.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from attribution.identity import ACCOUNT
+from attribution.linked import NOBODY, LinkedVisitor
 from attribution.persons import (
     Graph,
     IdentityRules,
@@ -29,7 +31,8 @@ from attribution.persons import (
     is_blocked,
     people_of,
 )
-from attribution.stored_past import StoredPast
+from attribution.timeline import Timeline
+from streams.link_store import LinkEnd
 from streams.news import News
 from streams.people import People
 from streams.triggers import Trigger
@@ -39,25 +42,43 @@ _LARGER_THAN_A_PERSON = 10
 _MORE_AT_ONCE = 2_000
 """Companies of so many visitors more than a company may have are not looked through."""
 
+Seen = Timeline | LinkedVisitor
+
 
 async def spread(
-    people: People, news: Sequence[News], rules: IdentityRules, partition: int, nonce: str
+    people: People,
+    news: Sequence[News],
+    rules: IdentityRules,
+    partition: int,
+    nonce: str,
+    known: Mapping[Visitor, Timeline],
 ) -> list[Trigger]:
-    """Write the ids' ends of changed links, and find the conversions that the news concern."""
-    for one in news:
-        for change in one.links:
-            await people.links.write(one.site, one.visitor_id, change.id, change.fact)
+    """Write the ids' ends of changed links, and find the conversions that the news concern.
+
+    ``known``: timelines as the batch's commit has left them, so far as they are still at hand.
+    """
+    await people.links.write(
+        [LinkEnd(one.site, one.visitor_id, change.id, change.fact) for one in news for change in one.links]
+    )
     # Only now may anybody be looked for: see above.
-    graph: Graph[StoredPast] = Graph()
-    while True:
-        concerned = [_concerned(one, graph, rules) for one in news]
-        if graph.is_enough:
-            break
-        await people.read(graph)
+    graph: Graph[Seen] = Graph({**known})
+    concerned: dict[int, set[Visitor]] = {}
+    left: Sequence[int] = range(len(news))
+    while left:
+        unknown = []
+        for number in left:
+            visitors, is_final = graph.ask(partial(_concerned, news[number], graph, rules))
+            if is_final:
+                concerned[number] = visitors
+            else:
+                unknown.append(number)
+        left = unknown
+        if left:
+            await people.read(graph, _seen)
     found: dict[bytes, Trigger] = {}
-    for one, visitors in zip(news, concerned, strict=True):
+    for number, one in enumerate(news):
         since = 0 if one.links else one.since
-        for visitor in sorted(visitors):
+        for visitor in sorted(concerned[number]):
             for conversion in graph.visitors[visitor].conversions:
                 if conversion.converted_at >= since:
                     trigger = Trigger(
@@ -74,7 +95,11 @@ async def spread(
     return list(found.values())
 
 
-def _concerned(news: News, graph: Graph[StoredPast], rules: IdentityRules) -> set[Visitor]:
+def _seen(stored: bytes | None, _: Visitor) -> Seen:
+    return NOBODY if stored is None else LinkedVisitor.from_bytes(stored)
+
+
+def _concerned(news: News, graph: Graph[Seen], rules: IdentityRules) -> set[Visitor]:
     """The visitors whose circle ``news`` may have changed, or changed the past of. Provisional as the graph is.
 
     Without changed links it is the circle of the visitor, whose own conversions his batch has seen to.
@@ -113,11 +138,7 @@ def _concerned(news: News, graph: Graph[StoredPast], rules: IdentityRules) -> se
 
 
 def _colleagues(
-    visitor: Visitor,
-    timeline: StoredPast,
-    found: set[Visitor],
-    graph: Graph[StoredPast],
-    rules: IdentityRules,
+    visitor: Visitor, timeline: Seen, found: set[Visitor], graph: Graph[Seen], rules: IdentityRules
 ) -> set[Visitor]:
     """The people of all companies of which somebody in ``found`` is, and of those that ``visitor`` was ever of.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
@@ -93,7 +93,7 @@ class StitchStage:
         if not self._claims:
             await Refusals.put_away(self._own, HITS)
         for field, packed in sorted((await self._fence.store.fields(spreads_key(self._partition))).items()):
-            await self._spread(field.decode(), packed)
+            await self._spread(field.decode(), packed, {})
         await self._resend_dirty(older_than=0.0)
 
     async def idle(self) -> None:
@@ -187,6 +187,10 @@ class StitchStage:
             ),
             (place, news),
         )
+        # Nobody changes them before the next batch of this partition, which waits for the spread.
+        linked = {
+            (one.site, one.visitor_id): loan.timeline((one.site, one.visitor_id)) for one in output.news
+        }
         loan.give_back({visitor: len(value) for visitor, value in stored.items()}, output.poisoned)
         await refusals.forget()
         metrics.HITS.inc(output.accepted)
@@ -194,18 +198,21 @@ class StitchStage:
             metrics.DROPPED.labels(reason.value).inc(count)
         for why, count in output.refused_ids.items():
             metrics.IDS_REFUSED.labels(why).inc(count)
-        await self._send_triggers(dirty)
         if news:
-            await self._spread(place, news)
+            dirty |= await self._spread(place, news, linked)
+        # All at once: a conversion that the batch concerns twice is credited once.
+        await self._send_triggers(dirty)
 
-    async def _spread(self, place: str, packed: bytes) -> None:
-        """Tell other visitors' conversions what a committed batch means for them."""
+    async def _spread(
+        self, place: str, packed: bytes, known: Mapping[Visitor, Timeline]
+    ) -> dict[bytes, bytes]:
+        """Other visitors' conversions that a committed batch concerns are dirty. The triggers, which are to be sent."""
         rules, news = self._rules.own.policy.identity, news_from(packed)
-        triggers = await spread(self._people, news, rules, self._partition, place)
+        triggers = await spread(self._people, news, rules, self._partition, place, known)
         dirty = {trigger.field: encode_trigger(trigger) for trigger in triggers}
         await self._fence.end_spread(place, dirty)
         metrics.SPREADS.inc()
-        await self._send_triggers(dirty)
+        return dirty
 
     def _stitch(
         self, read: ReadBatch, batch: Batch, rules: StitchRules, attempt: int, loan: Loan

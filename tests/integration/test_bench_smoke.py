@@ -44,6 +44,15 @@ async def test_restating_is_measured() -> None:
 
 
 @pytest.mark.slow
+async def test_people_who_log_in_are_measured() -> None:
+    """Nobody, some and all of them; every row is checked."""
+    bench = Bench(QUICK, pick_cores(), ["identified"])
+    await bench.run()
+    assert len(bench.figures) == 3
+    assert all(float(figure.ours.replace(",", "")) > 0 for figure in bench.figures)
+
+
+@pytest.mark.slow
 async def test_every_figure_is_measured() -> None:
     """All parts but those with rivals (they have tests of their own), small; the worker's also checks every row."""
     bench = Bench(

@@ -23,6 +23,7 @@ from attribution.oracle import World, oracle
 from attribution.past import past_of, report_of
 from attribution.paths import build_path, explain_path
 from attribution.policy import MINUTE_MS, AttributionPolicy, SessionSwitch
+from attribution.linked import LinkedVisitor
 from attribution.stored_past import StoredPast
 from attribution.timeline import Change, Mark, Timeline, mark_of
 from attribution.touchpoints import Session, TouchKind, Touchpoint
@@ -134,6 +135,9 @@ def stored_past(timeline: Timeline) -> StoredPast:
         timeline.linked_ids,
         timeline.held_ids(),
     )
+    linked = LinkedVisitor.from_bytes(timeline.to_bytes())
+    assert list(linked.conversions) == list(timeline.conversions)
+    assert (linked.linked_ids, linked.held_ids()) == (timeline.linked_ids, timeline.held_ids())
     return past
 
 

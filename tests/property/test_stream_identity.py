@@ -23,7 +23,8 @@ from attribution.links import LinkFact
 from attribution.oracle import World, oracle
 from attribution.persons import CLOSED_AT, IdentityRules
 from attribution.policy import DAY_MS, AttributionPolicy
-from streams.link_store import LinkStore
+from streams.fence import FenceStore
+from streams.link_store import LinkEnd, LinkStore
 from streams.topics import HITS
 
 
@@ -361,10 +362,13 @@ def test_a_company_may_have_more_visitors_than_an_id_ever_keeps(empty_valkey: st
     async def scenario() -> tuple[int, int]:
         async with Redis.from_url(empty_valkey) as redis:
             await redis.flushdb()
-            store = LinkStore(redis)
-            for number in range(CLOSED_AT + 20):
-                for id_ in ("account:acme", "user:ann"):
-                    await store.write("s", f"v{number}", id_, LinkFact(1, number, True))
+            store = LinkStore(FenceStore(redis))
+            ends = [
+                LinkEnd("s", f"v{number}", id_, LinkFact(1, number, True))
+                for number in range(CLOSED_AT + 20)
+                for id_ in ("account:acme", "user:ann")
+            ]
+            await store.write(ends)
             members = await store.members([("s", "account:acme"), ("s", "user:ann")])
             return tuple(len(one.ever) for one in members.values())
 

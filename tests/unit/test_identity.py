@@ -123,29 +123,29 @@ def test_the_latest_word_holds_in_any_order() -> None:
     for order in permutations(SAID):
         links: dict[str, LinkFact] = {}
         for said in (*order, *order):
-            tell(links, "user:u", LinkFact(*said))
+            tell(links, ["user:u"], LinkFact(*said), {})
         ends.add(links["user:u"])
     assert ends == {LinkFact(3, 1, False)}
 
 
 def test_a_visitor_has_room_for_so_many_ids() -> None:
     links: dict[str, LinkFact] = {}
-    told = [tell(links, f"user:{number}", LinkFact(1, number, True)) for number in range(MAX_LINKS + 1)]
-    assert (told.count(False), len(links)) == (1, MAX_LINKS)
-    assert tell(links, "user:3", LinkFact(2, 0, False))
+    names = [f"user:{number}" for number in range(MAX_LINKS + 1)]
+    lost = [tell(links, [name], LinkFact(1, number, True), {}) for number, name in enumerate(names)]
+    assert (lost[-1], sum(lost), len(links)) == (1, 1, MAX_LINKS)
+    assert tell(links, ["user:3"], LinkFact(2, 0, False), {}) == 0
     assert len(held_ids(links)) == MAX_LINKS - 1
 
 
 def test_changes_are_links_that_came_or_went_and_ids_that_are_new() -> None:
-    before = {"a": LinkFact(1, 1, True), "b": LinkFact(1, 1, False), "c": LinkFact(1, 1, True)}
-    after = {
-        "a": LinkFact(2, 2, False),
-        "b": LinkFact(2, 2, False),
-        "c": LinkFact(2, 2, True),
-        "d": LinkFact(2, 2, False),
-        "e": LinkFact(2, 2, True),
-    }
-    assert [(c.id, c.is_flipped) for c in changes(before, after)] == [("a", True), ("d", False), ("e", True)]
+    links = {"a": LinkFact(1, 1, True), "b": LinkFact(1, 1, False), "c": LinkFact(1, 1, True)}
+    links |= {"f": LinkFact(1, 1, True), "g": LinkFact(9, 9, True)}
+    before: dict[str, LinkFact | None] = {}
+    tell(links, ["a", "b", "d", "f", "g"], LinkFact(2, 2, False), before)
+    tell(links, ["c", "e", "f"], LinkFact(3, 3, True), before)
+    assert [(c.id, c.is_flipped) for c in changes(before, links)] == [("a", True), ("d", False), ("e", True)]
+    assert links["f"] == LinkFact(3, 3, True)
+    assert links["g"] == LinkFact(9, 9, True)
 
 
 def timeline_of(*hits: Hit) -> Timeline:
