@@ -19,11 +19,11 @@ from attribution.drops import DropReason
 from attribution.enrich import enrich
 from attribution.hit import Hit
 from attribution.ledger import WEIGHT_ONE, Entry, Statement, credit, entries
+from attribution.linked import LinkedVisitor
 from attribution.oracle import World, oracle
 from attribution.past import past_of, report_of
 from attribution.paths import build_path, explain_path
 from attribution.policy import MINUTE_MS, AttributionPolicy, SessionSwitch
-from attribution.linked import LinkedVisitor
 from attribution.stored_past import StoredPast
 from attribution.timeline import Change, Mark, Timeline, mark_of
 from attribution.touchpoints import Session, TouchKind, Touchpoint
@@ -137,7 +137,10 @@ def stored_past(timeline: Timeline) -> StoredPast:
     )
     linked = LinkedVisitor.from_bytes(timeline.to_bytes())
     assert list(linked.conversions) == list(timeline.conversions)
-    assert (linked.linked_ids, linked.held_ids()) == (timeline.linked_ids, timeline.held_ids())
+    assert (list(linked.linked_ids), linked.held_ids()) == (
+        list(timeline.linked_ids),
+        list(timeline.held_ids()),
+    )
     return past
 
 
