@@ -6,8 +6,9 @@ and the weights to one, the unattributed entry included. Money is integers; shar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
@@ -104,22 +105,20 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
     @classmethod
     def from_bytes(cls, data: bytes) -> Statement:
         """The statement that ``to_bytes`` stored. Raises ``UnreadableStatement``."""
+        stored = read_statement(data)
         try:
-            stored = _decode(data)
-            if stored.format != _FORMAT:
-                raise ValueError(f"format {stored.format} is not {_FORMAT}")
-            return cls._restored(stored, stored.shares)
-        except (msgspec.DecodeError, ValueError, IndexError) as error:
+            return cls._restored(stored)
+        except (ValueError, IndexError) as error:
             raise UnreadableStatement(f"stored statement: {error}") from error
 
     @classmethod
-    def _restored(cls, stored: _Stored, packed_shares: list[PackedShares]) -> Statement:
+    def _restored(cls, stored: StoredStatement) -> Statement:
         touches = [
             CreditedTouch(identity.hex(), stored.converted_at - age, unpack_acquisition(packed), landing_page)
             for identity, age, packed, landing_page in stored.touches
         ]
         shares: dict[str, dict[str, Share]] = {}
-        for model, numbers in packed_shares:
+        for model, numbers in stored.shares:
             triples = zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
             parts = shares[unpack_word(model)] = {}
             for index, weight, amount in triples:
@@ -134,6 +133,10 @@ PackedShares = tuple[int | str, list[int]]
 """(model as ``pack_word`` has it, flat triples of touch index, weight, amount)."""
 
 
+StoredTouch = tuple[bytes, int, Packed, str]
+"""(touchpoint id, milliseconds before the conversion, acquisition, landing page)."""
+
+
 class StoredPath(msgspec.Struct, array_like=True, gc=False):
     """What a stored statement begins with: all but who gets what."""
 
@@ -143,18 +146,17 @@ class StoredPath(msgspec.Struct, array_like=True, gc=False):
     currency: str
     converted_at: int
     value_minor: int
-    touches: list[tuple[bytes, int, Packed, str]]
-    """(touchpoint id, milliseconds before the conversion, acquisition, landing page)."""
+    touches: list[StoredTouch]
 
 
-class _Stored(StoredPath, array_like=True, gc=False):
+class StoredStatement(StoredPath, array_like=True, gc=False):
     """The MessagePack form of a statement."""
 
     shares: list[PackedShares]
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Stored).decode
+_decode = msgspec.msgpack.Decoder(StoredStatement).decode
 _decode_path = msgspec.msgpack.Decoder(StoredPath).decode
 
 
@@ -162,27 +164,28 @@ def read_path(data: bytes) -> StoredPath:
     """What the statement that ``data`` stores begins with; the rest is not read. Raises ``UnreadableStatement``."""
     try:
         stored = _decode_path(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise UnreadableStatement(f"stored statement: {error}") from error
     if stored.format != _FORMAT:
         raise UnreadableStatement(f"stored statement: format {stored.format} is not {_FORMAT}")
     return stored
 
 
+encode_statement: Callable[[StoredStatement], bytes] = _encode
+"""The stored form."""
+
+
 def has_model(data: bytes, model: str) -> bool:
     """Whether the statement that ``data`` stores credits by ``model``. Raises ``UnreadableStatement``."""
-    try:
-        return any(name == pack_word(model) for name, _ in _decode(data).shares)
-    except msgspec.DecodeError as error:
-        raise UnreadableStatement(f"stored statement: {error}") from error
+    return any(name == pack_word(model) for name, _ in read_statement(data).shares)
 
 
 def pack_statement(
     terms: Terms, value_minor: int, touches: Iterable[CreditedTouch], shares: list[PackedShares]
 ) -> bytes:
     """The stored form of a statement. Triples count ``touches`` from 0 and leave out who gets nothing."""
-    return _encode(
-        _Stored(
+    return encode_statement(
+        StoredStatement(
             _FORMAT,
             pack_word(terms.conversion_type),
             terms.visitor_id,
@@ -203,34 +206,111 @@ def pack_statement(
     )
 
 
+def read_statement(data: bytes) -> StoredStatement:
+    """The statement that ``data`` stores, as it is stored. Raises ``UnreadableStatement``."""
+    try:
+        stored = _decode(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise UnreadableStatement(f"stored statement: {error}") from error
+    if stored.format != _FORMAT:
+        raise UnreadableStatement(f"stored statement: format {stored.format} is not {_FORMAT}")
+    return stored
+
+
+class Move(NamedTuple):
+    """What one model's entries say when terms and touches stay as they are."""
+
+    model: str
+    changes: list[int]
+    """Flat triples: index of the touch, change of weight (billionths), change of amount (minor units)."""
+    value_minor: int
+    """Change of the conversion's value, which the first of the entries carries."""
+
+
+class Moves(NamedTuple):
+    """Entries from one statement to another as numbers."""
+
+    stored: StoredStatement
+    """Terms and touches that they are about; not its shares."""
+    moves: list[Move]
+
+
+def moves_between(old: bytes, new: bytes) -> Moves | None:
+    """``entries_between`` as numbers.
+
+    None where terms, value or touches differ, and entries have to be made one by one. Raises ``UnreadableStatement``.
+    """
+    after = read_statement(new)
+    if not old:
+        return Moves(after, moves_of([], after.shares, after.value_minor))
+    before = read_statement(old)
+    if _terms(before) != _terms(after):
+        return None
+    touches = _touches_of_both(before, after)
+    if touches is None:
+        return None
+    after.touches = touches
+    return Moves(after, moves_of(before.shares, after.shares, after.value_minor))
+
+
+def moves_of(old: Sequence[PackedShares], new: Sequence[PackedShares], value_minor: int) -> list[Move]:
+    """From what models gave of a conversion to what they give, of the same touches and the same value."""
+    was, now = dict(old), dict(new)
+    moves: list[Move] = []
+    for word in dict.fromkeys((*now, *was)):
+        taken, given = was.get(word), now.get(word)
+        if taken == given:
+            continue
+        model = unpack_word(word)
+        if taken and given:
+            moves.append(Move(model, _differences(taken, given), 0))
+            continue
+        if taken:
+            back = [-number if place % 3 else number for place, number in enumerate(taken)]
+            moves.append(Move(model, back, -value_minor))
+        if given:
+            moves.append(Move(model, given, value_minor))
+    return moves
+
+
+def _differences(taken: list[int], given: list[int]) -> list[int]:
+    """Triples from one share-out of the same touches to another."""
+    was = {taken[place]: (taken[place + 1], taken[place + 2]) for place in range(0, len(taken), 3)}
+    now = {given[place]: (given[place + 1], given[place + 2]) for place in range(0, len(given), 3)}
+    changes: list[int] = []
+    for index in dict.fromkeys((*was, *now)):
+        (old_weight, old_amount), (weight, amount) = was.get(index, (0, 0)), now.get(index, (0, 0))
+        if weight != old_weight or amount != old_amount:
+            changes += (index, weight - old_weight, amount - old_amount)
+    return changes
+
+
 def entries_between(old: bytes, new: bytes) -> list[Entry]:
     """``entries`` from one stored statement (b"" = none) to another; equal bytes are not read at all.
 
-    Where terms, value and touches stay, only the models that divide otherwise are restored: of a dozen often one.
     Raises ``UnreadableStatement``.
     """
     if old == new:
         return []
-    if not old:
-        return entries(None, Statement.from_bytes(new))
-    try:
-        before, after = _decode(old), _decode(new)
-    except msgspec.DecodeError as error:
-        raise UnreadableStatement(f"stored statement: {error}") from error
-    if _without_shares(before) != _without_shares(after):
-        return entries(Statement.from_bytes(old), Statement.from_bytes(new))
-    was, now = dict(before.shares), dict(after.shares)
-    return entries(
-        Statement._restored(before, [one for one in before.shares if now.get(one[0]) != one[1]]),
-        Statement._restored(after, [one for one in after.shares if was.get(one[0]) != one[1]]),
-    )
+    return entries(Statement.from_bytes(old) if old else None, Statement.from_bytes(new))
 
 
-def _without_shares(stored: _Stored) -> tuple[object, ...]:
+def _terms(stored: StoredStatement) -> tuple[object, ...]:
     return (
-        *(stored.format, stored.type, stored.visitor_id, stored.currency, stored.converted_at),
-        *(stored.value_minor, stored.touches),
+        stored.type,
+        stored.visitor_id,
+        stored.currency,
+        stored.converted_at,
+        stored.value_minor,
     )
+
+
+def _touches_of_both(before: StoredStatement, after: StoredStatement) -> list[StoredTouch] | None:
+    """The same ones, but that only one of them may name nobody, who comes last; None when they differ otherwise."""
+    fewer, more = sorted((before.touches, after.touches), key=len)
+    if fewer == more or (len(more) == len(fewer) + 1 and not more[-1][0] and more[:-1] == fewer):
+        return more
+    return None
 
 
 def credit(

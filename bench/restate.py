@@ -20,7 +20,7 @@ from attribution.bulk import Paths, parts_of, share_by_parts
 from attribution.bulk.statements import credit_many
 from attribution.hit import Hit
 from attribution.learnt.applied import models_of
-from attribution.ledger import WEIGHT_ONE, entries_between
+from attribution.ledger import WEIGHT_ONE, moves_between
 from attribution.models import MODELS
 from attribution.past import report_of
 from attribution.paths import Path, build_path
@@ -35,12 +35,12 @@ from sinks.restate import RestateReader, Span
 from sinks.writer import RowWriter
 from streams.courier import KafkaLog
 from streams.fence import READ_AT_ONCE, FenceStore
+from streams.ledger_lines import lines_between
 from streams.pasts import read_pasts
 from streams.people import People
 from streams.recredit import pack_state, state_of
 from streams.restate import TOPICS, Restating, register_policy
 from streams.restatement import Restatements, new_restatement
-from streams.rows import credit_rows
 from streams.topics import conversion_key, partition_of
 
 _WAYS = (
@@ -85,11 +85,15 @@ async def measure_restate(conversions: int, cores: Cores, say: Callable[[str], N
             twelve = AttributionPolicy(models=_EVERY)
             halved = AttributionPolicy(models=_EVERY, time_decay_half_life_ms=14 * DAY_MS)
             windows = {**twelve.conversion_lookbacks_ms, "unused": DAY_MS}
+            wider = msgspec.structs.replace(
+                halved, conversion_lookbacks_ms={**windows, "purchase": 100 * DAY_MS}
+            )
             for name, policy in (
                 ("six models", AttributionPolicy(models=_SIX)),
                 (f"six models to all {len(_EVERY)}", twelve),
                 ("another half-life", halved),
                 ("nothing changes", msgspec.structs.replace(halved, conversion_lookbacks_ms=windows)),
+                ("a wider window, pasts read again, nothing changes", wider),
             ):
                 say(f"restate: {name}")
                 rows += _rows_of(await _restate(house, name, policy, process.pid))
@@ -219,17 +223,17 @@ async def _alone(house: Installation, conversions: int, policy: AttributionPolic
     timed("all models, statements packed", lambda: credit_many(facts, paths, new, models))
     statements = credit_many(facts, paths, new, models)
     both = list(zip(states, statements, strict=True))
-    timed("differences", lambda: [entries_between(old.statement, one) for old, one in both])
-    found = [entries_between(old.statement, one) for old, one in both]
+    timed("moves", lambda: [moves_between(old.statement, one) for old, one in both])
+    why = ("policy", "v", 0)
     timed(
-        "rows",
+        "entries written out",
         lambda: [
-            credit_rows(f.site, f.conversion_id, e, "policy", "v", 0)
-            for f, e in zip(facts, found, strict=True)
+            lines_between(f.site, f.conversion_id, old.statement, one, why)
+            for f, (old, one) in zip(facts, both, strict=True)
         ],
     )
     timed("states packed", lambda: [pack_state(state) for state in states])
-    whole = sum(steps.values())
+    whole = sum(steps.values()) - steps["moves"]  # they are part of the next step
     said = ", ".join(f"{name} {seconds * 1e6:.0f}" for name, seconds in steps.items())
     bulk = _bulk(paths, facts_value=[fact.value_minor or 0 for fact in facts], policy=new)
     return [

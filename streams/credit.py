@@ -12,14 +12,12 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 import structlog
 
 from attribution.conversions import Conversion
 from attribution.errors import Rejected
-from sinks.tables import WRITTEN
 from streams import metrics
 from streams.credit_parts import insert_in_parts
 from streams.dead_letters import DeadLetter
@@ -34,15 +32,19 @@ from streams.records import Batch
 from streams.recredit import (
     Correction,
     CreditState,
+    FindPolicy,
+    Work,
+    credited_at_once,
     merged,
     pack_state,
     recredit,
-    restated_at_once,
+    restates_in_place,
     state_of,
     versions_wanted,
 )
 from streams.refusals import Refusals
-from streams.rows import Row, conversion_row, credit_rows, path_row
+from streams.rows import Row
+from streams.told import Told, rows_of, told, told_in_rows
 from streams.topics import (
     CONVERSIONS,
     CREDITS,
@@ -57,12 +59,16 @@ log = structlog.get_logger(__name__)
 
 
 class Outbox(msgspec.Struct, array_like=True):
-    """Decided rows by table, and the dirty fields that they answer (hits partition → field → value)."""
+    """What was decided and is to be told, and the dirty fields that it answers (hits partition → field → value)."""
 
     rows: dict[str, list[Row]]
+    """By table: dead letters. Of a Headwater that knew no ``chains`` all rows."""
     answered: dict[int, dict[bytes, bytes]]
     before: dict[str, bytes] = {}
-    """``CreditState`` by key as it stood, b"" = none, of the conversions that the rows are about."""
+    """``CreditState`` by key as it stood, b"" = none, of the conversions that are told of."""
+    chains: dict[str, list[tuple[str, bytes]]] = {}
+    """By key what became of it, step by step: (cause, ``CreditState``). Rows follow from two states: they are not kept,
+    they take ten times the room."""
 
 
 class Decision(msgspec.Struct, array_like=True):
@@ -77,11 +83,6 @@ class Decision(msgspec.Struct, array_like=True):
     """``CreditState`` by key."""
 
 
-CreditEntry = msgspec.defstruct("CreditEntry", [(name, Any) for name in WRITTEN["credits"]], gc=False)
-"""A ledger row with its names: an object of ``headwater.credits.v1``."""
-_CONVERSION_ID = WRITTEN["credits"].index("conversion_id")
-
-_encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 _outbox_of = msgspec.msgpack.Decoder(Outbox).decode
 _decision_of = msgspec.msgpack.Decoder(Decision).decode
@@ -111,22 +112,6 @@ def decisions_of(noted: Iterable[Decided]) -> list[Decision]:
     ]
 
 
-def _write(correction: Correction, rows: dict[str, list[Row]]) -> None:
-    """Add the rows of one correction."""
-    old, new, cause, recorded_at = correction.old, correction.new, correction.cause, correction.recorded_at
-    rows["credits"] += credit_rows(
-        new.site, new.conversion_id, correction.entries, cause, correction.policy, recorded_at
-    )
-    if old != new:
-        if old is not None:
-            rows["conversions"].append(conversion_row(old, -1, cause, recorded_at))
-        rows["conversions"].append(conversion_row(new, 1, cause, recorded_at))
-    if correction.old_path != correction.new_path:
-        if correction.old_path is not None:
-            rows["paths"].append(path_row(new.site, new.conversion_id, correction.old_path, -1, recorded_at))
-        rows["paths"].append(path_row(new.site, new.conversion_id, correction.new_path, 1, recorded_at))
-
-
 class CreditStage:
     """One partition's credit stage."""
 
@@ -148,10 +133,12 @@ class CreditStage:
         await self._policies.keep(self._own)
         left = await self._store.fields(outbox_key(self._partition))
         for batch_id, packed in sorted(left.items()):
-            await self._deliver(batch_id, _outbox_of(packed), is_repeat=True)
+            outbox = _outbox_of(packed)
+            await self._deliver(batch_id, outbox, told_by(outbox), is_repeat=True)
             metrics.RECOVERED.inc()
         for decision in self._decisions:
-            await self._apply(decision, _outbox_of(decision.outbox), is_repeat=True)
+            outbox = _outbox_of(decision.outbox)
+            await self._apply(decision, outbox, told_by(outbox), is_repeat=True)
             metrics.RECOVERED.inc()
             log.info("recovered", partition=self._partition, batch=decision.batch_id)
         await Refusals.put_away(self._own, CONVERSIONS)
@@ -168,29 +155,40 @@ class CreditStage:
         by_conversion: dict[str, list[Trigger]] = {}
         for trigger in triggers:
             by_conversion.setdefault(trigger.conversion_id, []).append(trigger)
-        states, rows, before = await self._decide(by_conversion)
+        states, corrected = await self._decide(by_conversion)
+        all_told = [told(corrections) for _, corrections in corrected.values()]
+        rows: dict[str, list[Row]] = {}
         if dead_letters:
             rows["dead_letters"] = [letter.row() for letter in dead_letters]
             await self._own.publish_dead_letters(dead_letters)
         answered: dict[int, dict[bytes, bytes]] = {}
         for trigger in triggers:
             answered.setdefault(trigger.hits_partition, {})[trigger.field] = encode_trigger(trigger)
-        outbox = Outbox({table: r for table, r in rows.items() if r}, answered, before)
+        before = {key: packed for key, (packed, _) in corrected.items()}
+        chains = {
+            key: [(one.cause, pack_state(one.after)) for one in corrections]
+            for key, (_, corrections) in corrected.items()
+        }
+        outbox = Outbox(rows, answered, before, chains)
         batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._own.journal.owner}"
         decision = Decision(batch.broker, batch.last + 1, batch_id, _pack(outbox), states)
-        if outbox.rows:
+        if rows or chains:
             for entry in entries_of(decision, self._own.journal.owner):
                 await self._own.journal.note(entry)
-        await self._apply(decision, outbox)
+        metrics.CREDITED.inc(sum(1 for one in all_told if one.credits))
+        metrics.ENTRIES.inc(sum(len(one.credits) for one in all_told))
+        await self._apply(decision, outbox, all_told)
         metrics.BATCHES.labels(CONVERSIONS).inc()
         metrics.BATCH_SECONDS.labels(CONVERSIONS).observe(time.monotonic() - began)
 
-    async def _apply(self, decision: Decision, outbox: Outbox, *, is_repeat: bool = False) -> None:
+    async def _apply(
+        self, decision: Decision, outbox: Outbox, all_told: Sequence[Told], *, is_repeat: bool = False
+    ) -> None:
         journal = self._own.journal_done(decision.broker, decision.next)
         await self._fence.commit_credit(
             decision.broker, decision.next, journal, decision.batch_id, decision.outbox, decision.states
         )
-        await self._deliver(decision.batch_id.encode(), outbox, is_repeat=is_repeat)
+        await self._deliver(decision.batch_id.encode(), outbox, all_told, is_repeat=is_repeat)
 
     def _read(self, batch: Batch) -> tuple[list[Trigger], list[DeadLetter]]:
         triggers: list[Trigger] = []
@@ -215,44 +213,46 @@ class CreditStage:
 
     async def _decide(
         self, by_conversion: dict[str, list[Trigger]]
-    ) -> tuple[dict[str, bytes], dict[str, list[Row]], dict[str, bytes]]:
-        """The new state of each conversion, the rows by which the ledger gets there, and the states before."""
+    ) -> tuple[dict[str, bytes], dict[str, tuple[bytes, Sequence[Correction]]]]:
+        """The new state of each conversion by key; of those that are corrected the former one (b"" = none), and how."""
         ids = list(by_conversion)
         known = await self._known(ids)
-        conversions: list[tuple[Conversion, CreditState | None, list[Trigger]]] = []
+        found: list[tuple[Conversion, CreditState | None, list[Trigger]]] = []
         for conversion_id in ids:
             packed, triggers = known.get(conversion_id), by_conversion[conversion_id]
             state = state_of(packed) if packed is not None else None
             conversion = merged(state, triggers)
             if conversion is None:
                 continue  # the fact is still on its way; it will find the past as it then is
-            conversions.append((conversion, state, triggers))
-        winners = [conversion.winner for conversion, _, _ in conversions]
-        pasts = await read_pasts(self._people, winners, self._policies.active.policy.identity)
-        wanted = [versions_wanted(state, triggers) for _, state, triggers in conversions]
+            found.append((conversion, state, triggers))
+        wanted = [versions_wanted(state, triggers) for _, state, triggers in found]
         versions = {version for versions in wanted for version in versions if version}
         await self._policies.load(versions, self._own)
-        states: dict[str, bytes] = {}
-        before: dict[str, bytes] = {}
-        rows: dict[str, list[Row]] = {"credits": [], "conversions": [], "paths": []}
         find = self._policies.find
-        asked = [
-            (conversion, its, past) for (conversion, _, its), past in zip(conversions, pasts, strict=True)
-        ]
-        statements = restated_at_once(asked, find)
-        for (conversion, state, triggers), past, statement in zip(
-            conversions, pasts, statements, strict=True
-        ):
-            done = recredit(conversion, state, triggers, past, find, statement)
-            key = conversion_key(self._partition, conversion.conversion_id)
+        works = await self._works(found, find)
+        states: dict[str, bytes] = {}
+        corrected: dict[str, tuple[bytes, Sequence[Correction]]] = {}
+        for work, statements in zip(works, credited_at_once(works, find), strict=True):
+            done = recredit(work, find, statements)
+            conversion_id = work.conversion.conversion_id
+            key = conversion_key(self._partition, conversion_id)
             states[key] = pack_state(done.state)
             if done.corrections:
-                before[key] = known.get(conversion.conversion_id, b"")
-            for correction in done.corrections:
-                _write(correction, rows)
-            metrics.CREDITED.inc(any(correction.entries for correction in done.corrections))
-        metrics.ENTRIES.inc(len(rows["credits"]))
-        return states, rows, before
+                corrected[key] = (known.get(conversion_id, b""), done.corrections)
+        return states, corrected
+
+    async def _works(
+        self, found: Sequence[tuple[Conversion, CreditState | None, list[Trigger]]], find: FindPolicy
+    ) -> list[Work]:
+        """With the pasts of those that need one."""
+        in_place = [restates_in_place(*one, find) for one in found]
+        winners = [
+            conversion.winner for (conversion, _, _), is_so in zip(found, in_place, strict=True) if not is_so
+        ]
+        pasts = iter(await read_pasts(self._people, winners, self._policies.active.policy.identity))
+        return [
+            Work(*one, None if is_so else next(pasts)) for one, is_so in zip(found, in_place, strict=True)
+        ]
 
     async def _known(self, ids: list[str]) -> dict[str, bytes]:
         """The packed ``CreditState`` of those that have one."""
@@ -260,41 +260,61 @@ class CreditStage:
         values = await self._fence.read_states(keys)
         return {i: value for i, value in zip(ids, values, strict=True) if value is not None}
 
-    async def _deliver(self, batch_id: bytes, outbox: Outbox, *, is_repeat: bool) -> None:
+    async def _deliver(
+        self, batch_id: bytes, outbox: Outbox, all_told: Sequence[Told], *, is_repeat: bool
+    ) -> None:
         """Rows to ClickHouse, entries to the credits topic, then the outbox and the dirty fields are done with."""
         name = batch_id.decode()
         token = f"{CONVERSIONS}:{self._partition}:{name}"
-        credits = outbox.rows.get("credits", [])
+        letters = outbox.rows.get("dead_letters", [])
         refusals = await Refusals.find(self._own, CONVERSIONS, token, is_repeat=is_repeat)
-        if refusals or not await self._insert(token, outbox):
-            rows, answered, before = outbox.rows, outbox.answered, outbox.before
-            credits = await insert_in_parts(self._own, name, rows, answered, before, refusals, token)
-        await self._publish(credits)
+        if refusals or not await self._insert(token, letters, all_told):
+            answered, before = outbox.answered, outbox.before
+            all_told = await insert_in_parts(
+                self._own, name, letters, all_told, answered, before, refusals, token
+            )
+        await self._publish(all_told)
         await self._store.delete_field(outbox_key(self._partition), batch_id)
         for partition, fields in outbox.answered.items():
             if partition >= 0:
                 await self._store.forget(dirty_key(partition), fields)
         await refusals.forget()
 
-    async def _insert(self, token: str, outbox: Outbox) -> bool:
+    async def _insert(self, token: str, letters: Sequence[Row], all_told: Sequence[Told]) -> bool:
         """False when ClickHouse refuses rows. The ledger comes last: it is never taken back."""
-        others = {table: rows for table, rows in outbox.rows.items() if table != "credits"}
+        rows = rows_of(all_told)
+        credits = rows.pop("credits")
         try:
-            await self._own.insert(others, token)
-            await self._own.insert({"credits": outbox.rows.get("credits", [])}, token)
+            await self._own.insert({"dead_letters": letters, **rows}, token)
+            await self._own.insert({"credits": credits}, token)
         except Rejected as error:
             log.warning("batch_refused", partition=self._partition, token=token, error=error.message)
             return False
         return True
 
-    async def _publish(self, credits: list[Row]) -> None:
+    async def _publish(self, all_told: Iterable[Told]) -> None:
         """Ledger entries for other consumers, at least once. All of them are of this partition."""
-        if credits:
-            key = str(credits[0][_CONVERSION_ID]).encode()
-            values = envelopes(_encode(CreditEntry(*row)) for row in credits)
+        telling = [one for one in all_told if one.objects]
+        if telling:
+            key = telling[0].conversion_id.encode()
+            values = envelopes(value for one in telling for value in one.objects)
             await asyncio.gather(
                 *(
                     patiently(partial(self._own.send, CREDITS, key, value), "credits topic")
                     for value in values
                 )
             )
+
+
+def told_by(outbox: Outbox) -> list[Told]:
+    """What ``outbox`` is to tell."""
+    found = told_in_rows(outbox.rows)
+    for key, chain in outbox.chains.items():
+        packed = outbox.before[key]
+        state = state_of(packed) if packed else None
+        corrections: list[Correction] = []
+        for cause, after in chain:
+            before, state = state, state_of(after)
+            corrections.append(Correction(cause, before, state))
+        found.append(told(corrections))
+    return found

@@ -12,18 +12,17 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from sinks.tables import WRITTEN
 from streams.dead_letters import DeadLetter
 from streams.ownership import Ownership
 from streams.refusals import REFUSED, Refusals, digest_of, taken_back
 from streams.rows import Row
+from streams.told import TABLES, Told
 from streams.topics import CONVERSIONS, conversion_key
 from streams.triggers import conversion_of, decode_triggers
 
 log = structlog.get_logger(__name__)
 
 _SIGNED = ("conversions", "paths")
-_ID_OF = {table: WRITTEN[table].index("conversion_id") for table in (*_SIGNED, "credits")}
 _FIRST_INDEX = 100_000
 """Of these letters: those of the batch's records that could not be read come before."""
 
@@ -31,24 +30,21 @@ _FIRST_INDEX = 100_000
 async def insert_in_parts(
     own: Ownership,
     batch_id: str,
-    rows: Mapping[str, Sequence[Row]],
+    letters: Sequence[Row],
+    all_told: Sequence[Told],
     answered: Mapping[int, Mapping[bytes, bytes]],
     before: Mapping[str, bytes],
     refusals: Refusals,
     token: str,
-) -> list[Row]:
-    """Insert what ClickHouse takes, make dead letters of the rest; the ledger rows that were inserted.
+) -> list[Told]:
+    """Insert what ClickHouse takes, make dead letters of the rest; the conversions whose rows were inserted.
 
-    ``answered`` are the batch's triggers, ``before`` the conversions as they stood, by key (b"" = there was none).
+    ``letters`` are rows of ``dead_letters``, ``answered`` the batch's triggers, ``before`` the conversions as they
+    stood, by key (b"" = there was none).
     """
-    ids = list(dict.fromkeys(row[place] for table, place in _ID_OF.items() for row in rows.get(table, ())))
-    parts: dict[str, list[list[Row]]] = {}
-    for table, place in _ID_OF.items():
-        by_id: dict[str, list[Row]] = {}
-        for row in rows.get(table, ()):
-            by_id.setdefault(row[place], []).append(row)
-        parts[table] = [by_id.get(i, []) for i in ids]
-    await own.insert({"dead_letters": rows.get("dead_letters", ())}, token)
+    ids = [one.conversion_id for one in all_told]
+    parts = {table: [one.of(table) for one in all_told] for table in TABLES}
+    await own.insert({"dead_letters": letters}, token)
     # Both were tried as a whole at once: what the one took of it does not depend on what the other refused.
     refused = {table: await refusals.insert(table, parts[table], token) for table in _SIGNED}
     facts_refused = {number: why for found in refused.values() for number, why in found.items()}
@@ -63,11 +59,11 @@ async def insert_in_parts(
         for table, its in refused.items()
     }
     await own.insert(back, f"{token}:back:{digest_of(culprits)}")
-    letters = _letters(batch_id, own.partition, answered, {ids[n]: why for n, why in culprits.items()})
+    made = _letters(batch_id, own.partition, answered, {ids[n]: why for n, why in culprits.items()})
     await own.insert(
-        {"dead_letters": [letter.row() for letter in letters]}, f"{token}:refused:{digest_of(culprits)}"
+        {"dead_letters": [letter.row() for letter in made]}, f"{token}:refused:{digest_of(culprits)}"
     )
-    await own.publish_dead_letters(letters)
+    await own.publish_dead_letters(made)
     keys = [conversion_key(own.partition, ids[number]) for number in sorted(culprits)]
     await own.fence.put_back({key: before[key] for key in keys if key in before})
     log.warning(
@@ -75,10 +71,10 @@ async def insert_in_parts(
         partition=own.partition,
         batch=batch_id,
         conversions=len(culprits),
-        dead_letters=len(letters),
+        dead_letters=len(made),
         why=next(iter(culprits.values()), ""),
     )
-    return [row for number, part in enumerate(parts["credits"]) if number not in culprits for row in part]
+    return [one for number, one in enumerate(all_told) if number not in culprits]
 
 
 def _letters(

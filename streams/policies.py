@@ -7,7 +7,7 @@ reason that the ledger names. Tables of learnt models are part of a policy by th
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import msgspec
 import structlog
@@ -22,8 +22,9 @@ from streams.topics import POLICIES_KEY
 log = structlog.get_logger(__name__)
 
 
-class KeptPolicy(NamedTuple):
-    """A policy with what it takes to credit under it."""
+@dataclass(frozen=True, eq=False)
+class KeptPolicy:
+    """A policy with what it takes to credit under it. Each version is one object: compared by identity."""
 
     version: str
     policy: AttributionPolicy

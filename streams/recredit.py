@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
+from attribution.bulk.redivided import Redivided, redivide_many
 from attribution.bulk.statements import credit_many
 from attribution.conversions import Conversion, ConversionFact
-from attribution.ledger import Entry, credit, entries, entries_between
+from attribution.ledger import Entry, Moves, credit, entries_between
 from attribution.past import Past, report_of
 from attribution.paths import build_path
+from attribution.redivision import Redivision, redivision
 from attribution.standing_path import StandingPath, path_in_ledger, standing_path
 from streams.policies import KeptPolicy
 from streams.triggers import Trigger
@@ -34,6 +38,10 @@ class CreditState(msgspec.Struct, array_like=True):
 pack_state = msgspec.msgpack.Encoder().encode
 state_of = msgspec.msgpack.Decoder(CreditState).decode
 
+_NOTHING: Mapping[str, Redivided] = MappingProxyType({})
+_MANY = 16
+"""From so many conversions on it is faster to credit them at once."""
+
 FindPolicy = Callable[[str], KeptPolicy]
 """The policy of a version; the active one for "" and for a version that nobody knows."""
 
@@ -42,18 +50,56 @@ class Correction(NamedTuple):
     """One step from what stood to what stands, for one reason."""
 
     cause: str
-    policy: str
-    recorded_at: int
-    """Epoch ms: when the collector received what caused it, or when its restatement began; but not before what it
-    corrects. A hit that comes late out of a spool is dated by its arrival there: as of an instant in between the ledger
-    would hold the correction without the corrected."""
-    old: ConversionFact | None
-    """The report that counted before; None = there was no such conversion."""
-    new: ConversionFact
-    entries: Sequence[Entry]
-    old_path: StandingPath | None
-    """What table ``paths`` has of it; None = nothing."""
-    new_path: StandingPath
+    before: CreditState | None
+    """None = there was no such conversion."""
+    after: CreditState
+    moves: Moves | None = None
+    """The entries as numbers, where they are known already."""
+
+    @property
+    def policy(self) -> str:
+        """Version of the policy that made it."""
+        return self.after.policy
+
+    @property
+    def recorded_at(self) -> int:
+        """Epoch ms: when the collector received what caused it, or when its restatement began; but not before what it
+        corrects. A hit that comes late out of a spool is dated by its arrival there: as of an instant in between the
+        ledger would hold the correction without the corrected."""
+        return self.after.recorded_at
+
+    @property
+    def old(self) -> ConversionFact | None:
+        """The report that counted before."""
+        return self.before.conversion.winner if self.before is not None else None
+
+    @property
+    def new(self) -> ConversionFact:
+        """The report that counts now."""
+        return self.after.conversion.winner
+
+    @property
+    def old_statement(self) -> bytes:
+        """What the ledger adds up to before; b"" = nothing."""
+        return self.before.statement if self.before is not None else b""
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """What the ledger is told."""
+        return entries_between(self.old_statement, self.after.statement)
+
+    @property
+    def old_path(self) -> StandingPath | None:
+        """What table ``paths`` has of it; None = nothing."""
+        before = self.before
+        if before is None or not before.statement:
+            return None
+        return standing_path(before.statement) if before.has_path else path_in_ledger(before.statement)
+
+    @property
+    def new_path(self) -> StandingPath:
+        """What table ``paths`` is to have of it."""
+        return standing_path(self.after.statement)
 
 
 class Recredited(NamedTuple):
@@ -61,7 +107,17 @@ class Recredited(NamedTuple):
 
     state: CreditState
     corrections: Sequence[Correction]
-    """Each has entries, another report or another path."""
+    """Each has another report, path or statement: all that tables can tell."""
+
+
+class Work(NamedTuple):
+    """A conversion that is to be credited again: as ``merged``, as it stood, what asks for it, and its past."""
+
+    conversion: Conversion
+    state: CreditState | None
+    triggers: Sequence[Trigger]
+    past: Past | None
+    """None = it is restated from its own statement (``restates_in_place``)."""
 
 
 def merged(state: CreditState | None, triggers: Sequence[Trigger]) -> Conversion | None:
@@ -78,83 +134,129 @@ def versions_wanted(state: CreditState | None, triggers: Sequence[Trigger]) -> s
     return {trigger.policy for trigger in triggers} | ({state.policy} if state is not None else set())
 
 
-def recredit(
-    conversion: Conversion,
-    state: CreditState | None,
-    triggers: Sequence[Trigger],
-    past: Past,
-    find: FindPolicy,
-    restated: bytes = b"",
-) -> Recredited:
-    """``conversion`` (as ``merged``) credited by its ``past``, in at most two steps.
+def restates_in_place(
+    conversion: Conversion, state: CreditState | None, triggers: Sequence[Trigger], find: FindPolicy
+) -> bool:
+    """Whether what is asked for follows from ``state`` alone.
+
+    That is a restatement that nobody but its own sender asks for: what stitch asks for follows a change of the past.
+    Under the very policy that the conversion stands under it is credited anew from its past: who asks for that doubts
+    what stands.
+    """
+    if state is None or not state.statement or conversion != state.conversion:
+        return False
+    if any(trigger.hits_partition >= 0 or not trigger.policy or trigger.fact for trigger in triggers):
+        return False
+    return _plan(state, triggers, find) is not None
+
+
+def _plan(state: CreditState, triggers: Sequence[Trigger], find: FindPolicy) -> Redivision | None:
+    kept, asked = find(state.policy), find(triggers[-1].policy)
+    if kept.version != state.policy or asked.version == kept.version:
+        return None
+    return _redivision(kept, asked, state.conversion.winner.type)
+
+
+@lru_cache(maxsize=256)
+def _redivision(kept: KeptPolicy, asked: KeptPolicy, type_: str) -> Redivision | None:
+    return redivision(kept.policy, asked.policy, type_)
+
+
+def recredit(work: Work, find: FindPolicy, known: Mapping[str, Redivided] = _NOTHING) -> Recredited:
+    """The conversion credited by its past, in at most two steps.
 
     First what has happened, under the policy that it stands under; then, if a restatement asks for it, the other policy
-    with cause ``policy``. So no entry of the one hides an effect of the other, whatever arrives together. ``restated``:
-    the statement of the second step where it is known already (``restated_at_once``).
+    with cause ``policy``. So no entry of the one hides an effect of the other, whatever arrives together. ``known``:
+    statements by the version of the policy, of those that are known already (``credited_at_once``); one that is
+    restated in place must be among them.
     """
-    happened = [trigger for trigger in triggers if not trigger.policy]
-    restating = [trigger for trigger in triggers if trigger.policy]
+    conversion, state, triggers, past = work
     corrections: list[Correction] = []
     fact = conversion.winner
-    for step in (happened, restating):
-        if not step:
-            continue
-        old_fact = state.conversion.winner if state is not None else None
-        if step is restating:
-            cause, asked = "policy", restating[-1].policy
+    for is_restating, step in _steps(triggers):
+        kept = find(_asked(state, step))
+        done = known.get(kept.version)
+        if done is not None:
+            packed, moves = done
         else:
-            cause, asked = _cause(old_fact, fact, step), state.policy if state is not None else ""
-        version, policy, models = find(asked)
-        former, packed = (
-            (state.statement if state is not None else b""),
-            (restated if step is restating else b""),
-        )
-        if packed:
-            changed = entries_between(former, packed)
+            if past is None:
+                raise ValueError("a conversion is credited by its past")
+            path = build_path(past, report_of(fact), kept.policy)
+            packed, moves = credit(fact, path, kept.policy, kept.models).to_bytes(), None
+        if state is None:
+            is_told, recorded_at = True, 0
         else:
-            new = credit(fact, build_path(past, report_of(fact), policy), policy, models)
-            packed = new.to_bytes()
-            changed = entries_between(former, packed) if former else entries(None, new)
-        recorded_at = state.recorded_at if state is not None else 0
-        # A path may change where no entry does: under models that credit nobody before and after.
-        if state is None or packed != state.statement or old_fact != fact or not state.has_path:
-            old_path, new_path = _known_path(state), standing_path(packed)
-            if changed or old_fact != fact or old_path != new_path:
-                recorded_at = max(recorded_at, *(trigger.recorded_at for trigger in step))
-                corrections.append(
-                    Correction(cause, version, recorded_at, old_fact, fact, changed, old_path, new_path)
-                )
-        state = CreditState(conversion, packed, version, recorded_at, has_path=True)
+            # A path may change where no entry does: under models that credit nobody before and after.
+            is_told = packed != state.statement or fact != state.conversion.winner or not _has_path(state)
+            recorded_at = state.recorded_at
+        if is_told:
+            recorded_at = max(recorded_at, *(trigger.recorded_at for trigger in step))
+        after = CreditState(conversion, packed, kept.version, recorded_at, has_path=True)
+        if is_told:
+            before_fact = state.conversion.winner if state is not None else None
+            cause = "policy" if is_restating else _cause(before_fact, fact, step)
+            corrections.append(Correction(cause, state, after, moves))
+        state = after
     if state is None:
         raise ValueError("nothing asks for this conversion")
     return Recredited(state, corrections)
 
 
-def _known_path(state: CreditState | None) -> StandingPath | None:
-    """What table ``paths`` has of a conversion."""
-    if state is None or not state.statement:
-        return None
-    return standing_path(state.statement) if state.has_path else path_in_ledger(state.statement)
+def _has_path(state: CreditState) -> bool:
+    """Whether table ``paths`` has something of it."""
+    return state.has_path or (bool(state.statement) and path_in_ledger(state.statement) is not None)
 
 
-def restated_at_once(
-    wanted: Sequence[tuple[Conversion, Sequence[Trigger], Past]], find: FindPolicy
-) -> list[bytes]:
-    """The statements that restatements come to, of many conversions at once; b"" where none is asked for."""
-    statements = [b""] * len(wanted)
-    by_policy: dict[str, list[int]] = {}
-    for number, (_, triggers, _) in enumerate(wanted):
-        asked = next((trigger.policy for trigger in reversed(triggers) if trigger.policy), "")
-        if asked:
-            by_policy.setdefault(asked, []).append(number)
-    for asked, numbers in by_policy.items():
-        _, policy, models = find(asked)
-        facts = [wanted[number][0].winner for number in numbers]
-        pasts = [wanted[number][2] for number in numbers]
-        paths = [build_path(past, report_of(fact), policy) for past, fact in zip(pasts, facts, strict=True)]
-        for number, packed in zip(numbers, credit_many(facts, paths, policy, models), strict=True):
-            statements[number] = packed
-    return statements
+def _steps(triggers: Sequence[Trigger]) -> Iterator[tuple[bool, Sequence[Trigger]]]:
+    """(whether it is a restatement, the triggers that ask for it)."""
+    happened = [trigger for trigger in triggers if not trigger.policy]
+    restating = [trigger for trigger in triggers if trigger.policy]
+    if happened:
+        yield False, happened
+    if restating:
+        yield True, restating
+
+
+def _asked(state: CreditState | None, step: Sequence[Trigger]) -> str:
+    """Version of the policy that the step credits under; "" = the active one."""
+    return step[-1].policy or (state.policy if state is not None else "")
+
+
+def credited_at_once(works: Sequence[Work], find: FindPolicy) -> list[dict[str, Redivided]]:
+    """Statements for ``recredit`` by version of the policy, of many conversions at once.
+
+    Of those that are restated in place all are there; of others those of which there are enough to pay.
+    """
+    known: list[dict[str, Redivided]] = [{} for _ in works]
+    in_place: dict[tuple[KeptPolicy, Redivision], list[int]] = {}
+    by_past: dict[str, tuple[KeptPolicy, list[int]]] = {}
+    for number, work in enumerate(works):
+        if work.past is None and work.state is not None:
+            plan = _plan(work.state, work.triggers, find)
+            if plan is not None:
+                in_place.setdefault((find(work.triggers[-1].policy), plan), []).append(number)
+            continue
+        for _, step in _steps(work.triggers):
+            kept = find(_asked(work.state, step))
+            by_past.setdefault(kept.version, (kept, []))[1].append(number)
+    for (kept, plan), numbers in in_place.items():
+        facts = [works[number].conversion.winner for number in numbers]
+        statements = [state.statement for number in numbers if (state := works[number].state) is not None]
+        redivided = redivide_many(facts, statements, plan, kept.policy, kept.models)
+        for number, one in zip(numbers, redivided, strict=True):
+            known[number][kept.version] = one
+    for kept, numbers in by_past.values():
+        if len(numbers) < _MANY:
+            continue
+        facts = [works[number].conversion.winner for number in numbers]
+        pasts = [past for number in numbers if (past := works[number].past) is not None]
+        paths = [
+            build_path(past, report_of(fact), kept.policy) for past, fact in zip(pasts, facts, strict=True)
+        ]
+        credited = credit_many(facts, paths, kept.policy, kept.models)
+        for number, packed in zip(numbers, credited, strict=True):
+            known[number][kept.version] = Redivided(packed, None)
+    return known
 
 
 def _cause(old: ConversionFact | None, new: ConversionFact, triggers: Sequence[Trigger]) -> str:

@@ -20,7 +20,7 @@ from streams.fence import READ_AT_ONCE, FenceStore
 from streams.pasts import read_pasts
 from streams.people import People
 from streams.policies import KeptPolicy
-from streams.recredit import CreditState, merged, recredit, state_of
+from streams.recredit import CreditState, Work, merged, recredit, state_of
 from streams.topics import conversion_key, partition_of
 from streams.triggers import Trigger
 
@@ -59,7 +59,7 @@ class Preview:
         conversion = merged(state, [])
         if conversion is None:
             return
-        corrections = recredit(conversion, state, [trigger], past, lambda _: kept).corrections
+        corrections = recredit(Work(conversion, state, [trigger], past), lambda _: kept).corrections
         self.looked_at += 1
         self.changed += any(correction.entries for correction in corrections)
         for correction in corrections:

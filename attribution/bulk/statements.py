@@ -13,6 +13,7 @@ import numpy as np
 from attribution.bulk.decay import MAX_HALF_LIFE_MS
 from attribution.bulk.divisions import BULK_DIVISIONS
 from attribution.bulk.paths import Ints, Paths
+from attribution.bulk.paths import Parts as BulkParts
 from attribution.bulk.shares import share_by_parts
 from attribution.conversions import ConversionFact
 from attribution.learnt.applied import Models
@@ -25,11 +26,14 @@ from attribution.ledger import (
     nobody_of,
     pack_statement,
 )
-from attribution.models import Parts
+from attribution.models import Division, Parts
 from attribution.money import share_by_parts as share_one
 from attribution.packing import pack_word
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy
+
+_TOO_LARGE = 1 << 64
+"""Parts that no array takes."""
 
 
 def credit_many(
@@ -44,29 +48,33 @@ def credit_many(
     if able:
         some = Paths.of([paths[number] for number in able])
         values = np.array([facts[number].value_minor or 0 for number in able], dtype=np.int64)
-        divided = _divided(some, values, policy, models)
+        sites = [facts[number].site for number in able]
+        shared = divided(some, values, sites, policy, models)
         for place, number in enumerate(able):
-            packed[number] = _packed(facts[number], paths[number], [shares[place] for shares in divided])
+            packed[number] = _packed(facts[number], paths[number], [shares[place] for shares in shared])
     return [
         packed[number] if number in packed else credit(fact, path, policy, models).to_bytes()
         for number, (fact, path) in enumerate(zip(facts, paths, strict=True))
     ]
 
 
-def _divided(
-    paths: Paths, values: Ints, policy: AttributionPolicy, models: Models
+def divided(
+    paths: Paths, values: Ints, sites: Sequence[str], policy: AttributionPolicy, models: Models
 ) -> list[list[PackedShares]]:
-    """For each model the shares of each path; a path of which nobody is credited has none."""
+    """For each model the shares of each path; a path of which nobody is credited has none.
+
+    ``sites``: of each path.
+    """
     whole = np.full(len(paths), WEIGHT_ONE, dtype=np.int64)
     numbers = np.arange(len(paths.channels)) - paths.spread(paths.first)
-    divided = []
+    found = []
     for name, divide in models:
-        if not _is_built_in(name, policy):
+        word = pack_word(name)
+        parts = _parts(name, divide, paths, sites, policy)
+        if parts is None:
             each = zip(paths.sources, values.tolist(), strict=True)
-            word = pack_word(name)
-            divided.append([(word, _triples(value, divide(path, policy))) for path, value in each])
+            found.append([(word, _triples(value, divide(path, policy))) for path, value in each])
             continue
-        parts = BULK_DIVISIONS[name](paths, policy)
         weights = share_by_parts(whole, parts, paths.offsets)
         amounts = share_by_parts(values, parts, paths.offsets)
         gets = (weights != 0) | (amounts != 0)
@@ -74,12 +82,11 @@ def _divided(
         ends = np.zeros(len(gets) + 1, dtype=np.int64)
         np.cumsum(gets, out=ends[1:])
         borders = (ends[paths.offsets] * 3).tolist()
-        word = pack_word(name)
-        divided.append([(word, triples[start:end]) for start, end in pairwise(borders)])
-    return divided
+        found.append([(word, triples[start:end]) for start, end in pairwise(borders)])
+    return found
 
 
-def _is_built_in(name: str, policy: AttributionPolicy) -> bool:
+def is_built_in(name: str, policy: AttributionPolicy) -> bool:
     """Whether it has a vectorised form, for this policy's numbers."""
     return (
         name in BULK_DIVISIONS
@@ -87,6 +94,25 @@ def _is_built_in(name: str, policy: AttributionPolicy) -> bool:
         and name not in policy.learnt
         and policy.time_decay_half_life_ms < MAX_HALF_LIFE_MS
     )
+
+
+def _parts(
+    name: str, divide: Division, paths: Paths, sites: Sequence[str], policy: AttributionPolicy
+) -> BulkParts | None:
+    """The parts of all paths; None when each path has to be shared by itself."""
+    if is_built_in(name, policy):
+        return BULK_DIVISIONS[name](paths, policy)
+    if name not in policy.learnt:
+        return None
+    # Learnt models look at nothing but site and channels, and journeys through the same channels come again and again.
+    channels, known = paths.channels.tolist(), dict[tuple[object, ...], Parts]()
+    found: list[int] = []
+    for number, (site, (start, end)) in enumerate(zip(sites, pairwise(paths.offsets.tolist()), strict=True)):
+        key = (site, *channels[start:end])
+        if key not in known:
+            known[key] = divide(paths.sources[number], policy)
+        found += known[key]
+    return None if max(found) >= _TOO_LARGE else np.array(found, dtype=np.uint64)
 
 
 def _triples(value: int, parts: Parts) -> list[int]:

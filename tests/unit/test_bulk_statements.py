@@ -7,42 +7,16 @@ from conversion_facts import NOON
 from conversion_facts import fact as a_fact
 from hypothesis import given
 from hypothesis import strategies as st
+from statements import facts, paths, policies
 
 from attribution.acquisition import Acquisition
 from attribution.bulk.statements import credit_many
 from attribution.conversions import ConversionFact
 from attribution.learnt.applied import models_of
 from attribution.ledger import Statement, credit, entries, entries_between
-from attribution.models import MODELS
 from attribution.paths import Path
 from attribution.policy import DAY_MS, AttributionPolicy, CustomKind, CustomModel
 from attribution.touchpoints import Touchpoint
-
-_channels = st.sampled_from(["Direct", "Paid Search", "Email", "Organic Search", "Display"])
-policies = st.builds(
-    AttributionPolicy,
-    models=st.lists(st.sampled_from(sorted(MODELS)), min_size=1, unique=True).map(tuple),
-    time_decay_half_life_ms=st.sampled_from([DAY_MS, 7 * DAY_MS]),
-)
-
-
-@st.composite
-def paths(draw: st.DrawFn) -> Path:
-    """Up to six touches before noon; some conversions are a lead's or a deal's."""
-    ages = sorted(draw(st.lists(st.integers(0, 20 * DAY_MS), max_size=6)), reverse=True)
-    touches = tuple(
-        Touchpoint(f"{n:032x}", "v", "s", NOON - age, Acquisition(draw(_channels), "s", "m"), "/")
-        for n, age in enumerate(ages)
-    )
-    moment = st.none() | st.integers(NOON - 20 * DAY_MS, NOON)
-    return Path(touches, NOON, "purchase", lead_at=draw(moment), opportunity_at=draw(moment))
-
-
-facts = st.builds(
-    lambda value, currency: a_fact(value_minor=value, currency=currency),
-    st.none() | st.integers(0, 10**9),
-    st.sampled_from(["USD", "JPY"]),
-)
 
 
 @given(st.lists(st.tuples(facts, paths()), max_size=8), policies)

@@ -18,6 +18,7 @@ from streams.policies import KeptPolicy
 from streams.recredit import (
     CreditState,
     Recredited,
+    Work,
     merged,
     pack_state,
     recredit,
@@ -67,7 +68,7 @@ def first() -> CreditState:
     trigger = asks(fact=FACT)
     conversion = merged(None, [trigger])
     assert conversion is not None
-    return recredit(conversion, None, [trigger], Past([NEAR]), find).state
+    return recredit(Work(conversion, None, [trigger], Past([NEAR])), find).state
 
 
 Said = tuple[str, str, int, Counter[str]]
@@ -75,7 +76,7 @@ Said = tuple[str, str, int, Counter[str]]
 
 def again(state: CreditState, triggers: list[Trigger], *touches: Touchpoint) -> list[Said]:
     """(cause, policy, recorded_at, net minor units by model) of each correction."""
-    done = recredit(state.conversion, state, triggers, Past(list(touches)), find)
+    done = recredit(Work(state.conversion, state, triggers, Past(list(touches))), find)
     said = []
     for correction in done.corrections:
         net: Counter[str] = Counter()
@@ -119,11 +120,11 @@ def test_what_arrives_together_is_told_apart(is_first: bool) -> None:
 
 def test_a_restatement_that_changes_nothing_leaves_no_entry_but_its_policy() -> None:
     state = first()
-    done = recredit(state.conversion, state, [asks(OLD.version)], Past([NEAR]), find)
+    done = recredit(Work(state.conversion, state, [asks(OLD.version)], Past([NEAR])), find)
     assert done.corrections == []
     back = AttributionPolicy(models=OLD.models, time_decay_half_life_ms=DAY_MS)
     KEPT[back.version] = KeptPolicy(back.version, back, models_of(back))
-    done = recredit(state.conversion, state, [asks(back.version)], Past([NEAR]), find)
+    done = recredit(Work(state.conversion, state, [asks(back.version)], Past([NEAR])), find)
     assert done.corrections == []
     assert done.state.policy == back.version
 
@@ -140,12 +141,14 @@ def test_a_conversion_that_only_the_new_rules_call_one_is_theirs() -> None:
     trigger = asks(NEW.version, fact=FACT)
     conversion = merged(None, [trigger])
     assert conversion is not None
-    (correction,) = recredit(conversion, None, [trigger], Past([NEAR]), find).corrections
+    (correction,) = recredit(Work(conversion, None, [trigger], Past([NEAR])), find).corrections
     assert (correction.cause, correction.policy, correction.old) == ("policy", NEW.version, None)
 
 
 def test_of_several_restatements_the_last_one_counts() -> None:
-    done = recredit(first().conversion, first(), [asks(BARE.version), asks(NEW.version)], Past([NEAR]), find)
+    done = recredit(
+        Work(first().conversion, first(), [asks(BARE.version), asks(NEW.version)], Past([NEAR])), find
+    )
     assert [correction.policy for correction in done.corrections] == [NEW.version]
     assert versions_wanted(first(), [asks(BARE.version), asks()]) == {OLD.version, BARE.version, ""}
 
@@ -156,7 +159,7 @@ def test_an_earlier_report_that_a_restated_hit_brings_is_a_matter_of_the_policy(
     trigger = asks(NEW.version, fact=earlier)
     conversion = merged(state, [trigger])
     assert conversion is not None
-    (correction,) = recredit(conversion, state, [trigger], Past([NEAR]), find).corrections
+    (correction,) = recredit(Work(conversion, state, [trigger], Past([NEAR])), find).corrections
     assert (correction.cause, correction.old, correction.new) == ("policy", FACT, earlier)
 
 
@@ -171,18 +174,18 @@ def test_a_path_is_told_with_the_correction_that_changes_it() -> None:
     trigger = asks(fact=FACT)
     conversion = merged(None, [trigger])
     assert conversion is not None
-    done = recredit(conversion, None, [trigger], Past([NEAR]), find)
+    done = recredit(Work(conversion, None, [trigger], Past([NEAR])), find)
     assert paths_of(done) == [(None, ("Channel 1",))]
     path = done.corrections[0].new_path
     assert (path.converted_at, path.first_touch_at, path.last_touch_at, path.value_minor) == (
         *(T0, NEAR.touched_at, NEAR.touched_at),
         1_000,
     )
-    done = recredit(conversion, done.state, [asks()], Past([FAR, NEAR]), find)
+    done = recredit(Work(conversion, done.state, [asks()], Past([FAR, NEAR])), find)
     assert paths_of(done) == [(("Channel 1",), ("Channel 2", "Channel 1"))]
-    done = recredit(conversion, done.state, [asks(NEW.version)], Past([FAR, NEAR]), find)
+    done = recredit(Work(conversion, done.state, [asks(NEW.version)], Past([FAR, NEAR])), find)
     assert paths_of(done) == [(("Channel 2", "Channel 1"),) * 2]  # other models, the same path
-    done = recredit(conversion, done.state, [asks()], Past([]), find)
+    done = recredit(Work(conversion, done.state, [asks()], Past([])), find)
     assert paths_of(done)[0][1] == ()
     assert (done.corrections[0].new_path.first_touch_at, done.corrections[0].new_path.last_touch_at) == (
         T0,
@@ -202,13 +205,13 @@ def test_a_state_of_before_there_were_paths_has_what_the_ledger_told(
     trigger = asks(policy.version, fact=FACT)
     conversion = merged(None, [trigger])
     assert conversion is not None
-    state = recredit(conversion, None, [trigger], Past([NEAR]), find).state
+    state = recredit(Work(conversion, None, [trigger], Past([NEAR])), find).state
     older = state_of(msgspec.msgpack.encode(msgspec.msgpack.decode(pack_state(state))[:4]))
     assert not older.has_path
-    asked = recredit(conversion, older, [asks()], Past([NEAR]), find)
+    asked = recredit(Work(conversion, older, [asks()], Past([NEAR])), find)
     assert paths_of(asked) == ([] if known else [(None, ("Channel 1",))])
     assert asked.state.has_path
-    late = recredit(conversion, older, [asks()], Past([FAR, NEAR]), find)
+    late = recredit(Work(conversion, older, [asks()], Past([FAR, NEAR])), find)
     assert paths_of(late) == [(known, ("Channel 2", "Channel 1"))]
 
 
@@ -221,7 +224,7 @@ def test_a_path_that_changes_where_no_entry_does_is_told() -> None:
     trigger = asks(PAID.version, fact=FACT)
     conversion = merged(None, [trigger])
     assert conversion is not None
-    state = recredit(conversion, None, [trigger], Past([NEAR]), find).state
-    done = recredit(conversion, state, [asks()], Past([FAR, NEAR]), find)
+    state = recredit(Work(conversion, None, [trigger], Past([NEAR])), find).state
+    done = recredit(Work(conversion, state, [asks()], Past([FAR, NEAR])), find)
     assert paths_of(done) == [(("Channel 1",), ("Channel 2", "Channel 1"))]
     assert not done.corrections[0].entries

@@ -1,0 +1,84 @@
+"""What tables and topics are told of a conversion that was credited again: the rows of its corrections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from sinks.tables import WRITTEN
+from streams.ledger_lines import lines_between, lines_of
+from streams.recredit import Correction
+from streams.rows import Row, WrittenRow, conversion_row, path_row
+
+TABLES = ("conversions", "paths", "credits")
+
+
+class Told(NamedTuple):
+    """Rows of one conversion."""
+
+    conversion_id: str
+    conversions: list[Row]
+    paths: list[Row]
+    credits: list[WrittenRow]
+    objects: list[bytes]
+    """The ledger's rows once more, for ``headwater.credits.v1``."""
+
+    def of(self, table: str) -> Sequence[Row | WrittenRow]:
+        """Its rows of one of ``TABLES``."""
+        if table == "credits":
+            return self.credits
+        return self.conversions if table == "conversions" else self.paths
+
+
+def told(corrections: Sequence[Correction]) -> Told:
+    """The rows of all corrections of one conversion, of which there is at least one."""
+    new = corrections[-1].new
+    found = Told(new.conversion_id, [], [], [], [])
+    for correction in corrections:
+        _tell(correction, found)
+    return found
+
+
+def _tell(correction: Correction, found: Told) -> None:
+    old, new, cause, recorded_at = correction.old, correction.new, correction.cause, correction.recorded_at
+    before, after = correction.old_statement, correction.after.statement
+    why = (cause, correction.policy, recorded_at)
+    lines = lines_between(new.site, new.conversion_id, before, after, why, correction.moves)
+    found.credits.extend(lines.rows)
+    found.objects.extend(lines.objects)
+    if old != new:
+        if old is not None:
+            found.conversions.append(conversion_row(old, -1, cause, recorded_at))
+        found.conversions.append(conversion_row(new, 1, cause, recorded_at))
+    if lines.is_same_path and correction.before is not None and correction.before.has_path:
+        return
+    old_path, new_path = correction.old_path, correction.new_path
+    if old_path != new_path:
+        if old_path is not None:
+            found.paths.append(path_row(new.site, new.conversion_id, old_path, -1, recorded_at))
+        found.paths.append(path_row(new.site, new.conversion_id, new_path, 1, recorded_at))
+
+
+def told_in_rows(rows: Mapping[str, Sequence[Row]]) -> list[Told]:
+    """The same of rows by table, as a former Headwater kept them."""
+    found: dict[str, Told] = {}
+    for table in TABLES:
+        place = WRITTEN[table].index("conversion_id")
+        by_id: dict[str, list[Row]] = {}
+        for row in rows.get(table, ()):
+            by_id.setdefault(row[place], []).append(row)
+        for conversion_id, its_rows in by_id.items():
+            its = found.setdefault(conversion_id, Told(conversion_id, [], [], [], []))
+            if table == "credits":
+                lines = lines_of(its_rows)
+                its.credits.extend(lines.rows)
+                its.objects.extend(lines.objects)
+            else:
+                (its.conversions if table == "conversions" else its.paths).extend(its_rows)
+    return list(found.values())
+
+
+def rows_of(all_told: Iterable[Told]) -> dict[str, list[Row | WrittenRow]]:
+    """Everything by table."""
+    all_told = list(all_told)
+    return {table: [row for one in all_told for row in one.of(table)] for table in TABLES}
