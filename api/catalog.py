@@ -99,6 +99,9 @@ MEASURES: tuple[Measure, ...] = (
 )
 """Visitors are no measure: they do not add up over groups and are counted apart (``grouped_with_visitors.sql``)."""
 
+JOINED = "joined"
+"""By how many the visitors of a group are more than the people that they are. SQL does not know it: ``api.people``."""
+
 
 def money_text(amount: Decimal, currency: str) -> str:
     """``amount`` with the decimals of its currency; digits beyond them are kept rather than rounded away."""
@@ -115,6 +118,10 @@ def plain_number(amount: Decimal) -> Decimal:
 
 def _count(value: int, currency: str) -> int:
     return value
+
+
+def _people(visitors: int, joined: int, currency: str) -> int:
+    return visitors - joined
 
 
 def _weight(value: Decimal, currency: str) -> Decimal:
@@ -147,6 +154,7 @@ METRICS: dict[str, Metric] = {
             Metric(name, Side.traffic, (name,), f"m_{name}", _count)
             for name in ("hits", "page_views", "impressions", "sessions", "visitors")
         ),
+        Metric("people", Side.traffic, ("visitors", JOINED), "m_visitors", _people),
         Metric("conversions", Side.credit, ("conversions",), "m_conversions", _weight),
         Metric("revenue", Side.credit, ("revenue",), "m_revenue", _money),
         Metric(
@@ -171,7 +179,7 @@ METRICS: dict[str, Metric] = {
 
 LATER_METRICS = frozenset(
     {
-        *("people", "reach", "clicks", "views", "installs", "spend", "qualified_leads", "pipeline"),
+        *("reach", "clicks", "views", "installs", "spend", "qualified_leads", "pipeline"),
         *("cpc", "cpm", "cpv", "ctr", "cpa", "cpql", "cac", "cpi", "roas", "roi", "ltv"),
         *("pipeline_roi", "revenue_roi", "payback_days"),
     }

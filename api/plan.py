@@ -20,6 +20,7 @@ from typing import Any
 
 from api.catalog import (
     DIMENSIONS,
+    JOINED,
     LATER_DIMENSIONS,
     LATER_METRICS,
     MEASURES,
@@ -71,6 +72,15 @@ class Plan:
     """The answer is as it stood then, epoch milliseconds."""
     spread: tuple[str, ...]
     """The models whose answers stand beside each number; none unless asked for."""
+    has_people: bool = False
+    """Each row has one column more: the visitors whom any id names, by hash. ``JOINED`` is to be told from them."""
+    people_order: tuple[tuple[str, bool], ...] = ()
+    """(column, is descending): what SQL cannot put in order, because it does not know people. The statement then has
+    all groups, up to ``MOST_IN_ORDER``, and one more."""
+
+
+MOST_IN_ORDER = 100_000
+"""Groups that can be put in the order of their people."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +165,12 @@ def build_plan(request: QueryRequest, database: str, models: Collection[str], cu
     time = hours_within(since, until)
     beside = [measure for measure in _spread_measures(spread) if measure.of in request.metrics]
     asked = [*(name for metric in metrics for name in metric.measures), *(measure.name for measure in beside)]
-    measures = tuple(dict.fromkeys(asked))
+    measures = tuple(name for name in dict.fromkeys(asked) if name != JOINED)
+    has_people = JOINED in asked
+    terms = _terms(request, metrics, dimensions)
+    people_order = tuple((name, way == "desc") for name, way in terms)
+    if "people" not in dict(terms):
+        people_order = ()
     texts = [dimension.text.format(f"d{number}") for number, dimension in enumerate(dimensions)]
     rows, bases = _with_bases(
         _grouped(metrics, dimensions, conditions, time, reading, beside), metrics, dimensions, reading
@@ -167,7 +182,9 @@ def build_plan(request: QueryRequest, database: str, models: Collection[str], cu
         bases=bases,
         texts=", ".join(texts) or "CAST('', 'String')",
         measures=", ".join(f"toString(m_{name})" for name in measures),
-        order=_order(request, metrics, dimensions),
+        linked=", m_linked AS linked" if has_people else "",
+        no_linked=", emptyArrayUInt64() AS linked" if has_people else "",
+        order=_order(terms, metrics, dimensions),
         credit_facts=replace(reading, credit=True, spread=()).facts(in_roll_up=True, traffic=False),
         drops=qualify(database, "drops"),
         drops_where=all_of(
@@ -177,7 +194,8 @@ def build_plan(request: QueryRequest, database: str, models: Collection[str], cu
     )
     parameters = {
         **{"from": since, "to": until, "model": request.model, "basis": request.basis, "currency": wanted},
-        **{"limit": request.limit + 1, "offset": request.offset},
+        **{"limit": MOST_IN_ORDER + 1 if people_order else request.limit + 1},
+        **{"offset": 0 if people_order else request.offset},
         **{f"f{number}": list(values) for number, (_, _, values) in enumerate(request.filters)},
         **({} if reading.as_of is None else {"as_of": reading.as_of}),
         **({"models": [*dict.fromkeys((request.model, *spread))]} if spread else {}),
@@ -193,6 +211,8 @@ def build_plan(request: QueryRequest, database: str, models: Collection[str], cu
         request.limit,
         reading.as_of,
         spread,
+        has_people,
+        people_order,
     )
 
 
@@ -259,12 +279,19 @@ def _grouped(
             **places,
         )
     names = [*(measure.name for measure in read), "visitors"]
+    sums, linked, no_linked = [f"sum(p_{name}) AS m_{name}" for name in names], "", ""
+    if any(JOINED in metric.measures for metric in metrics):
+        links = qualify(reading.database, "identity_links")
+        linked = f", {load_sql('linked_visitors', identity_links=links)} AS p_linked"
+        no_linked = ", emptyArrayUInt64() AS p_linked"
+        sums.append("groupArrayArray(p_linked) AS m_linked")
     return load_sql(
         "grouped_with_visitors",
         sessions=qualify(reading.database, "sessions"),
-        parts=", ".join(f"{m.total} AS p_{m.name}" for m in read) + ", toInt64(0) AS p_visitors",
+        parts=", ".join(f"{m.total} AS p_{m.name}" for m in read) + f", toInt64(0) AS p_visitors{no_linked}",
         no_parts=", ".join(f"{measure.zero} AS p_{measure.name}" for measure in read),
-        sums=", ".join(f"sum(p_{name}) AS m_{name}" for name in names),
+        sums=", ".join(sums),
+        linked=linked,
         having=" OR ".join(f"{name} != 0" for name in (*shown, "m_visitors")),
         **places,
     )
@@ -294,16 +321,24 @@ def _with_bases(
     return rows, ""
 
 
-def _order(request: QueryRequest, metrics: Sequence[Metric], dimensions: Sequence[Dimension]) -> str:
+def _terms(
+    request: QueryRequest, metrics: Sequence[Metric], dimensions: Sequence[Dimension]
+) -> list[tuple[str, str]]:
+    """(column, ``asc`` or ``desc``): what was asked for, or what is usual."""
+    columns = [*(dimension.name for dimension in dimensions), *(metric.name for metric in metrics)]
+    for number, (name, _) in enumerate(request.order_by):
+        if name not in columns:
+            choice = f"Order by what is asked for: {', '.join(dict.fromkeys(columns))}."
+            raise Rejected("bad_order", choice, f"order_by.{number}.0")
+    by_time = [(dimension.name, "asc") for dimension in dimensions if dimension.name in TIMES]
+    return [*request.order_by] or by_time or [(metrics[0].name, "desc")]
+
+
+def _order(
+    terms: Sequence[tuple[str, str]], metrics: Sequence[Metric], dimensions: Sequence[Dimension]
+) -> str:
     keys = {dimension.name: f"d{number}" for number, dimension in enumerate(dimensions)}
     columns = {**keys, **{metric.name: metric.order for metric in metrics}}
-    asked: list[tuple[str, str]] = [*request.order_by]
-    for number, (name, _) in enumerate(asked):
-        if name not in columns:
-            choice = f"Order by what is asked for: {', '.join(columns)}."
-            raise Rejected("bad_order", choice, f"order_by.{number}.0")
-    if not asked:
-        asked = [(name, "asc") for name in keys if name in TIMES] or [(metrics[0].name, "desc")]
     # The keys last, so that pages neither overlap nor miss a row.
-    terms = [f"{columns[name]} {'DESC' if way == 'desc' else 'ASC'} NULLS LAST" for name, way in asked]
-    return ", ".join([*terms, *(keys.values() or ["d0"])])
+    sql = [f"{columns[name]} {'DESC' if way == 'desc' else 'ASC'} NULLS LAST" for name, way in terms]
+    return ", ".join([*sql, *(keys.values() or ["d0"])])

@@ -153,7 +153,7 @@ def explanation_to_text(explanation: Explanation) -> RenderableType:
             f"{facts.type} {facts.conversion_id} ({facts.status})\n"
             f"{facts.value} {facts.currency} at {facts.converted_at}"
             + (f", order {facts.order_id}" if facts.order_id else "")
-            + (f", lookback {facts.lookback_days:g} days" if facts.lookback_days is not None else "")
+            + (f", lookback {counted(facts.lookback_days, 'day')}" if facts.lookback_days is not None else "")
         )
     )
     table = Table(header_style="bold")
@@ -189,9 +189,10 @@ def explanation_to_text(explanation: Explanation) -> RenderableType:
 
 def _person(person: PersonExplained) -> list[Text]:
     """Nothing for one visitor whom no id names."""
-    lines = [f"Person of {len(person.visitor_ids)} visitors"] if len(person.visitor_ids) > 1 else []
-    if person.colleague_ids:
-        lines.append(f"Colleagues of {len(person.colleague_ids)} visitors: {', '.join(person.colleague_ids)}")
+    visitors, colleagues = person.visitor_ids, person.colleague_ids
+    lines = [f"Person of {counted(len(visitors), 'visitor')}"] if len(visitors) > 1 else []
+    if colleagues:
+        lines.append(f"Colleagues of {counted(len(colleagues), 'visitor')}: {', '.join(colleagues)}")
     lines += [
         f"  {link.visitor_id} {'is' if link.is_held else 'is no longer'} {link.id}"
         f" (event {link.event_id}, {link.said_at})"
@@ -243,6 +244,12 @@ def plain_text(cell: Cell) -> str:
     if cell is None:
         return ""
     return f"{cell:f}" if isinstance(cell, Decimal) else str(cell)
+
+
+def counted(number: float, what: str) -> str:
+    """``1 day``, ``2 days``, ``0.5 days``."""
+    text = f"{number:g}" if isinstance(number, float) else str(number)
+    return f"{text} {what}" if number == 1 else f"{text} {what}s"
 
 
 def guarded(text: str) -> str:

@@ -7,21 +7,25 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from msgspec import UNSET
 
 from api.answers import Cell, LearntShare, LearntTable, QueryAnswer, QueryMeta, Range
-from api.catalog import SPREAD, plain_number
+from api.catalog import JOINED, SPREAD, plain_number
 from api.changes import ChangesAnswer, ChangesRequest, changes_answer, plan_changes
 from api.coverage import coverage_of
 from api.explain import Explanation, explain
 from api.instants import instant_text
 from api.models import LEARNT, ModelAbout, models_about
+from api.order import in_order
 from api.path_report import PathsAnswer, PathsRequest, paths_answer, plan_paths
+from api.people import People
 from api.plan import Plan, build_plan
 from api.queries import load_sql
 from api.requests import QueryRequest
+from attribution.bulk.persons import Joined, Names
 from attribution.policy import AttributionPolicy
 from sinks.engine_errors import explain_error
 from sinks.names import qualify
@@ -50,6 +54,7 @@ class QueryService:
         self._policy = policy
         self._currency = currency
         self._settings = _limits(client, max_seconds)
+        self._people = People(database, policy.identity, self._ask, self._ask_numbers)
 
     def query(self, request: QueryRequest) -> QueryAnswer:
         """The answer to ``request``, in one round trip.
@@ -64,12 +69,19 @@ class QueryService:
         asked = sorted((row for row in found if row[0] == 0), key=lambda row: row[1])
         if not asked and not plan.dimensions and request.offset == 0:
             # A total over nothing is zero, not absent.
-            asked = [(0, 0, [], ["0"] * len(plan.measures))]
-        more = len(asked) > plan.limit
-        asked = asked[: plan.limit]
+            asked = [(0, 0, [], ["0"] * len(plan.measures), [])]
+        columns = (*(d.name for d in plan.dimensions), *(m.name for m in plan.metrics))
+        joined = self._people.joined() if plan.has_people else None
+        offset = 0
+        if plan.people_order:
+            offset = request.offset
+            everything = [_row(plan, row, joined) for row in asked]
+            asked = [asked[place] for place in in_order(everything, columns, plan.people_order)]
+        more = len(asked) > offset + plan.limit
+        asked = asked[offset : offset + plan.limit]
         return QueryAnswer(
-            (*(d.name for d in plan.dimensions), *(m.name for m in plan.metrics)),
-            [_row(plan, dimensions, measures) for _, _, dimensions, measures in asked],
+            columns,
+            [_row(plan, row, joined) for row in asked],
             QueryMeta(
                 model=request.model,
                 basis=request.basis,
@@ -78,14 +90,14 @@ class QueryService:
                 timezone="UTC",
                 bases={metric.name: metric.base for metric in plan.metrics if metric.base},
                 coverage=coverage_of(
-                    [row for row in found if row[0] > 0], plan.currency, has_drops=plan.as_of is None
+                    [row[:4] for row in found if row[0] > 0], plan.currency, has_drops=plan.as_of is None
                 ),
                 spread_models=plan.spread,
                 learnt=self._learnt(request.model) if request.model in LEARNT else None,
                 next_offset=request.offset + plan.limit if more else None,
                 elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
             ),
-            [_ranges(plan, measures) for _, _, _, measures in asked] if plan.spread else UNSET,
+            [_ranges(plan, measures) for _, _, _, measures, *_ in asked] if plan.spread else UNSET,
         )
 
     def paths(self, request: PathsRequest) -> PathsAnswer:
@@ -108,6 +120,14 @@ class QueryService:
         except Error as error:
             raise explain_error(error) from error
         return rows
+
+    def _ask_numbers(self, sql: str, most: int) -> Names:
+        """Up to ``most`` rows, all of them whole numbers, as one array."""
+        settings = {**self._settings, "max_result_rows": most}
+        try:
+            return np.asarray(self._client.query_np(sql, settings=settings), dtype=np.uint64)
+        except Error as error:
+            raise explain_error(error) from error
 
     def _learnt(self, model: str) -> LearntTable | None:
         sql = load_sql("learnt", learnt_models=qualify(self._database, "learnt_models"))
@@ -157,11 +177,14 @@ def _limits(client: Client, max_seconds: int) -> dict[str, Any]:
     }
 
 
-def _row(plan: Plan, dimensions: Sequence[str], measures: Sequence[str]) -> list[Cell]:
+def _row(plan: Plan, found: Sequence[Any], joined: Joined | None) -> list[Cell]:
+    _, _, dimensions, measures, *linked = found
     values: dict[str, Any] = {
         name: int(text) if name in _COUNTS else Decimal(text)
         for name, text in zip(plan.measures, measures, strict=True)
     }
+    if joined is not None:
+        values[JOINED] = joined.surplus(np.array(linked[0], dtype=np.uint64))
     computed = (
         metric.value(*(values[name] for name in metric.measures), plan.currency) for metric in plan.metrics
     )

@@ -126,6 +126,8 @@ function addVisitors(answer) {
   }
 }
 
+const counted = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+
 function common() {
   return { date_range: [at("from").value || null, at("to").value || null], model: at("model").value, basis: at("basis").value };
 }
@@ -222,7 +224,7 @@ async function conversion(isMine) {
     ),
     ...(person.links.length || person.visitor_ids.length > 1
       ? table(
-          `One person of ${person.visitor_ids.length} visitors${person.colleague_ids.length ? `, and colleagues of ${person.colleague_ids.length}` : ""}`,
+          `One person of ${counted(person.visitor_ids.length, "visitor")}${person.colleague_ids.length ? `, and colleagues of ${counted(person.colleague_ids.length, "visitor")}` : ""}`,
           ["visitor", "is", "said by", "at"],
           person.links.map((one) => [one.visitor_id, one.is_held ? one.id : `no longer ${one.id}`, one.event_id, one.said_at]),
           [0, 1, 2, 3],

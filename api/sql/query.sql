@@ -4,10 +4,10 @@
 -- The rows of part 0 are in order of place; the reader sorts by it, because a UNION promises no order (and sorting it here
 -- would cost more than sorting 100 rows).
 -- Built by api/plan.py from fixed fragments: $rows (one row per group: d0 ..., m_* measures), $bases, $texts, $measures,
--- $order, $credit_facts, $coverage_where. Values are server-side parameters: from and to (epoch seconds), model, basis, currency, f0, f1, ...
+-- $order, $credit_facts, $linked and $no_linked (visitors whom ids name, if people are asked for), $coverage_where. Values are server-side parameters: from and to (epoch seconds), model, basis, currency, f0, f1, ...
 -- (filters), limit, offset; as_of (epoch ms), models and s0, s1, ... (spread) if asked for.
 -- Order of magnitude: 10 ms, and 90 ms per million cells of channel_metrics read, on one core.
-SELECT 0 AS part, rowNumberInAllBlocks() AS place, [$texts] AS dimensions, [$measures] AS measures
+SELECT 0 AS part, rowNumberInAllBlocks() AS place, [$texts] AS dimensions, [$measures] AS measures$linked
 FROM
 (
     SELECT *$bases
@@ -22,7 +22,7 @@ $rows
 UNION ALL
 
 SELECT 1 AS part, toUInt64(0) AS place, [CAST(currency, 'String'), CAST(why, 'String')] AS dimensions,
-    [toString(revenue_of), toString(conversions_of)] AS measures
+    [toString(revenue_of), toString(conversions_of)] AS measures$no_linked
 FROM
 (
     SELECT currency, if(channel = '(unattributed)', source, '') AS why, sum(m.revenue) AS revenue_of,
@@ -34,6 +34,6 @@ FROM
 
 UNION ALL
 
-SELECT 2 AS part, toUInt64(0) AS place, [''] AS dimensions, [toString(sum(count))] AS measures
+SELECT 2 AS part, toUInt64(0) AS place, [''] AS dimensions, [toString(sum(count))] AS measures$no_linked
 FROM $drops
 WHERE $drops_where

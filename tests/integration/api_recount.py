@@ -12,12 +12,19 @@ from typing import Any
 from api_store import Store, session
 from sinks_rows import DAY, HOUR, NOON
 
+from attribution.oracle_persons import Link, persons
+from attribution.persons import IdentityRules
+
 
 class World:
     """Random facts, kept twice: in the store, and as plain lists for a recount."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, rules: IdentityRules | None = None) -> None:
+        """``rules``: those of the store's policy."""
         self.random = random.Random(seed)
+        self.rules = rules or IdentityRules()
+        self.links: dict[Link, bool] = {}
+        """True = it holds."""
         self.sessions: list[dict[str, Any]] = []
         """Those that stand."""
         self.hits: list[dict[str, Any]] = []
@@ -38,6 +45,23 @@ class World:
         store.put("hits", *self.hits, *({**self._place(), "in_session": 1} for _ in range(20)))
         self.credits = [self._credit() for _ in range(150)]
         store.put("credits", *self.credits)
+
+    def link(self, store: Store, times: int) -> None:
+        """So often somebody says who he is, or that he is not."""
+        pick, rows = self.random.choice, []
+        for _ in range(times):
+            # A person's devices rather than anybody with anybody.
+            number = self.random.randint(0, 40)
+            id_ = pick(
+                [f"user:u{number // 3}", f"email:e{number // 2}", f"crm:{pick('abc')}", "account:acme"]
+            )
+            if self.random.randint(0, 9) == 0:
+                id_ = f"user:{pick(['TILL', 'u1', 'u2'])}"
+            site, visitor_id, _ = link = (pick(["s1", "s2"]), f"v{number}", id_)
+            sign = -1 if self.links.get(link) else 1
+            self.links[link] = sign > 0
+            rows.append({"site": site, "visitor_id": visitor_id, "id": id_, "sign": sign})
+        store.put("identity_links", *rows)
 
     def _instant(self) -> int:
         return NOON + self.random.randint(0, 5 * DAY)
@@ -117,7 +141,17 @@ class World:
         ]
         return {
             "metrics": sample(
-                ["hits", "page_views", "impressions", "sessions", "visitors", "conversions", "revenue"], 3
+                [
+                    "hits",
+                    "page_views",
+                    "impressions",
+                    "sessions",
+                    "visitors",
+                    "people",
+                    "conversions",
+                    "revenue",
+                ],
+                3,
             ),
             "dimensions": by,
             "filters": sample(filters, self.random.randint(0, 2)),
@@ -143,10 +177,15 @@ class World:
                 key = tuple(_text(fact, name) for name in question["dimensions"])
                 for name, amount in fact["measures"].items():
                     sums[key][name] += amount
-                if "visitors" in metrics and fact.get("visitor_id"):
+                if fact.get("visitor_id"):
                     visitors[key].add((fact["site"], fact["visitor_id"]))
+        everybody = {(site, f"v{number}") for site in ("s1", "s2") for number in range(41)}
+        of = persons(everybody, self.links, self.rules)
         for key, found in visitors.items():
-            sums[key]["visitors"] = Decimal(len(found))
+            sums[key]["visitors"] = Decimal(len(found)) if "visitors" in metrics else Decimal(0)
+            sums[key]["people"] = (
+                Decimal(len({of[one] for one in found})) if "people" in metrics else Decimal(0)
+            )
         answer = {
             key: [found[name] for name in metrics] for key, found in sums.items() if any(found.values())
         }

@@ -161,6 +161,32 @@ def test_an_explanation_shows_reasons_credit_and_unbalanced_books() -> None:
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("visitors", "colleagues", "days", "shown"),
+    [
+        (["v"], [], 1.0, ["lookback 1 day\n"]),
+        (["v"], ["bob"], 90.0, ["lookback 90 days\n", "Colleagues of 1 visitor: bob"]),
+        (
+            ["v", "w"],
+            ["bob", "eve"],
+            0.5,
+            ["lookback 0.5 days\n", "Person of 2 visitors", "of 2 visitors: bob, eve"],
+        ),
+    ],
+)
+def test_one_is_one_and_two_are_several(
+    visitors: list[str], colleagues: list[str], days: float, shown: list[str]
+) -> None:
+    when = "2026-10-02T12:00:00.000Z"
+    facts = ConversionFacts("c1", "s", "lead", "", "v", "e", when, "0.00", "USD", "stands", days, "p1")
+    person = PersonExplained(visitors, [], colleagues)
+    text = rendered(explanation_to_text(Explanation(facts, person, [], {}, {}, [])))
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    for part in shown:
+        assert part in "\n".join(lines)
+    assert ("Person of" in text) == (len(visitors) > 1)
+
+
 SAME = Move("time_decay", "Direct", "USD", "14.98", "14.98", Decimal("0.3"), Decimal("0.300000001"))
 OTHER = Move("linear", "Email", "USD", "10.00", "5.00", Decimal(1), Decimal("0.5"))
 WEIGHT = Move("linear", "Email", "USD", "0.00", "0.00", Decimal(0), Decimal("0.5"))

@@ -1,0 +1,96 @@
+"""Persons of all visitors at once: the rules of ``attribution.persons`` over columns of links.
+
+For whoever counts people. Visitors and ids are numbers here (hashes of their names): a million links take about half
+a second. Equal to ``person_of`` for every visitor.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attribution.identity import CRM, EMAIL, USER
+from attribution.persons import CLOSED_AT, IdentityRules
+
+Names = NDArray[np.uint64]
+Numbers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+KINDS = {USER: 1, EMAIL: 2, CRM: 3}
+"""Numbers of the kinds that join visitors."""
+
+
+class LinkColumns(NamedTuple):
+    """Links between visitors and ids that join, each pair once, withdrawn ones included."""
+
+    visitors: Names
+    ids: Names
+    kinds: NDArray[np.uint8]
+    """As ``KINDS`` has them."""
+    are_own: Flags
+    """The id is the visitor's own name (``identity.own_name``)."""
+    are_blocked: Flags
+    """``persons.is_blocked``."""
+    are_held: Flags
+
+
+class Joined(NamedTuple):
+    """The visitors who are one person with another visitor."""
+
+    visitors: Names
+    """In order."""
+    persons: Numbers
+    """Beside each visitor the number of his person."""
+
+    def surplus(self, visitors: Names) -> int:
+        """By how many ``visitors`` (each once) are more than the people that they are."""
+        if not len(self.visitors):
+            return 0
+        places = np.minimum(np.searchsorted(self.visitors, visitors), len(self.visitors) - 1)
+        persons = self.persons[places[self.visitors[places] == visitors]]
+        return len(persons) - len(np.unique(persons))
+
+
+def joined_by(links: LinkColumns, rules: IdentityRules) -> Joined:
+    """Who is one person with whom, past the guards of ``rules``."""
+    visitors, visitor_of = np.unique(links.visitors, return_inverse=True)
+    ids, id_of = np.unique(links.ids, return_inverse=True)
+    count = len(visitors)
+    counting = links.are_held & ~links.are_blocked
+    is_shared = np.zeros(count, dtype=np.bool_)
+    for kind, most in (
+        (KINDS[USER], rules.max_users_per_visitor),
+        (KINDS[EMAIL], rules.max_emails_per_visitor),
+        (KINDS[CRM], rules.max_crm_contacts_per_visitor),
+    ):
+        its = counting & (links.kinds == kind) & ~links.are_own
+        is_shared |= np.bincount(visitor_of[its], minlength=count) > most
+    held = np.bincount(id_of[links.are_held], minlength=len(ids))
+    ever = np.bincount(id_of, minlength=len(ids))
+    is_hub = (held > rules.max_visitors_per_id) | (ever > CLOSED_AT)
+    joining = counting & ~is_shared[visitor_of] & ~is_hub[id_of]
+    leaders = _components(visitor_of[joining], id_of[joining], count, len(ids))
+    sizes = np.bincount(leaders, minlength=count)[leaders]
+    are_joined = (sizes > 1) & (sizes <= rules.max_visitors_per_person)
+    return Joined(visitors[are_joined], leaders[are_joined])
+
+
+def _components(visitor_of: Numbers, id_of: Numbers, visitors: int, ids: int) -> Numbers:
+    """For each visitor the lowest visitor that links connect him with.
+
+    Everybody takes the lowest leader of those whom an id joins him with, and so does his leader; then everybody takes
+    his leader's leader: long chains shrink by halves (the hooking of Shiloach and Vishkin, 1982).
+    """
+    leaders = np.arange(visitors, dtype=np.int64)
+    while True:
+        lowest = np.full(ids, visitors, dtype=np.int64)
+        np.minimum.at(lowest, id_of, leaders[visitor_of])
+        after = leaders.copy()
+        np.minimum.at(after, leaders[visitor_of], lowest[id_of])
+        np.minimum.at(after, visitor_of, lowest[id_of])
+        after = after[after]
+        if np.array_equal(after, leaders):
+            return leaders
+        leaders = after
