@@ -18,6 +18,8 @@ class OtherCurrency(msgspec.Struct, frozen=True):
     currency: str
     revenue: str
     conversions: Decimal
+    heard_revenue: str
+    """What dropped hits claim included."""
 
 
 class CoveragePart(msgspec.Struct, frozen=True):
@@ -25,11 +27,11 @@ class CoveragePart(msgspec.Struct, frozen=True):
 
     name: str
     """``attributed``, or why not: one of ``attribution.missing.Missing``, ``not_told`` for what was credited before the
-    ledger told it."""
+    ledger told it; ``bot`` or ``visitor_over_limit`` for what dropped hits claim."""
     revenue: str
     conversions: Decimal
     share: Decimal | None
-    """Of the revenue; ``None`` if there is none."""
+    """Of ``heard_revenue``; ``None`` if there is none."""
 
 
 class Coverage(msgspec.Struct, frozen=True):
@@ -48,10 +50,14 @@ class Coverage(msgspec.Struct, frozen=True):
     attributed_conversions: Decimal
     unattributed_conversions: Decimal
     parts: tuple[CoveragePart, ...]
-    """They add up to ``revenue`` and ``conversions`` exactly."""
+    """They add up to ``heard_revenue`` and ``heard_conversions`` exactly; without ``bot`` and ``visitor_over_limit`` to
+    ``revenue`` and ``conversions``."""
+    heard_revenue: str
+    """Everything that was heard: ``revenue``, and what dropped hits claim, which is in no row of any report."""
+    heard_conversions: Decimal
     bot_hits: int | None
-    """Hits of robots that were dropped in the hours and on the sites asked for. What they claimed to buy is no revenue:
-    it is in none of the parts, and no value of it is kept. ``None`` as of an instant: drops are not dated."""
+    """Hits of robots that were dropped in the hours and on the sites asked for, whatever they claim. ``None`` as of an
+    instant: drops are not dated."""
     other_currencies: tuple[OtherCurrency, ...]
 
 

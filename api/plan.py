@@ -126,7 +126,7 @@ class _Reading:
             **{name: qualify(self.database, name) for name in ("sessions", "hits", "credits")},
             credit_time="converted_at" if self.basis == "conversion" else "touched_at",
             credit_models=self._models,
-            known="1" if self.as_of is None else "toUnixTimestamp64Milli(recorded_at) <= {as_of:Int64}",
+            known=self.known,
             reads_traffic=str(int(self.traffic and traffic)),
             reads_credit=str(int(self.credit and credit)),
         )
@@ -141,6 +141,11 @@ class _Reading:
         if self.traffic:
             return "model IN ('', {model:String}) AND basis IN ('', {basis:String})"
         return "model = {model:String} AND basis = {basis:String}"
+
+    @property
+    def known(self) -> str:
+        """Condition: the row was recorded by the instant as of which the answer is."""
+        return "1" if self.as_of is None else "toUnixTimestamp64Milli(recorded_at) <= {as_of:Int64}"
 
     @property
     def _models(self) -> str:
@@ -190,6 +195,10 @@ def build_plan(request: QueryRequest, database: str, models: Collection[str], cu
         drops_where=all_of(
             *time, "reason = 'bot'", *(one.sql for one in conditions if one.dimension.name in _OF_DROPS)
         ),
+        dropped_conversions=qualify(database, "dropped_conversions"),
+        dropped_where=all_of(*time, *about_all) or "1",
+        conversions=qualify(database, "conversions"),
+        known=reading.known,
         coverage_where=all_of(*time, "model = {model:String} AND basis = {basis:String}", *about_all),
     )
     parameters = {

@@ -89,7 +89,9 @@ def coverage_parts(answer: QueryAnswer) -> list[str]:
         if part.conversions
     ]
     if coverage.bot_hits:
-        lines.append(f"  robots: {coverage.bot_hits} hits dropped; what they claim to buy is no revenue")
+        lines.append(
+            f"  robots: {coverage.bot_hits} hits dropped; what they claim to buy is not in the revenue"
+        )
     return lines
 
 

@@ -33,6 +33,11 @@ TOUCHPOINTS_COLUMNS: tuple[str, ...] = (
     *_SOURCE,
 )
 DROPS_COLUMNS: tuple[str, ...] = ("hour", "site", "reason", "count", *_SOURCE)
+DROPPED_CONVERSIONS_COLUMNS: tuple[str, ...] = (
+    *("site", "conversion_id", "conversion_type", "event_id", "converted_at", "value", "currency", "reason"),
+    "recorded_at",
+    *_SOURCE,
+)
 DEAD_LETTERS_COLUMNS: tuple[str, ...] = (
     *("dead_letter_id", "topic", *_SOURCE, "reason", "detail", "key_base64", "payload_base64"),
     *("attempts", "version", "recorded_at"),
@@ -103,6 +108,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "sessions": SESSIONS_COLUMNS,
     "touchpoints": TOUCHPOINTS_COLUMNS,
     "drops": DROPS_COLUMNS,
+    "dropped_conversions": DROPPED_CONVERSIONS_COLUMNS,
     "dead_letters": DEAD_LETTERS_COLUMNS,
     "dead_letter_replays": DEAD_LETTER_REPLAYS_COLUMNS,
     "conversions": CONVERSIONS_COLUMNS,

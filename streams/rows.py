@@ -14,6 +14,7 @@ import msgspec
 
 from attribution.acquisition import DIRECT, Acquisition
 from attribution.conversions import ConversionFact
+from attribution.drops import DropReason
 from attribution.enrich import Enriched
 from attribution.hit import NO_PROPS, Hit
 from attribution.ledger import Entry
@@ -178,6 +179,27 @@ def conversion_row(fact: ConversionFact, sign: int, cause: str, recorded_at: int
         sign,
         cause,
         recorded_at,
+    )
+
+
+def dropped_conversion_row(
+    fact: ConversionFact, reason: DropReason, broker: str, partition: int, offset: int
+) -> Row:
+    """A row of ``dropped_conversions``; ``offset`` is the hit's own."""
+    value = None if fact.value_minor is None else format_amount(fact.value_minor, fact.currency)
+    return (
+        fact.site,
+        fact.conversion_id,
+        fact.type,
+        fact.event_id,
+        fact.occurred_at,
+        value,
+        fact.currency,
+        reason.value,
+        fact.received_at,
+        broker,
+        partition,
+        offset,
     )
 
 

@@ -20,11 +20,21 @@ from attribution.drops import DropReason
 from attribution.enrich import enrich
 from attribution.errors import Rejected
 from attribution.hit import Hit, Restated, decode_envelope
+from attribution.policy import AttributionPolicy
 from attribution.timeline import Change, Mark, Timeline, mark_of
 from streams.dead_letters import DeadLetter
 from streams.news import NEVER, News
 from streams.records import Batch, Record
-from streams.rows import Row, WrittenRow, hit_row, link_row, session_row, touchpoint_row, write_row
+from streams.rows import (
+    Row,
+    WrittenRow,
+    dropped_conversion_row,
+    hit_row,
+    link_row,
+    session_row,
+    touchpoint_row,
+    write_row,
+)
 from streams.rules import StitchRules
 from streams.topics import partition_of
 from streams.triggers import Trigger
@@ -63,6 +73,8 @@ class ReadBatch:
     by_visitor: dict[Visitor, list[ReadHit]] = field(default_factory=dict)
     drops: Counter[tuple[int, str, DropReason]] = field(default_factory=Counter)
     """(hour as epoch seconds, site, reason) → count"""
+    dropped_conversions: list[Row] = field(default_factory=list)
+    """What robots claim to have bought."""
     dead_letters: list[DeadLetter] = field(default_factory=list)
     events: int = 0
     """Inputs found in the records, counted before anything is judged: what the self-audit holds the rest against."""
@@ -144,6 +156,9 @@ def _read_hits(
             _check(hit)
             enriched = enrich(hit, arrival_rules)
             if enriched.agent.is_bot and hit.restated is None:
+                if hit.event in conversions and (claimed := _claimed_by_robot(hit, policy, default_currency)):
+                    place = broker, partition, offset
+                    read.dropped_conversions.append(dropped_conversion_row(claimed, DropReason.bot, *place))
                 read.drops[(_hour_of(hit.occurred_at), hit.site, DropReason.bot)] += 1
                 continue
             fact = conversion_fact(hit, policy, default_currency) if hit.event in conversions else None
@@ -175,6 +190,14 @@ def _read_hits(
             by_visitor[visitor] = [item]
         else:
             known.append(item)
+
+
+def _claimed_by_robot(hit: Hit, policy: AttributionPolicy, default_currency: str) -> ConversionFact | None:
+    """The conversion that a robot reports; None when its value is no money: it is dropped, whatever it says."""
+    try:
+        return conversion_fact(hit, policy, default_currency)
+    except Rejected:
+        return None
 
 
 def _check(hit: Hit) -> None:
@@ -230,7 +253,7 @@ def stitch(
     links: list[Row | WrittenRow] = []
     news: list[News] = []
     refused_ids: Counter[str] = Counter()
-    drops = read.drops
+    drops, dropped_conversions = read.drops, read.dropped_conversions
     dead_letters = read.dead_letters
     restated = 0
     for visitor, all_items in read.by_visitor.items():
@@ -258,6 +281,9 @@ def stitch(
                     accepted.append(item)
                 else:
                     drops[(_hour_of(item.mark.occurred_at), site, refused)] += 1
+                    if refused is DropReason.visitor_over_limit and item.fact is not None:
+                        place = broker, partition, item.record.offset
+                        dropped_conversions.append(dropped_conversion_row(item.fact, refused, *place))
         if changed_again is not None:
             restated += len(again)
             sessions += [session_row(s, -1, broker, partition, first) for s in changed_again.sessions_minus]
@@ -293,6 +319,7 @@ def stitch(
         "touchpoints": touchpoints,
         "identity_links": links,
         "drops": [(h, s, r.value, n, broker, partition, first) for (h, s, r), n in sorted(drops.items())],
+        "dropped_conversions": [*dropped_conversions],
         "dead_letters": [letter.row() for letter in dead_letters],
     }
     dropped: Counter[DropReason] = Counter()

@@ -41,6 +41,10 @@ async def insert_in_parts(
     outputs = list(parts.values())
     rows: dict[str, list[Row | WrittenRow]] = {"drops": whole.rows["drops"]}
     await own.insert({table: whole.rows[table] for table in ("drops", "dead_letters")}, token)
+    # Of no visitor's timeline, and counted as dropped already: what ClickHouse refuses of them is left out.
+    claimed = whole.rows["dropped_conversions"]
+    left_out = await refusals.insert("dropped_conversions", [[row] for row in claimed], token)
+    rows["dropped_conversions"] = [row for number, row in enumerate(claimed) if number not in left_out]
     refused_by: dict[str, dict[int, str]] = {}
     for table in _SIGNED:
         refused_by[table] = await refusals.insert(table, [part.rows[table] for part in outputs], token)
@@ -83,6 +87,7 @@ async def insert_in_parts(
         last=batch.last,
         visitors=len(culprits),
         dead_letters=len(letters),
+        left_out=len(left_out),
         why=next(iter(culprits.values()), ""),
     )
     good = [number for number in range(len(outputs)) if number not in culprits]

@@ -3,6 +3,7 @@
 const at = (id) => document.getElementById(id);
 const words = (name) => name.replaceAll("_", " ");
 const TABS = ["channels", "paths", "changes", "conversion"];
+const BESIDE = ["bot", "visitor_over_limit"];
 const RANGED = ["conversions", "revenue"];
 let tab = "channels";
 let models = [];
@@ -64,15 +65,22 @@ function showCoverage({ coverage, currency, learnt }) {
   const key = make("ul", undefined, "key");
   bar.setAttribute("role", "img");
   bar.setAttribute("aria-label", `What became of ${coverage.revenue} ${currency}`);
+  const robots = [];
   for (const part of coverage.parts) {
+    // A robot may claim millions: what is not in the revenue would leave no room for what is.
+    if (BESIDE.includes(part.name)) {
+      if (part.conversions) robots.push(`${words(part.name)} ${shown(part.revenue)} (${shown(part.conversions)})`);
+      continue;
+    }
     const piece = make("i", undefined, part.name);
-    piece.style.flexGrow = Math.max(part.share ?? 0, 0);
+    piece.style.flexGrow = Math.max(part.share ?? 0, 0) * 1e9;
     bar.append(piece);
     const line = make("li");
     line.append(make("i", undefined, part.name), `${words(part.name)} ${shown(part.revenue)} (${shown(part.conversions)})`);
     key.append(line);
   }
-  if (coverage.bot_hits) key.append(make("li", `beside it: ${shown(coverage.bot_hits)} robots' hits dropped`));
+  if (coverage.bot_hits) robots.push(`${shown(coverage.bot_hits)} robots' hits`);
+  if (robots.length) key.append(make("li", `beside it, dropped: ${robots.join("; ")}`));
   at("coverage").replaceChildren(bar, key);
   if (learnt) {
     const percent = (part) => `${(100 * part).toFixed(1)} %`;

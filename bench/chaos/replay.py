@@ -40,6 +40,7 @@ _DECIMALS = (*_MONEY, "conversions", "revenue")
 COMPARISONS = (
     Comparison("hits", WRITTEN["hits"]),
     Comparison("drops", _without(WRITTEN["drops"], "count", "src_offset"), ("count",)),  # counted by batch
+    Comparison("dropped_conversions", WRITTEN["dropped_conversions"]),
     Comparison("dead_letters", _without(WRITTEN["dead_letters"], "attempts")),  # of that run
     Comparison("sessions", _without(WRITTEN["sessions"], "sign", *_BATCH), ("sign",)),
     Comparison("touchpoints", _without(WRITTEN["touchpoints"], "sign", *_BATCH), ("sign",)),

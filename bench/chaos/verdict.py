@@ -173,6 +173,7 @@ def _judge_slice(
     _compare_facts(client, database, prefix, world, verdict)
     _compare_credits(client, database, prefix, world, verdict)
     _compare_links(client, database, prefix, world, verdict)
+    _compare_claims(client, database, prefix, ledger, policy, verdict)
     return verdict
 
 
@@ -287,6 +288,36 @@ def _compare_links(client: Client, database: str, prefix: str, world: World, ver
     found = Counter({tuple(row[:-1]): row[-1] for row in client.query(query).result_rows})
     verdict.compared["identity_links"] = len(want)
     verdict.differences["identity_links"] = _differences(want, found)
+
+
+def _compare_claims(
+    client: Client, database: str, prefix: str, ledger: Ledger, policy: AttributionPolicy, verdict: Verdict
+) -> None:
+    """What robots claim to have bought. Copies have rows of their own: readers count each conversion once."""
+
+    def claim(event: Event) -> tuple[str, str, str]:
+        value = event.fields.get("value", "")
+        return event.event_id, event.fields["event"], str(Decimal(value).normalize()) if value else ""
+
+    def claims(events: Iterable[Event]) -> set[tuple[str, str, str]]:
+        bought = policy.conversion_lookbacks_ms
+        return {claim(event) for event in events if event.is_robot and event.fields.get("event") in bought}
+
+    sent = claims(ledger.sent.values())
+    want = claims(ledger.sent[event_id] for event_id in ledger.acknowledged)
+    query = (
+        f"SELECT DISTINCT event_id, conversion_type, ifNull(toString(value), '') FROM {database}.dropped_conversions"
+        f" WHERE reason = 'bot' AND startsWith(event_id, '{prefix}')"
+    )
+    found = {
+        (event_id, type_, str(Decimal(value).normalize()) if value else "")
+        for event_id, type_, value in client.query(query).result_rows
+    }
+    verdict.compared["dropped_conversions"] = len(want)
+    verdict.differences["dropped_conversions"] = [
+        *(f"{' '.join(row)} is missing" for row in sorted(want - found)),
+        *(f"{' '.join(row)} was never sent" for row in sorted(found - sent)),
+    ]
 
 
 def _compare_credits(client: Client, database: str, prefix: str, world: World, verdict: Verdict) -> None:

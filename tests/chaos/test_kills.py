@@ -215,7 +215,8 @@ async def test_the_judge_finds_every_kind_of_fault(stored: tuple[Client, str, Le
 
     verdict = judged()
     assert verdict.faults == []
-    assert min(verdict.compared.values()) > 5
+    assert verdict.compared["dropped_conversions"] > 1
+    assert min(count for table, count in verdict.compared.items() if table != "dropped_conversions") > 5
     assert verdict.stored == verdict.acknowledged - verdict.robots > 100
 
     lost = Event("r-lost", "v", {"event_id": "r-lost", "visitor_id": "v", "occurred_at": "1"}, "")
@@ -257,6 +258,18 @@ async def test_the_judge_finds_every_kind_of_fault(stored: tuple[Client, str, Le
     client.command(links.format("'of-no-slice' AS visitor_id"))
     assert judge_slice().strangers["identity_links"] == 1
 
+    claims = f"{database}.dropped_conversions"
+    copied = f"INSERT INTO {claims} SELECT * REPLACE (src_offset + 1 AS src_offset) FROM {claims}"
+    client.command(copied)
+    assert judged().differences["dropped_conversions"] == [], "a robot may come twice"
+    one, type_ = client.query(f"SELECT event_id, conversion_type FROM {claims} LIMIT 1").result_rows[0]
+    client.command(
+        f"INSERT INTO {claims} SELECT * REPLACE (1234.5 AS value) FROM {claims} WHERE event_id = '{one}'"
+    )
+    assert judged().differences["dropped_conversions"] == [f"{one} {type_} 1234.5 was never sent"]
+    client.command(f"ALTER TABLE {claims} DELETE WHERE event_id = '{one}' SETTINGS mutations_sync = 1")
+    assert any("is missing" in said for said in judged().differences["dropped_conversions"])
+
     copy("credits")
     verdict = judged()
     assert verdict.differences["credits"]
@@ -278,6 +291,7 @@ def test_a_replay_is_compared_in_every_table(stored: tuple[Client, str, Ledger])
         for table in (
             *("hits", "sessions", "touchpoints", "drops", "dead_letters", "conversions", "paths", "credits"),
             "identity_links",
+            "dropped_conversions",
         ):
             client.command(f"INSERT INTO {second}.{table} SELECT * FROM {first}.{table}")
         replayed = compare_databases(client, first, second)
@@ -302,6 +316,8 @@ def test_a_replay_is_compared_in_every_table(stored: tuple[Client, str, Ledger])
                 f"INSERT INTO {second}.{table} SELECT {flipped} FROM {second}.{table} LIMIT 1"
             )
         assert "drops" in differs(f"INSERT INTO {second}.drops SELECT * FROM {second}.drops LIMIT 1")
+        claims = f"{second}.dropped_conversions"
+        assert "dropped_conversions" in differs(f"INSERT INTO {claims} SELECT * FROM {claims} LIMIT 1")
         assert "credits" in differs(f"INSERT INTO {second}.credits SELECT * FROM {second}.credits LIMIT 1")
         assert "channel_metrics" in differs(f"TRUNCATE TABLE {second}.channel_metrics")
         late = "* REPLACE (recorded_at + toIntervalSecond(7) AS recorded_at)"

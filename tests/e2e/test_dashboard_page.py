@@ -55,7 +55,8 @@ def purchase(order_id: str, visitor_id: str, day: int, value: str, **given: Any)
     facts = {"event": "purchase", "order_id": order_id, "value": value, "currency": "USD", **given}
     facts.setdefault("occurred_at", MORNING + day * DAY + 3_600_000)
     facts.setdefault("received_at", facts["occurred_at"] + 9)
-    return visit(f"bought-{order_id}", visitor_id, day, "thanks", **facts)
+    facts.setdefault("event_id", f"bought-{order_id}")
+    return visit(facts.pop("event_id"), visitor_id, day, "thanks", **facts)
 
 
 def heard() -> list[list[Hit]]:
@@ -76,6 +77,11 @@ def heard() -> list[list[Hit]]:
         purchase("D-1", "nobody-seen", 12, "7.50", url=""),  # a shop's server says so: no visit
         purchase("E-1", "bob", 13, "30", currency="EUR"),
     ]
+    robot = {"user_agent": "Googlebot/2.1"}
+    first += [
+        purchase("F-1", f"robot-{copy}", 13, "1000000", event_id=copy, **robot) for copy in ("once", "again")
+    ]
+    first.append(purchase("A-1", "robot", 13, "5000", **robot))
     return [first, [visit("b0", "bob", 4, partner, received_at=MORNING + 20 * DAY)]]
 
 
@@ -229,10 +235,13 @@ async def test_the_channels_are_those_of_the_query(api: Api, page: Page) -> None
         about = {one["name"]: one["sentence"] for one in api.get("/v1/models")["models"]}
         assert about[model] in await page.value("document.querySelector('#about').textContent")
         parts = await page.value("document.querySelector('#coverage').innerText")
+        wanted_parts = {part["name"]: part["revenue"] for part in api.coverage(model)["parts"]}
+        assert wanted_parts.pop("bot") == "1000000.00", "each order once, and not what people reported too"
         assert [line.split(" (")[0] for line in parts.splitlines()] == [
-            f"{part['name'].replace('_', ' ')} {shown(part['revenue'])}"
-            for part in api.coverage(model)["parts"]
+            *(f"{name.replace('_', ' ')} {shown(revenue)}" for name, revenue in wanted_parts.items()),
+            "beside it, dropped: bot 1,000,000.00",
         ]
+        assert parts.endswith("(1); 3 robots' hits")
         status = await page.value("document.querySelector('#status').textContent")
         assert status.startswith("1,742.05 USD in 5 conversions; not added up: 30.00 EUR")
         seen.append(found)

@@ -80,10 +80,15 @@ def test_what_was_answered_then_is_answered_as_of_then(store: Store) -> None:
 
 
 def check_coverage(answer: QueryAnswer) -> None:
-    """The parts add up to all revenue and to all conversions, in exact money."""
+    """The parts add up to all that was heard, those in the books to all revenue and conversions, in exact money."""
     coverage = answer.meta.coverage
-    assert sum(Decimal(part.revenue) for part in coverage.parts) == Decimal(coverage.revenue)
-    assert sum(part.conversions for part in coverage.parts) == coverage.conversions
+    assert sum(Decimal(part.revenue) for part in coverage.parts) == Decimal(coverage.heard_revenue)
+    assert sum(part.conversions for part in coverage.parts) == coverage.heard_conversions
+    in_books = [part for part in coverage.parts if part.name not in ("bot", "visitor_over_limit")]
+    assert sum(Decimal(part.revenue) for part in in_books) == Decimal(coverage.revenue)
+    assert sum(part.conversions for part in in_books) == coverage.conversions
+    if Decimal(coverage.heard_revenue) > 0:
+        assert abs(sum(part.share or 0 for part in coverage.parts) - 1) < Decimal("0.00001")
 
 
 def test_coverage_of_random_ledgers_equals_a_plain_recount(store: Store) -> None:
@@ -176,7 +181,7 @@ def test_a_model_without_policy_is_answered_where_it_has_credited(store: Store) 
         store.ask("revenue", model="theirs")
 
 
-def test_coverage_parts_add_up_and_robots_stand_beside_them(store: Store) -> None:
+def test_coverage_parts_add_up_and_robots_hits_stand_beside_them(store: Store) -> None:
     """In every currency; entries that do not say why are not put under a reason that nobody found."""
     for channel, source, amount in (
         ("Email", "mail", "5.01"),
@@ -206,11 +211,113 @@ def test_coverage_parts_add_up_and_robots_stand_beside_them(store: Store) -> Non
         "no_person": ("3.00", 2),
         "no_touch_in_window": ("0.99", 2),
         "no_touch_of_model": ("4.00", 2),
+        "bot": ("0.00", 0),
         "not_told": ("1.00", 2),
     }
     assert sum(Decimal(part.revenue) for part in coverage.parts) == Decimal(coverage.revenue) == 16
     assert sum(part.conversions for part in coverage.parts) == coverage.conversions == 12
     assert coverage.bot_hits == 7
+
+
+def claim(name: str, value: str | None, **given: Any) -> dict[str, Any]:
+    """A row of dropped_conversions."""
+    base = {"conversion_id": name, "event_id": f"event of {name}", "currency": "USD", "reason": "bot"}
+    return {**base, "value": value, **given}
+
+
+def conversion(name: str, **given: Any) -> dict[str, Any]:
+    return {"conversion_id": name, "type": "purchase", "currency": "USD", "value": "10", **given}
+
+
+def dropped(answer: QueryAnswer) -> dict[str, tuple[str, Any]]:
+    parts = ("bot", "visitor_over_limit")
+    check_coverage(answer)
+    return {
+        one.name: (one.revenue, one.conversions) for one in answer.meta.coverage.parts if one.name in parts
+    }
+
+
+def test_what_robots_claim_is_a_part_and_counts_once(store: Store) -> None:
+    """Doubles, orders that people reported too, reports with and without a value; by site, type, day, currency."""
+    store.put("credits", credit("Email", "10"))
+    store.put("conversions", conversion("real"), conversion("gone"), conversion("gone", sign=-1))
+    store.put(
+        "dropped_conversions",
+        claim("twice", "5"),
+        claim("twice", "5"),
+        claim("twice", "6", converted_at=NOON - 1, event_id="earlier"),
+        claim("twice", None, converted_at=NOON - 2),
+        claim("real", "10"),
+        claim("gone", "0.25"),
+        claim("elsewhere", "100", site="other"),
+        claim("next day", "1", converted_at=NOON + DAY),
+        claim("in euro", "2", currency="EUR"),
+        claim("a lead", None, conversion_type="lead"),
+        claim("too many", "30", reason="visitor_over_limit"),
+    )
+    here = {"filters": [["site", "is", ["site1"]]]}
+    answer = store.ask("revenue", "channel", **here)
+    assert dropped(answer) == {"bot": ("7.25", 5), "visitor_over_limit": ("30.00", 1)}
+    assert answer.rows == [["Email", "10.00"]], "no row of a report has it"
+    coverage = answer.meta.coverage
+    assert (coverage.revenue, coverage.heard_revenue) == ("10.00", "47.25")
+    assert (coverage.conversions, coverage.heard_conversions) == (1, 7)
+    (euro,) = coverage.other_currencies
+    assert (euro.currency, euro.revenue, euro.conversions, euro.heard_revenue) == ("EUR", "0.00", 0, "2.00")
+    assert dropped(store.ask("revenue", currency="EUR", **here))["bot"] == ("2.00", 5)
+    assert dropped(store.ask("revenue"))["bot"] == ("107.25", 6)
+    day = {"date_range": ["2026-10-03", None]}
+    assert dropped(store.ask("revenue", basis="touch", **day)) == {"bot": ("1.00", 1)}
+    lead = {"filters": [["conversion_type", "is", ["lead"]]]}
+    assert dropped(store.ask("revenue", **lead)) == {"bot": ("0.00", 1)}
+    narrower = {"filters": [*here["filters"], ["channel", "is", ["Direct"]]]}
+    assert dropped(store.ask("revenue", **narrower)) == dropped(answer), "as the other parts"
+    spread = store.ask("revenue", "channel", spread=True, **here)
+    assert dropped(spread) == dropped(answer)
+
+
+def test_what_robots_claimed_is_dated_as_the_ledger_is(store: Store) -> None:
+    """As of an instant: what was heard by then, and not what a person reported by then."""
+    store.put("dropped_conversions", claim("a", "5"), claim("b", "7", recorded_at=NOON + 2))
+    store.put("conversions", conversion("a", recorded_at=NOON + 4))
+    for later, expected in ((-1, "0.00"), (0, "5.00"), (2, "12.00"), (3, "12.00"), (4, "7.00")):
+        assert dropped(store.ask("revenue", as_of=instant(NOON + later)))["bot"][0] == expected
+    assert dropped(store.ask("revenue"))["bot"] == ("7.00", 1)
+
+
+def test_random_claims_equal_a_plain_recount(store: Store) -> None:
+    """However often, by whom and in which order: each conversion once, by the report that would count."""
+    rng = random.Random(13)
+    rows = [
+        claim(
+            f"c{rng.randrange(40)}",
+            rng.choice([None, f"{Decimal(rng.randint(0, 9999)) / 100}"]),
+            site=rng.choice(["site1", "other"]),
+            event_id=f"e{number}",
+            converted_at=NOON + rng.randint(-DAY, DAY),
+            currency=rng.choice(["USD", "EUR"]),
+            reason=rng.choice(["bot", "bot", "visitor_over_limit"]),
+        )
+        for number in range(200)
+    ]
+    store.put("dropped_conversions", *rows, *rng.sample(rows, 50))
+    known = {(rng.choice(["site1", "other"]), f"c{number}") for number in range(20)}
+    store.put("conversions", *(conversion(name, site=site) for site, name in sorted(known)))
+    store.put("credits", *random_entries(rng, NOON))
+    wins: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda one: (one["value"] is None, one["converted_at"], one["event_id"])):
+        wins.setdefault((row["site"], row["conversion_id"]), row)
+    for currency in ("USD", "EUR"):
+        for first in ("2026-10-01", "2026-10-02", "2026-10-03"):
+            answer = store.ask("revenue", "channel", currency=currency, date_range=[first, None])
+            wanted: dict[str, tuple[Decimal, int]] = {"bot": (Decimal(0), 0)}
+            for name, row in wins.items():
+                if name not in known and instant(row["converted_at"])[:10] >= first:
+                    amount, count = wanted.get(row["reason"], (Decimal(0), 0))
+                    amount += Decimal(row["value"] or 0) if row["currency"] == currency else 0
+                    wanted[row["reason"]] = amount, count + 1
+            found = {name: (Decimal(revenue), count) for name, (revenue, count) in dropped(answer).items()}
+            assert found == wanted
 
 
 def test_the_causes_add_up_to_the_difference_of_the_two_reports(store: Store) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from redis.asyncio import Redis
 from stream_worlds import T0, TABLES, assert_books_balance
 
-from attribution.hit import Hit, Restated, encode_envelope
+from attribution.hit import Hit, Restated, decode_envelope, encode_envelope
 from attribution.policy import AttributionPolicy
 from sinks.memory import MemoryWriter
 from streams.fence import Fenced, FenceStore
@@ -475,6 +475,23 @@ async def tallies(redis: Redis, partition: int) -> list[Tally]:
     ranges = await redis.lrange(tallies_key(partition), 0, -1)
     last = await redis.get(tally_key(partition))
     return [tally_of(packed) for packed in [*ranges, last] if packed is not None]
+
+
+def assert_robots_claims_are_kept(house: House) -> None:
+    """What robots claim to have bought: a row for each time that the log has it, and none that nobody sent."""
+    kept = Counter(
+        (row["event_id"], row["conversion_type"], row["value"], row["src_partition"], row["src_offset"])
+        for row in house.writer.dicts("dropped_conversions")
+        if row["src_broker"] == house.broker
+    )
+    assert kept == Counter(
+        (hit.event_id, hit.event, hit.value, partition, record.offset)
+        for (topic, partition), log in house.logs.items()
+        if topic == HITS
+        for record in log
+        for hit in decode_envelope(record.value)
+        if hit.event in house.policy.conversion_lookbacks_ms and "bot" in hit.user_agent and not hit.restated
+    )
 
 
 def assert_tallies_equal_rows(house: House) -> None:

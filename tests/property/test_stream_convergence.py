@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from stream_house import Accidents, assert_tallies_equal_rows, play
+from stream_house import Accidents, assert_robots_claims_are_kept, assert_tallies_equal_rows, play
 from stream_worlds import T0, TABLES, URLS, assert_equals_oracle, worlds
 
 from attribution.hit import Hit
@@ -35,6 +35,7 @@ def test_the_stream_equals_the_oracle_whatever_happens(
     note(f"{house.faults.raised} crashes at {house.faults.count} points")
     assert_equals_oracle(house.writer, oracle(hits, policy, "USD", TABLES))
     assert_tallies_equal_rows(house)
+    assert_robots_claims_are_kept(house)
 
 
 @pytest.mark.parametrize("crash_at", range(1, 61))

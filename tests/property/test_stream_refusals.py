@@ -250,3 +250,35 @@ def test_what_was_inserted_in_parts_is_not_inserted_again_as_a_whole(empty_valke
     points = asyncio.run(play_until_lifted(empty_valkey, refuses, 0))
     for point in range(random.randint(1, 3), points + 1, 3):
         asyncio.run(play_until_lifted(empty_valkey, refuses, point))
+
+
+async def play_with_robots(url: str, crashes: list[int]) -> int:
+    """Robots claim to have bought; ClickHouse refuses one claim. The number of moments for a crash."""
+    house, _ = await begin(
+        url, lambda where, row: where == "dropped_conversions" and row["event_id"] == "bad", crashes
+    )
+    arrive(house, 0)
+    for event_id in ("a", "bad", "c"):
+        bought = {"event": "purchase", "value": "1.00", "currency": "USD", "user_agent": "Googlebot/2.1"}
+        for visitor in VISITORS:
+            at = {"occurred_at": T0, "received_at": T0}
+            hit = Hit(event_id=event_id, site="s", visitor_id=visitor, **at, **bought)
+            house.append(HITS, visitor.encode(), encode_envelope([hit]))
+    await settle(house)
+    assert letters(house) == []
+    claims = Counter(row["event_id"] for row in house.writer.dicts("dropped_conversions"))
+    assert claims == {"a": len(VISITORS), "c": len(VISITORS)}
+    assert sum(row["count"] for row in house.writer.dicts("drops")) == 3 * len(VISITORS)
+    first_round = [hit for visitor in VISITORS for hit in hits_of(visitor)[0]]
+    assert_equals_oracle(house.writer, oracle(first_round, POLICY, "USD"))
+    assert_tallies_equal_rows(house)
+    points = house.faults.count
+    await house.redis.aclose()
+    return points
+
+
+def test_a_claim_of_a_robot_that_is_refused_is_left_out_and_stops_nobody(empty_valkey: str) -> None:
+    """It is counted as dropped all the same, so it needs no dead letter; the others are kept once."""
+    points = asyncio.run(play_with_robots(empty_valkey, []))
+    for point in range(1, points + 1, 5):
+        asyncio.run(play_with_robots(empty_valkey, [point, point + 3]))

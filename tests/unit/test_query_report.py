@@ -32,8 +32,10 @@ COVERAGE = Coverage(
         CoveragePart("no_consent", "1.00", Decimal(1), Decimal("0.086957")),
         CoveragePart("no_person", "0.00", Decimal(0), Decimal(0)),
     ),
+    "11.50",
+    Decimal(3),
     7,
-    (OtherCurrency("EUR", "7.00", Decimal(1)),),
+    (OtherCurrency("EUR", "7.00", Decimal(1), "7.00"),),
 )
 META = QueryMeta(
     "linear", "conversion", "USD", None, "UTC", {"cr": "sessions"}, COVERAGE, (), None, None, 1.5
@@ -63,7 +65,7 @@ def test_json_keeps_money_as_text_and_weights_as_exact_numbers() -> None:
     text = to_json(answer(["a", Decimal("0.333333333"), "10.50", None]))
     assert '["a",0.333333333,"10.50",null]' in text
     assert json.loads(text)["meta"]["coverage"]["other_currencies"] == [
-        {"currency": "EUR", "revenue": "7.00", "conversions": 1}
+        {"currency": "EUR", "revenue": "7.00", "conversions": 1, "heard_revenue": "7.00"}
     ]
 
 
@@ -238,5 +240,5 @@ def test_money_has_the_decimals_of_its_currency_and_loses_none(amount: str, curr
 def test_plain_numbers_keep_their_value_and_are_json_numbers(number: Decimal) -> None:
     assert plain_number(number) == number
     assert "E+" not in str(plain_number(number)).upper()
-    body = encode(OtherCurrency("USD", "0", plain_number(number)))
+    body = encode(OtherCurrency("USD", "0", plain_number(number), "0"))
     assert json.loads(body, parse_float=Decimal, parse_int=Decimal)["conversions"] == number

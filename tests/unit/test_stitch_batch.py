@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from attribution.channel_rules import ArrivalRules
+from attribution.conversions import conversion_id_of
 from attribution.drops import DropReason
 from attribution.hit import Hit, encode_envelope, encode_hit
 from attribution.policy import AttributionPolicy
@@ -151,6 +152,41 @@ def test_robots_and_doubles_are_dropped_under_their_names() -> None:
     assert ends(output) == (1, 3, 0)
     assert output.dropped == {DropReason.bot: 1, DropReason.duplicate: 2}
     assert sum(row[WRITTEN["drops"].index("count")] for row in output.rows["drops"]) == 3
+
+
+def test_what_dropped_hits_claim_was_bought_is_kept_with_its_reason() -> None:
+    """A robot's purchase, and one beyond the limit of its visitor; of copies only what the first one was."""
+    robot = {"user_agent": "Googlebot/2.1", "visitor_id": "r"}
+    bought = {"event": "purchase", "currency": "EUR"}
+    hits = [
+        hit("a"),
+        hit("b", **bought, order_id="1", value="2.50"),
+        hit("b", **bought, order_id="1", value="2.50"),
+        hit("c", **bought, order_id="2", value="7", occurred_at=T0 + 5, received_at=T0 + 9),
+        hit("d", **robot),
+        hit("e", **robot, **bought, order_id="3", value="0.99"),
+        hit("f", **robot, event="lead"),
+        hit("g", **robot, event="purchase", value="1.005", currency="USD"),
+    ]
+    policy = AttributionPolicy(max_hits_per_visitor=2)
+    output = run(encode_hit(hits[0]), encode_envelope(hits[1:]), rules=StitchRules(policy, "USD", 1))
+    assert ends(output) == (2, 6, 0)
+    names = WRITTEN["dropped_conversions"]
+    found = [dict(zip(names, row, strict=True)) for row in output.rows["dropped_conversions"]]
+    shown = [
+        tuple(row[n] for n in ("event_id", "conversion_type", "value", "currency", "reason")) for row in found
+    ]
+    assert shown == [
+        ("e", "purchase", "0.99", "EUR", "bot"),
+        ("f", "lead", None, "USD", "bot"),
+        ("c", "purchase", "7.00", "EUR", "visitor_over_limit"),
+    ]
+    assert found[0]["conversion_id"] == conversion_id_of(hits[5])
+    last = found[2]
+    assert (last["converted_at"], last["recorded_at"], last["site"]) == (T0 + 5, T0 + 9, "s")
+    assert {(row["src_broker"], row["src_partition"], row["src_offset"]) for row in found} == {
+        ("broker", 0, 11)
+    }
 
 
 def test_a_record_on_the_wrong_partition_is_refused() -> None:
