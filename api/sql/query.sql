@@ -7,9 +7,9 @@
 -- Built by api/plan.py from fixed fragments: $rows (one row per group: d0 ..., m_* measures), $bases, $texts, $measures,
 -- $order, $credit_facts, $linked and $no_linked (visitors whom ids name, if people are asked for), $coverage_where,
 -- $drops_where, $dropped_where, $known. Values are server-side parameters: from and to (epoch seconds), model, basis, currency,
--- f0, f1, ...
--- (filters), limit, offset; as_of (epoch ms), models and s0, s1, ... (spread) if asked for.
--- Order of magnitude: 10 ms, and 90 ms per million cells of channel_metrics read, on one core.
+-- f0, f1, ... (filters), limit, offset; as_of (epoch ms), models and s0, s1, ... (spread) if asked for.
+-- Order of magnitude: 10 ms, and 90 ms per million cells of channel_metrics read, on one core; if there are dropped
+-- conversions, 40 ms per million rows of conversions and 5 ms per thousand dropped ones.
 SELECT 0 AS part, rowNumberInAllBlocks() AS place, [$texts] AS dimensions, [$measures] AS measures$linked
 FROM
 (
@@ -60,7 +60,8 @@ FROM
         (
             SELECT site, conversion_id
             FROM $conversions
-            WHERE $known AND (site, conversion_id) IN (SELECT site, conversion_id FROM $dropped_conversions)
+            -- By id alone: four times as fast as by the pair.
+            WHERE $known AND conversion_id IN (SELECT conversion_id FROM $dropped_conversions)
             GROUP BY site, conversion_id
             HAVING sum(sign) > 0
         )
