@@ -274,6 +274,7 @@ def test_what_robots_claim_is_a_part_and_counts_once(store: Store) -> None:
     assert dropped(store.ask("revenue", **narrower)) == dropped(answer), "as the other parts"
     spread = store.ask("revenue", "channel", spread=True, **here)
     assert dropped(spread) == dropped(answer)
+    assert dropped(store.ask("people", "channel", **here)) == dropped(answer)
 
 
 def test_what_robots_claimed_is_dated_as_the_ledger_is(store: Store) -> None:
