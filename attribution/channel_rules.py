@@ -18,7 +18,8 @@ from attribution.patterns import compile_pattern
 
 BRAND_CHANNELS = {"Paid Search": "Brand Paid Search", "Organic Search": "Brand Organic Search"}
 """Search channels to what their brand touches are called when brand is a channel of its own."""
-_MAY_BE_BRAND = {*BRAND_CHANNELS, *BRAND_CHANNELS.values()}
+MAY_BE_BRAND = {*BRAND_CHANNELS, *BRAND_CHANNELS.values()}
+"""Only touches of these can be brand touches."""
 MAX_MATCHED = 256
 """Characters of a text that ``matches`` looks at."""
 
@@ -139,13 +140,13 @@ def _text_of(field: ArrivalField, way: Acquisition, path: str) -> str:
 
 def is_brand(acquisition: Acquisition, brand_words: tuple[str, ...]) -> bool:
     """Whether it is a touch of paid or organic search whose term or campaign has one of the words, as whole words."""
-    if not brand_words or acquisition.channel not in _MAY_BE_BRAND:
+    if not brand_words or acquisition.channel not in MAY_BE_BRAND:
         return False
-    said = f"{_words_of(acquisition.term)}{_words_of(acquisition.campaign)}"
-    return any(_words_of(word) in said for word in brand_words)
+    said = f"{words_of(acquisition.term)}{words_of(acquisition.campaign)}"
+    return any(words_of(word) in said for word in brand_words)
 
 
-def _words_of(text: str) -> str:
+def words_of(text: str) -> str:
     """``" nike air "`` of ``Nike_Air``: words with a blank on each side."""
     return f" {_NOT_A_LETTER.sub(' ', text.lower()).strip()} "
 

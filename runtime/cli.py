@@ -276,7 +276,10 @@ def learn(
     ] = None,
     site: Annotated[str, typer.Option(help="Only this website.")] = "",
     type_: Annotated[
-        list[str] | None, typer.Option("--type", help="Only these conversions end a journey; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--type", help="Learn from these conversions (default: those that bring money); repeatable."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the intervals.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be learnt.")] = False,

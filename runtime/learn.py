@@ -17,17 +17,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from attribution.acquisition import DIRECT
 from attribution.errors import Misconfigured, Rejected, Transient
 from attribution.learnt.journeys import JourneySet, merged
 from attribution.learnt.learning import ROUNDS, Facts, is_enough, learn_markov, learn_shapley
 from attribution.learnt.tables import EVERY_SITE, ONE, LearntTable, Worth
-from attribution.policy import DirectHandling
 from runtime.settings import Settings
 from runtime.supervisor import die_with_parent
 from runtime.wiring import policy_of, words_of
 from sinks.client import connect
-from sinks.learnt import LIMITS, QUERY_SECONDS, JourneyRange, JourneyReader, effects_of, write_table
+from sinks.journeys import LIMITS, QUERY_SECONDS, JourneyRange, JourneyReader
+from sinks.learnt import effects_of, write_table
 from sinks.writer import RowWriter
 from streams.learnt import activate_tables, active_tables, keep_tables
 
@@ -69,13 +68,17 @@ def learn(settings: Settings, options: LearnOptions, console: Console) -> int:
 
     Raises ``Rejected``, ``Misconfigured``, ``Transient``.
     """
+    client = connect(settings.clickhouse, settings.database, timeout=QUERY_SECONDS)
+    for name, value in LIMITS.items():
+        client.set_client_setting(name, value)
+    reader = JourneyReader(client, settings.database)
     wanted = _range(settings, options)
-    facts = Facts(
-        wanted.from_ms, wanted.to_ms, tuple(sorted(wanted.lookbacks_ms)), options.seed, options.rounds
-    )
+    if not wanted.types:
+        wanted = msgspec.structs.replace(wanted, types=reader.types_of_value(wanted))
+    facts = Facts(wanted.from_ms, wanted.to_ms, wanted.learnt_types, options.seed, options.rounds)
     try:
         with _progress(console) as begin:
-            sites = _read(settings, wanted, begin)
+            sites = _read(reader, wanted, begin)
             tables = [
                 learn_markov(
                     sites,
@@ -155,16 +158,7 @@ def _range(settings: Settings, options: LearnOptions) -> JourneyRange:
     from_ms = max(0, from_ms)
     if from_ms >= to_ms:
         raise Rejected("period", "The first day is after the last.", "--from")
-    wanted = {name: span for name, span in lookbacks.items() if not types or name in types}
-    without_direct = (DIRECT.channel,) if policy.direct is DirectHandling.never else ()
-    return JourneyRange(
-        from_ms,
-        to_ms,
-        wanted,
-        options.site,
-        excluded_channels=(*policy.excluded_channels, *without_direct),
-        is_direct_alone=policy.direct is DirectHandling.only_if_alone,
-    )
+    return JourneyRange(from_ms, to_ms, policy, types, options.site)
 
 
 def _midnight(day: date) -> int:
@@ -172,13 +166,9 @@ def _midnight(day: date) -> int:
 
 
 def _read(
-    settings: Settings, wanted: JourneyRange, begin: Callable[[str, int], Tick]
+    reader: JourneyReader, wanted: JourneyRange, begin: Callable[[str, int], Tick]
 ) -> dict[str, JourneySet]:
     """Journeys of all sites together, and of each one that has enough; of the one that was asked for."""
-    client = connect(settings.clickhouse, settings.database, timeout=QUERY_SECONDS)
-    for name, value in LIMITS.items():
-        client.set_client_setting(name, value)
-    reader = JourneyReader(client, settings.database)
     slices = reader.slices(wanted)
     counters = reader.read(wanted, slices, begin("Journeys", slices))
     sites = {site: counters.pop(site).result() for site in sorted(counters)}
@@ -244,6 +234,7 @@ def _show(console: Console, table: LearntTable) -> None:
         where = site.site or "all sites"
         console.print(
             f"\n{table.model} ({kind}) of {where}: {site.journeys} journeys, {site.conversions} conversions"
+            f" ({', '.join(table.types)})"
             + (f"; orders sampled, effects within {site.error / ONE:.4f}" if site.error else "")
         )
         console.print(shown)

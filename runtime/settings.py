@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     )
     learn_days: int = Field(90, ge=1, description="Days of journeys that are learnt from.")
     learn_types: str = Field(
-        "", description="Conversion events that end a journey that is learnt from; none = all."
+        "", description="Conversion events to learn from; none = those that bring money, or all if none does."
     )
     learn_order: int = Field(
         1, ge=1, le=MAX_ORDER, description="Order of the Markov model: how many channels back it looks."

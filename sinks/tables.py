@@ -73,6 +73,7 @@ LEARNT_MODELS_COLUMNS: tuple[str, ...] = (
     *("markov_order", "worth", "conversion_types", "from_at", "to_at", "journeys", "conversions"),
     *("seed", "rounds", "learnt_at"),
 )
+LEARNT_PERSONS_COLUMNS: tuple[str, ...] = ("run", "visitor", "person", "noted_at")
 SPEND_COLUMNS: tuple[str, ...] = (
     *("day", "ad_network", "account_id", "campaign_id", "campaign", "ad_group_id", "ad_id"),
     *("channel", "source", "medium", "impressions", "clicks", "views", "installs", "amount", "currency"),
@@ -116,6 +117,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "credits": CREDITS_COLUMNS,
     "policies": POLICIES_COLUMNS,
     "learnt_models": LEARNT_MODELS_COLUMNS,
+    "learnt_persons": LEARNT_PERSONS_COLUMNS,
     "identity_links": IDENTITY_LINKS_COLUMNS,
     "spend": SPEND_COLUMNS,
     "restatements": RESTATEMENTS_COLUMNS,

@@ -1,4 +1,4 @@
-"""Journeys as ClickHouse counts them are those of the plain definition, for random pasts with corrections."""
+"""What journeys are, case by case (docs/learnt-models.md); random ones: tests/property/test_learnt_journeys.py."""
 
 from __future__ import annotations
 
@@ -8,138 +8,202 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from journey_definition import Conversion, Touch, journeys_of
-from sinks_rows import NOON, row
+from sinks_rows import DAY, NOON, row
 
-from sinks.learnt import LONGEST, JourneyRange, JourneyReader
+from attribution.persons import IdentityRules
+from attribution.policy import AttributionPolicy, DirectHandling
+from sinks.journeys import LONGEST, JourneyRange, JourneyReader
 from sinks.tables import WRITTEN
 from sinks.writer import RowWriter
 
-CHANNELS = ("Direct", "Email", "Paid Search", "Organic, > Search")
-LOOKBACKS = {"purchase": 50, "lead": 20}
-"""Milliseconds; all instants are tens of them, so that edges are met often."""
+POLICY = AttributionPolicy()
+Journeys = Counter[tuple[str, ...]]
 
 
 def write(place: tuple[Client, str], table: str, rows: list[dict[str, Any]]) -> None:
-    client, database = place
     written = [row(table, **given) for given in rows]
-    RowWriter(client, database).insert(table, WRITTEN[table], written, f"{random.random()}")
+    RowWriter(*place).insert(table, WRITTEN[table], written, f"{random.random()}")
 
 
-def a_past(rng: random.Random) -> tuple[list[Touch], list[Conversion]]:
-    """A few visitors on two sites; instants so close that ties and edges are common."""
-    touches, conversions = [], []
-    for number in range(rng.randrange(1, 200)):
-        site, visitor = rng.choice("ab"), rng.choice("opqrstuvwxyz")
-        at = NOON + rng.randrange(-150, 250, 10)
-        touches.append(Touch(site, visitor, at, f"t{number:03}", rng.choice(CHANNELS)))
-        if rng.random() < 0.3:
-            types = rng.choice([("purchase",), ("lead",), ("sign_up",), ("lead", "purchase")])
-            at = NOON + rng.randrange(-150, 350, 10)
-            conversions += [Conversion(site, visitor, at, type_) for type_ in types]
-    return touches, conversions
-
-
-def store(place: tuple[Client, str], rng: random.Random, past: tuple[list[Touch], list[Conversion]]) -> None:
-    """As the stream writes it: some rows taken back, written anew, or doubled and halved again."""
-    touches, conversions = past
-    rows: list[dict[str, Any]] = []
-    for touch in touches:
-        fact = {
-            "site": touch.site,
-            "visitor_id": touch.visitor,
-            "touched_at": touch.at,
-            "touchpoint_id": touch.id,
+def touch(
+    place: tuple[Client, str], visitor: str, *seen: tuple[float, str], site: str = "a", sign: int = 1
+) -> None:
+    """Touches of a visitor: (days after noon, channel)."""
+    rows = [
+        {
+            "site": site,
+            "visitor_id": visitor,
+            "touched_at": NOON + round(day * DAY),
+            "touchpoint_id": f"{visitor}{number:04}",
+            "channel": channel,
+            "sign": sign,
         }
-        if rng.random() < 0.3:
-            wrong = {**fact, "channel": "Wrong", "touched_at": touch.at + rng.choice([0, 0, 7])}
-            rows += [wrong, {**wrong, "sign": -1}]
-        rows.append({**fact, "channel": touch.channel})
-    gone = {"site": "a", "visitor_id": "u", "touched_at": NOON, "touchpoint_id": "gone", "channel": "Email"}
-    rows += [gone, {**gone, "sign": -1}]
-    rng.shuffle(rows)
+        for number, (day, channel) in enumerate(seen)
+    ]
     write(place, "touchpoints", rows)
-    rows = []
-    for number, conversion in enumerate(conversions):
-        fact = {
-            "site": conversion.site,
-            "visitor_id": conversion.visitor,
-            "conversion_id": f"c{number}",
-            "converted_at": conversion.at,
-            "type": conversion.type,
-            "value": "1",
-        }
-        if rng.random() < 0.3:
-            earlier = {**fact, "visitor_id": rng.choice("uvw"), "value": "2"}
-            rows += [earlier, {**earlier, "sign": -1}]
-        rows.append(fact)
-    if rows:
-        rng.shuffle(rows)
-        write(place, "conversions", rows)
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_journeys_are_those_of_the_definition(clean: tuple[Client, str], seed: int) -> None:
-    """However the visitors are cut into slices, for all sites and for one."""
-    rng = random.Random(seed)
-    past = a_past(rng)
-    store(clean, rng, past)
-    from_, to = NOON - 20, NOON + 80
-    converted, lost = journeys_of(*past, LOOKBACKS, from_, to)
-    for slices, site in ((1, ""), (3, ""), (1, "a")):
-        reader = JourneyReader(*clean)
-        counters = reader.read(JourneyRange(from_, to, LOOKBACKS, site), slices)
-        found_converted: Counter[tuple[str, tuple[str, ...]]] = Counter()
-        found_lost: Counter[tuple[str, tuple[str, ...]]] = Counter()
-        for name, counter in counters.items():
-            result = counter.result()
-            steps = iter(result.steps.tolist())
-            counts = zip(
-                result.lengths.tolist(), result.converted.tolist(), result.lost.tolist(), strict=True
-            )
-            for length, won, given_up in counts:
-                channels = tuple(result.channels[next(steps)] for _ in range(length))
-                found_converted[name, channels] += won
-                found_lost[name, channels] += given_up
-        assert +found_converted == Counter({k: n for k, n in converted.items() if site in ("", k[0])})
-        assert +found_lost == Counter({k: n for k, n in lost.items() if site in ("", k[0])})
+def convert(
+    place: tuple[Client, str], visitor: str, day: float, *channels: str, type_: str = "purchase", **given: Any
+) -> None:
+    """A conversion of a visitor, and the path that credit saw."""
+    fact = {
+        "site": "a",
+        "conversion_id": f"{visitor}{day}{type_}",
+        "converted_at": NOON + round(day * DAY),
+        "value": "1",
+        **given,
+    }
+    write(place, "conversions", [{**fact, "visitor_id": visitor, "type": type_}])
+    path = {"channels": list(channels), "conversion_type": type_, "currency": "USD"}
+    write(place, "paths", [{**fact, **path}])
+
+
+def link(place: tuple[Client, str], id_: str, *visitors: str, sign: int = 1) -> None:
+    """All of them name one id."""
+    links = [{"site": "a", "visitor_id": visitor, "id": id_, "sign": sign} for visitor in visitors]
+    write(place, "identity_links", links)
+
+
+def journeys(
+    place: tuple[Client, str],
+    policy: AttributionPolicy = POLICY,
+    types: tuple[str, ...] = (),
+    *,
+    until: float = 1000,
+    site: str = "",
+) -> tuple[Journeys, Journeys]:
+    """(converted, lost) by channels, of all that ended up to so many days after noon."""
+    wanted = JourneyRange(NOON - 1000 * DAY, NOON + round(until * DAY), policy, types, site)
+    converted: Journeys = Counter()
+    lost: Journeys = Counter()
+    for counter in JourneyReader(*place).read(wanted, 2).values():
+        result = counter.result()
+        steps = iter(result.steps.tolist())
+        for length, won, given_up in zip(
+            result.lengths.tolist(), result.converted.tolist(), result.lost.tolist(), strict=True
+        ):
+            channels = tuple(result.channels[next(steps)] for _ in range(length))
+            converted[channels] += won
+            lost[channels] += given_up
+    return +converted, +lost
+
+
+def test_a_persons_devices_make_one_journey(clean: tuple[Client, str]) -> None:
+    """Phone and laptop that name one user; not after it was taken back, nor where nobody is joined."""
+    touch(clean, "phone", (0, "Paid Social"), (3, "Direct"))
+    touch(clean, "laptop", (1, "Email"))
+    touch(clean, "other", (2, "Email"))
+    link(clean, "user:42", "phone", "laptop")
+    joined = Counter({("Paid Social", "Email", "Direct"): 1, ("Email",): 1})
+    assert journeys(clean) == (Counter(), joined)
+    parted = Counter({("Paid Social", "Direct"): 1, ("Email",): 2})
+    alone = AttributionPolicy(identity=IdentityRules(max_visitors_per_person=1))
+    assert journeys(clean, alone) == (Counter(), parted)
+    link(clean, "user:42", "laptop", sign=-1)
+    assert journeys(clean) == (Counter(), parted)
+
+
+def test_an_order_that_only_the_server_tells_ends_the_journey(clean: tuple[Client, str]) -> None:
+    """Its visitor has no touch of its own: the browser's are not lost."""
+    touch(clean, "browser", (0, "Email"), (1, "Display"), (5, "Direct"))
+    convert(clean, "user:42", 2, "Email", "Display")
+    assert journeys(clean)[1] == Counter({("Email", "Display", "Direct"): 1})
+    link(clean, "user:42", "browser", "user:42")
+    assert journeys(clean) == (Counter({("Email", "Display"): 1}), Counter({("Direct",): 1}))
+
+
+def test_a_conversion_of_another_type_cuts_no_journey(clean: tuple[Client, str]) -> None:
+    """Each has its own path; asked for purchases only, a sign-up is nothing at all."""
+    touch(clean, "buys", (0, "Paid Search"), (2, "Email"))
+    convert(clean, "buys", 1, "Paid Search", type_="sign_up", value="0")
+    convert(clean, "buys", 3, "Paid Search", "Email")
+    touch(clean, "signs", (0, "Display"), (2, "Email"))
+    convert(clean, "signs", 1, "Display", type_="sign_up", value="0")
+    bought, signed = ("Paid Search", "Email"), [("Paid Search",), ("Display",)]
+    assert journeys(clean) == (Counter([bought, *signed]), Counter({("Email",): 1}))
+    assert journeys(clean, types=("purchase",)) == (Counter([bought]), Counter({("Display", "Email"): 1}))
+
+
+def test_only_what_stands_counts(clean: tuple[Client, str]) -> None:
+    """Touches, conversions and paths that were taken back are gone."""
+    touch(clean, "v", (0, "Email"), (1, "Display"))
+    convert(clean, "v", 2, "Email", "Display")
+    touch(clean, "w", (0, "Email"))
+    touch(clean, "w", (0, "Email"), sign=-1)
+    convert(clean, "v", 2, "Email", "Display", sign=-1)
+    assert journeys(clean) == (Counter(), Counter({("Email", "Display"): 1}))
+
+
+def test_a_journey_belongs_to_the_period_in_which_it_ended(clean: tuple[Client, str]) -> None:
+    """What comes later is known of: the touch will be reached, the journey goes on."""
+    touch(clean, "buys", (0, "Email"))
+    convert(clean, "buys", 30, "Email")
+    touch(clean, "goes on", (0, "Display"), (30, "Email"))
+    touch(clean, "pauses", (0, "Direct"), (91, "Email"))
+    assert journeys(clean, until=10) == (Counter(), Counter({("Direct",): 1}))
+    touch(clean, "elsewhere", (0, "Email"), site="b")
+    assert journeys(clean, until=10, site="b") == (Counter(), Counter({("Email",): 1}))
+
+
+def test_types_of_value_are_those_that_brought_money(clean: tuple[Client, str]) -> None:
+    """In the period; those that the policy knows."""
+    for type_, value in (("purchase", "1"), ("lead", "0"), ("sign_up", None), ("other", "5")):
+        convert(clean, "v", 1, "Email", type_=type_, value=value or "0")
+    convert(clean, "w", 1, "Email", type_="opportunity", value="7")
+    convert(clean, "w", 1, "Email", type_="opportunity", value="7", sign=-1)
+    reader = JourneyReader(*clean)
+    wanted = JourneyRange(NOON, NOON + 2 * DAY, POLICY)
+    assert reader.types_of_value(wanted) == ("purchase",)
+    assert reader.types_of_value(JourneyRange(NOON + 2 * DAY, NOON + 3 * DAY, POLICY)) == ()
 
 
 def test_channels_that_never_count_are_no_part_of_a_journey(clean: tuple[Client, str]) -> None:
-    """Left out; and Direct, if it counts alone only, where there is something else."""
-    touches = [
-        Touch("a", visitor, NOON + place, f"{visitor}{place}", channel)
-        for visitor, channels in {
-            "u": ("Direct", "Email", "Display"),
-            "v": ("Direct", "Direct"),
-            "w": ("Display",),
-        }.items()
-        for place, channel in enumerate(channels)
-    ]
-    store(clean, random.Random(0), (touches, []))
-    wanted = JourneyRange(NOON, NOON + 1000, LOOKBACKS, "", ("Display",), True)
-    result = JourneyReader(*clean).read(wanted, 1)["a"].result()
-    assert result.channels == ("Direct", "Email")
-    assert (result.lengths.tolist(), result.steps.tolist()) == ([2, 1], [0, 0, 1])
+    """Left out, of paths of an earlier policy, too; and Direct beside others, if it counts alone only."""
+    touch(clean, "u", (0, "Direct"), (1, "Email"), (2, "Display"))
+    touch(clean, "v", (0, "Direct"), (1, "Direct"))
+    touch(clean, "w", (0, "Display"))
+    convert(clean, "x", 1, "Display", "Direct", "Email")
+    convert(clean, "y", 1, "Display")
+    policy = AttributionPolicy(excluded_channels=("Display",), direct=DirectHandling.only_if_alone)
+    assert journeys(clean, policy) == (
+        Counter({("Email",): 1}),
+        Counter({("Email",): 1, ("Direct", "Direct"): 1}),
+    )
 
 
 def test_of_a_very_long_journey_the_end_is_kept(clean: tuple[Client, str]) -> None:
     """Somebody with thousands of touches is one journey of the last hundred."""
-    touches = [Touch("a", "v", NOON + number, f"t{number:04}", "Email") for number in range(LONGEST + 50)]
-    touches.append(Touch("a", "v", NOON + 500, "z", "Direct"))
-    store(clean, random.Random(0), (touches, []))
-    counters = JourneyReader(*clean).read(JourneyRange(NOON, NOON + 1000, {"purchase": 10_000}), 1)
-    result = counters["a"].result()
-    assert result.lengths.tolist() == [LONGEST]
-    assert result.lost.tolist() == [1]
-    assert result.channels[int(result.steps[-1])] == "Direct"
+    many = [(number / 1000, "Email") for number in range(LONGEST + 50)]
+    touch(clean, "v", *many, (1, "Direct"))
+    convert(clean, "w", 1, *["Email"] * LONGEST, "Direct")
+    kept = Counter({("Email",) * (LONGEST - 1) + ("Direct",): 1})
+    assert journeys(clean) == (kept, kept)
+
+
+@pytest.mark.parametrize("size", [3, 40])
+def test_persons_that_are_too_large_are_none(clean: tuple[Client, str], size: int) -> None:
+    """A chain from device to device, each with the next: as long as it may be, and one longer."""
+    for number in range(size):
+        touch(clean, f"v{number:02}", (number / 100, "Email"))
+        link(clean, f"user:{number}", f"v{number:02}", f"v{number + 1:02}")
+    touch(clean, f"v{size:02}", (1, "Direct"))
+    rules = IdentityRules(max_users_per_visitor=2, max_visitors_per_person=size + 1)
+    assert journeys(clean, AttributionPolicy(identity=rules))[1] == Counter(
+        {("Email",) * size + ("Direct",): 1}
+    )
+    rules = IdentityRules(max_users_per_visitor=2, max_visitors_per_person=size)
+    assert journeys(clean, AttributionPolicy(identity=rules))[1] == Counter(
+        {("Email",): size, ("Direct",): 1}
+    )
 
 
 def test_work_is_cut_by_the_number_of_touchpoints(clean: tuple[Client, str]) -> None:
     """Each slice holds about so many."""
-    touches = [Touch("a", f"v{number}", NOON, f"t{number:04}", "Email") for number in range(100)]
-    store(clean, random.Random(1), (touches, []))
-    wanted = JourneyRange(NOON, NOON + 1000, LOOKBACKS)
+    for number in range(5):
+        touch(clean, f"v{number}", *[(0, "Email")] * 20)
+    wanted = JourneyRange(NOON, NOON + DAY, POLICY)
     assert JourneyReader(*clean).slices(wanted) == 1
     assert JourneyReader(*clean, slice_rows=30).slices(wanted) >= 4
-    assert JourneyReader(*clean, slice_rows=30).slices(JourneyRange(NOON + 500, NOON + 600, LOOKBACKS)) == 1
+    later = JourneyRange(NOON + 500 * DAY, NOON + 501 * DAY, POLICY)
+    assert JourneyReader(*clean, slice_rows=30).slices(later) == 1

@@ -50,6 +50,7 @@ def write(place: tuple[Client, str], journeys: list[tuple[str, Journey]]) -> Non
     """Journeys of some sites, all within the day of ``NOON``: each of a visitor of its own."""
     touches: list[tuple[Any, ...]] = []
     conversions: list[tuple[Any, ...]] = []
+    paths: list[tuple[Any, ...]] = []
     for number, (site, journey) in enumerate(journeys):
         for copy in range(journey.converted + journey.lost):
             visitor = {"site": site, "visitor_id": f"v{number}-{copy}"}
@@ -60,14 +61,15 @@ def write(place: tuple[Client, str], journeys: list[tuple[str, Journey]]) -> Non
                     row("touchpoints", **visitor, touchpoint_id=name, touched_at=at, channel=channel)
                 )
             if copy < journey.converted:
-                fact = {
-                    "conversion_id": f"c{number}-{copy}",
-                    "type": "purchase",
-                    "converted_at": NOON + 60_000,
-                }
-                conversions.append(row("conversions", **visitor, **fact, value="1"))
+                fact = {"conversion_id": f"c{number}-{copy}", "converted_at": NOON + 60_000, "value": "1"}
+                conversions.append(row("conversions", **visitor, **fact, type="purchase"))
+                paths.append(row("paths", site=site, **fact, channels=list(journey.channels)))
     writer = RowWriter(*place)
-    for table, rows in (("touchpoints", touches), ("conversions", conversions)):
+    for table, rows in (
+        ("touchpoints", touches),
+        ("conversions", conversions),
+        ("paths", paths),
+    ):
         writer.insert(table, WRITTEN[table], rows, f"{random.random()}")
 
 
