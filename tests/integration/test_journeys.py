@@ -125,6 +125,17 @@ def test_a_conversion_of_another_type_cuts_no_journey(clean: tuple[Client, str])
     assert journeys(clean, types=("purchase",)) == (Counter([bought]), Counter({("Display", "Email"): 1}))
 
 
+@pytest.mark.parametrize(("bought", "is_lost"), [(80, False), (95, True)])
+def test_each_type_reaches_back_by_its_own_lookback(
+    clean: tuple[Client, str], bought: float, is_lost: bool
+) -> None:
+    """A lead 40 days after a touch does not reach it, and does not lend its instant to the later purchase."""
+    touch(clean, "v", (0, "Email"))
+    convert(clean, "v", 40, type_="lead")
+    convert(clean, "v", bought)
+    assert journeys(clean) == (Counter(), Counter([("Email",)] * is_lost))
+
+
 def test_only_what_stands_counts(clean: tuple[Client, str]) -> None:
     """Touches, conversions and paths that were taken back are gone."""
     touch(clean, "v", (0, "Email"), (1, "Display"))
