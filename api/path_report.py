@@ -1,7 +1,8 @@
 """The paths before conversions: the most frequent, how long, how slow, and which channels assist.
 
 Read from ``paths``: one signed row for each change of a conversion's path, which the credit stage writes beside the
-ledger and dates as it. So every list is a plain sum, and agrees with the ledger as of any instant.
+ledger and dates as it. So every list is a plain sum, and agrees with the ledger as of any instant. What is asked of now
+and of all channels is read from the roll-up of these rows (``path_roll_up``), with the same answer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.catalog import RATIO_DIGITS, money_text, plain_number
 from api.instants import instant_text, parse_instant
+from api.path_roll_up import MAX_PATHS, Ask, RollUp, read_roll_up
 from api.queries import load_sql
 from api.requests import Name, Value
 from api.selection import END_OF_TIME, all_of, parse_range, wanted_currency
@@ -27,7 +29,7 @@ LONGEST = 100
 """Paths of more touchpoints are counted with those of so many."""
 OLDEST = 400
 """Days; longer ago is counted with so long ago."""
-MAX_PATHS = 1000
+_DAY_SECONDS = 86_400
 _WORTH = "sum(if(currency = {currency:String}, value * sign, toDecimal64(0, 4)))"
 
 Values = Annotated[list[Value], Field(max_length=200)]
@@ -141,16 +143,23 @@ class PathsAnswer(msgspec.Struct, frozen=True):
 
 
 class PathsPlan(NamedTuple):
-    """One statement and how to read its answer."""
+    """How to answer a question."""
 
+    roll_up: RollUp | None
+    """Off the roll-up, if it can tell."""
     sql: str
+    """Else by this statement over all rows of ``paths``."""
     parameters: dict[str, Any]
     currency: str
     as_of: int | None
 
+    def read(self, limit: int, ask: Ask) -> Sequence[Sequence[Any]]:
+        """The rows (kind, key, conversions, revenue), at least ``limit`` paths. Raises what ``ask`` raises."""
+        return read_roll_up(self.roll_up, limit, ask) if self.roll_up else ask(self.sql, self.parameters, {})
+
 
 def plan_paths(request: PathsRequest, database: str, currency: str) -> PathsPlan:
-    """The statement that answers ``request``. Raises ``Rejected`` naming the parameter."""
+    """How ``request`` is answered. Raises ``Rejected`` naming the parameter."""
     try:
         since, until = parse_range((request.since, request.until))
     except Rejected as error:
@@ -158,23 +167,27 @@ def plan_paths(request: PathsRequest, database: str, currency: str) -> PathsPlan
         raise Rejected(error.reason, error.message, fields[error.field]) from error
     as_of = None if request.as_of is None else parse_instant(request.as_of, "as_of")
     wanted = wanted_currency(request.currency or currency)
-    conditions = ["1"]
-    if as_of is not None:
-        conditions.append("toUnixTimestamp64Milli(recorded_at) <= {as_of:Int64}")
-    if since:
-        conditions.append("converted_at >= toDateTime64({from:UInt32}, 3, 'UTC')")
-    if until < END_OF_TIME:
-        conditions.append("converted_at < toDateTime64({to:UInt32}, 3, 'UTC')")
+    common: list[str] = []
     if request.conversion_type:
-        conditions.append("conversion_type IN {types:Array(String)}")
+        common.append("conversion_type IN {types:Array(String)}")
     if request.site:
-        conditions.append("site IN {sites:Array(String)}")
+        common.append("site IN {sites:Array(String)}")
+    by_instant, by_day = list(common), list(common)
+    if since:
+        by_instant.append("converted_at >= toDateTime64({from:UInt32}, 3, 'UTC')")
+        by_day.append("day >= toDate32({from_day:Int32})")
+    if until < END_OF_TIME:
+        by_instant.append("converted_at < toDateTime64({to:UInt32}, 3, 'UTC')")
+        by_day.append("day < toDate32({to_day:Int32})")
+    where, metrics_where = all_of("1", *by_instant), all_of("1", *by_day)
+    if as_of is not None:
+        by_instant.append("toUnixTimestamp64Milli(recorded_at) <= {as_of:Int64}")
     if request.channel:
-        conditions.append("hasAny(distinct_channels, {channels:Array(String)})")
+        by_instant.append("hasAny(distinct_channels, {channels:Array(String)})")
     sql = load_sql(
         "paths",
         paths=qualify(database, "paths"),
-        where=all_of(*conditions),
+        where=all_of("1", *by_instant),
         worth=_WORTH,
         path_hash="collapsed_hash" if request.collapse else "path_hash",
         shown="arrayCompact(any(channels))" if request.collapse else "any(channels)",
@@ -183,9 +196,20 @@ def plan_paths(request: PathsRequest, database: str, currency: str) -> PathsPlan
         **{"from": since, "to": until, "currency": wanted, "channels": list(request.channel)},
         **{"types": list(request.conversion_type), "sites": list(request.site)},
         **{"most": MAX_PATHS, "longest": LONGEST, "oldest": OLDEST},
+        **{"from_day": since // _DAY_SECONDS, "to_day": until // _DAY_SECONDS},
         **({} if as_of is None else {"as_of": as_of}),
     }
-    return PathsPlan(sql, parameters, wanted, as_of)
+    roll_up = RollUp(
+        qualify(database, "paths"),
+        qualify(database, "path_metrics"),
+        where,
+        metrics_where,
+        request.collapse,
+        parameters,
+    )
+    # The roll-up tells neither when a row was recorded nor which channels a path of some length has.
+    can_tell = as_of is None and not request.channel
+    return PathsPlan(roll_up if can_tell else None, sql, parameters, wanted, as_of)
 
 
 def paths_answer(
@@ -210,11 +234,12 @@ def paths_answer(
         ((count, worth) for length, count, worth in lengths if not length), (0, Decimal(0))
     )
     with_path = conversions - nobody
+    listed = by_kind["path"][: request.limit]
     return PathsAnswer(
         PathTotals(conversions, money(revenue), nobody, money(nobodys)),
         [
             PathLine(channels, count, money(worth), _ratio(count, with_path) or Decimal(0))
-            for channels, count, worth in by_kind["path"][: request.limit]
+            for channels, count, worth in listed
         ],
         [LengthLine(length, count, money(worth)) for length, count, worth in lengths if length],
         lags("first_lag"),
@@ -225,7 +250,7 @@ def paths_answer(
             as_of=None if plan.as_of is None else instant_text(plan.as_of),
             collapse=request.collapse,
             adds_up={
-                "paths": len(by_kind["path"]) <= request.limit,
+                "paths": sum(count for _, count, _ in listed) == with_path,
                 **dict.fromkeys(("lengths", "days_from_first", "days_from_last", "last"), True),
                 "participation": False,
             },

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ class QueryService:
         """The paths before conversions. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
         started = time.perf_counter()
         plan = plan_paths(request, self._database, self._currency)
-        return paths_answer(plan, request, self._ask(plan.sql, plan.parameters), started)
+        return paths_answer(plan, request, plan.read(request.limit, self._ask), started)
 
     def changes(self, request: ChangesRequest) -> ChangesAnswer:
         """What a report changed by between two instants. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
@@ -112,10 +113,12 @@ class QueryService:
         plan = plan_changes(request, self._database, self._credited(request.model), self._currency)
         return changes_answer(plan, request, self._ask(plan.sql, plan.parameters), started)
 
-    def _ask(self, sql: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
+    def _ask(
+        self, sql: str, parameters: Mapping[str, Any], settings: Mapping[str, Any] = MappingProxyType({})
+    ) -> Sequence[Sequence[Any]]:
         try:
             rows: Sequence[Sequence[Any]] = self._client.query(
-                sql, parameters=parameters, settings=self._settings
+                sql, parameters=dict(parameters), settings={**settings, **self._settings}
             ).result_rows
         except Error as error:
             raise explain_error(error) from error

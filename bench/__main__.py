@@ -26,6 +26,7 @@ from bench.headwater import BenchFailed, Installation
 from bench.identified import measure_identified
 from bench.machine import Cores, describe, pick_cores, stay_on, using_both
 from bench.models.section import ModelSizes, measure_models
+from bench.paths import measure_paths
 from bench.query import Latency, measure_scales, measure_visitors
 from bench.recovery import Hour, measure_recovery
 from bench.restate import measure_restate
@@ -36,8 +37,8 @@ from bench.traffic import Traffic, build_traffic, envelopes, singles
 from bench.worker import PARTITIONS, Run, run_worker
 
 PARTS = ("worker", "rivals", "memory", "query", "collector", "freshness", "models", "restate")
-WHEN_ASKED = ("recovery", "identified")
-"""As long as all others together, so only by ``--only``."""
+WHEN_ASKED = ("recovery", "identified", "paths")
+"""Only by ``--only``: as long as all others together, or (``paths``) a part of ``query`` already."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Sizes:
     queries: int
     scales: tuple[Scale, ...]
     """Of the roll-ups that the page's table is asked of, the smallest first."""
+    came: tuple[int, int]
+    """Conversions whose paths are asked for, few and many."""
     hour: Hour
     """For which the worker was away."""
     restated: int
@@ -77,6 +80,7 @@ FULL = Sizes(
     15.0,
     200,
     FULL_SCALES,
+    (10_000, 1_000_000),
     Hour(150.0, 3600),
     40_000,
     100_000,
@@ -92,6 +96,7 @@ QUICK = Sizes(
     3.0,
     20,
     QUICK_SCALES,
+    (100, 1_000),
     Hour(50.0, 60),
     1_000,
     4_000,
@@ -132,6 +137,8 @@ class Bench:
             await self._envelopes(build_traffic(self._sizes.hits), is_last=True)
         if "query" in self._wanted:
             await self._query()
+        if self._wanted & {"query", "paths"}:
+            await self._paths()
         if "rivals" in self._wanted:
             await self._rivals()
         if "collector" in self._wanted:
@@ -208,6 +215,22 @@ class Bench:
             self._add(
                 f"dashboard table: {name} of the largest to the smallest", "", times, f"{ratio:.2f} x", "2 x"
             )
+
+    async def _paths(self) -> None:
+        found = await measure_paths(self._sizes.came, self._cores, times=self._sizes.queries, say=self._say)
+        for one in found:
+            what = f"{one.conversions:,} conversions, {one.different:,} paths, {one.rows:,} rows"
+            self._add_latency("paths", one.latency, what, "50 ms")
+            self._add_latency("paths, without the roll-up", one.from_rows, what)
+        few, many = found[0].latency, found[-1].latency
+        rows = found[-1].from_rows
+        times = f"{found[-1].conversions // found[0].conversions} x the conversions"
+        for name, old, new, least in (
+            ("p95", rows.p95_ms, many.p95_ms, few.p95_ms),
+            ("engine CPU", rows.engine_cpu_ms, many.engine_cpu_ms, few.engine_cpu_ms),
+        ):
+            self._add(f"paths: {name} without the roll-up to with it", "", "", f"{old / max(new, 1):.2f} x")
+            self._add(f"paths: {name} of many to few", "", times, f"{new / max(least, 1):.2f} x", "2 x")
 
     async def _rivals(self) -> None:
         self.rivals = await measure_rivals(self._sizes.rivals, self._cores, self._say)

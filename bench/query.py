@@ -49,6 +49,18 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What is asked of a query API."""
+
+    port: int
+    path: str
+    rows: str
+    """Name of a list of the answer that is not empty."""
+    body: bytes | None = None
+    """Of a POST; ``None`` = GET."""
+
+
+@dataclass(frozen=True)
 class ScaleLatency:
     """Of the page's table over one roll-up."""
 
@@ -62,7 +74,7 @@ async def measure_visitors(house: Installation, cores: Cores, *, times: int) -> 
     """Ask for the visitors of a run, on the core that the worker had."""
     with house.api(cores.measured) as port:
         await until_ready(port, "/openapi.json", "the query API")
-        (latency,) = await asyncio.to_thread(_ask_in_turns, house, [port], VISITORS, times)
+        (latency,) = await asyncio.to_thread(ask_in_turns, house, [_query(port, VISITORS)], times)
     return latency
 
 
@@ -81,8 +93,13 @@ async def measure_scales(
             for port in ports:
                 await until_ready(port, "/openapi.json", "the query API")
             say("the page's table, in turns")
-            latencies = await asyncio.to_thread(_ask_in_turns, house, ports, TABLE, times)
+            asked = [_query(port, TABLE) for port in ports]
+            latencies = await asyncio.to_thread(ask_in_turns, house, asked, times)
     return [ScaleLatency(*one) for one in zip(scales, rows, latencies, strict=True)]
+
+
+def _query(port: int, question: dict[str, Any]) -> Question:
+    return Question(port, "/v1/query", "rows", msgspec.json.encode(question))
 
 
 def _prepare(house: Installation, database: str, scale: Scale) -> int:
@@ -96,40 +113,39 @@ def _prepare(house: Installation, database: str, scale: Scale) -> int:
         client.close()
 
 
-def _ask_in_turns(
-    house: Installation, ports: Sequence[int], question: dict[str, Any], times: int
-) -> list[Latency]:
+def ask_in_turns(house: Installation, questions: Sequence[Question], times: int) -> list[Latency]:
+    """Ask each of ``questions`` ``times`` times. Raises ``BenchFailed``."""
     engine = house.servers.pids[ENGINE]
-    took: dict[int, list[float]] = {port: [] for port in ports}
-    used = dict.fromkeys(ports, 0.0)
-    for port in ports:
+    took: dict[Question, list[float]] = {question: [] for question in questions}
+    used = dict.fromkeys(questions, 0.0)
+    for question in questions:
         for _ in range(_WARM_UP):
-            _ask(port, question)
+            _ask(question)
     # Several at a time: processor time is told in hundredths of a second.
     for _ in range(max(1, times // _AT_A_TIME)):
-        for port in ports:
+        for question in questions:
             before = cpu_seconds(engine)
-            took[port] += [_ask(port, question) for _ in range(_AT_A_TIME)]
-            used[port] += cpu_seconds(engine) - before
+            took[question] += [_ask(question) for _ in range(_AT_A_TIME)]
+            used[question] += cpu_seconds(engine) - before
     return [
         Latency(
-            statistics.median(took[port]) * 1000,
-            statistics.quantiles(took[port], n=20, method="inclusive")[18] * 1000,
-            used[port] / len(took[port]) * 1000,
+            statistics.median(took[question]) * 1000,
+            statistics.quantiles(took[question], n=20, method="inclusive")[18] * 1000,
+            used[question] / len(took[question]) * 1000,
         )
-        for port in ports
+        for question in questions
     ]
 
 
-def _ask(port: int, question: dict[str, Any]) -> float:
+def _ask(question: Question) -> float:
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/query",
-        data=msgspec.json.encode(question),
+        f"http://127.0.0.1:{question.port}{question.path}",
+        data=question.body,
         headers={"Authorization": f"Bearer {READ_KEY}", "Content-Type": "application/json"},
     )
     began = time.perf_counter()
     with urllib.request.urlopen(request, timeout=60) as answer:
-        rows = msgspec.json.decode(answer.read())["rows"]
+        rows = msgspec.json.decode(answer.read())[question.rows]
     if not rows:
         raise BenchFailed("the page's question has no answer")
     return time.perf_counter() - began

@@ -101,6 +101,7 @@ def run_checks(client: Client, database: str, *, limit: int = 100, at_rest_secon
         check_books(client, database, limit=limit),
         check_uncredited(client, database, limit=limit, at_rest_seconds=at_rest_seconds),
         check_roll_up(client, database, limit=limit),
+        check_roll_up_paths(client, database, limit=limit),
         *check_signs(client, database, limit=limit),
         check_duplicate_hits(client, database, limit=limit),
     ]
@@ -169,6 +170,20 @@ def check_roll_up_credits(client: Client, database: str, *, model: str = "", lim
     """The credit cells of ``channel_metrics`` equal a recount of ``credits``; "" = under every model."""
     found = _ask(client, database, "roll_up_credits", _tell_cell, limit=limit, model=model)
     return Check("roll_up_credits", "channel_metrics equals a recount of credits", found)
+
+
+def check_roll_up_paths(client: Client, database: str, *, limit: int = 100) -> Check:
+    """``path_metrics`` equals a recount of ``paths``."""
+
+    def tell(row: Sequence[Any]) -> Finding:
+        *key, kept, recounted, revenue_kept, revenue_recounted = row
+        return Finding(
+            " / ".join(key),
+            f"conversions {kept} for {recounted}, revenue {revenue_kept:f} for {revenue_recounted:f}",
+        )
+
+    found = _ask(client, database, "roll_up_paths", tell, limit=limit)
+    return Check("roll_up_paths", "path_metrics equals a recount of paths", found)
 
 
 _CELL = ("hits", "page views", "impressions", "sessions", "conversions", "revenue")

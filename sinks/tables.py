@@ -124,7 +124,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
 }
 """Tables that programs insert into, with their columns."""
 
-TABLES: tuple[str, ...] = (*WRITTEN, "channel_metrics")
+TABLES: tuple[str, ...] = (*WRITTEN, "channel_metrics", "path_metrics")
 """Every table of Headwater that holds facts; the roll-ups are filled by materialized views only."""
 
 HAS_SOURCE: frozenset[str] = frozenset(name for name, columns in WRITTEN.items() if "src_offset" in columns)

@@ -27,6 +27,16 @@ STORES = (
         for question in ("dashboard table", "visitors by channel, counted")
         for figure in ("p50", "p95", "engine CPU")
     ),
+    *(
+        f"{question}: {figure}"
+        for question in ("paths", "paths, without the roll-up")
+        for figure in ("p50", "p95", "engine CPU")
+    ),
+    *(
+        f"paths: {figure} {what}"
+        for figure in ("p95", "engine CPU")
+        for what in ("of many to few", "without the roll-up to with it")
+    ),
     "dashboard table: p95 of the largest to the smallest",
     "dashboard table: engine CPU of the largest to the smallest",
 )

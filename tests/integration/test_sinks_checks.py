@@ -173,6 +173,33 @@ def test_a_roll_up_that_missed_an_insert_is_found(clean: tuple[Client, str]) -> 
     assert "roll_up" in failed(clean)
 
 
+@pytest.mark.parametrize(
+    ("column", "amount"), [("conversions", "1"), ("revenue", "sum(toDecimal64('0.01', 4))")]
+)
+def test_a_roll_up_cell_of_paths_that_is_off_is_found(
+    clean: tuple[Client, str], column: str, amount: str
+) -> None:
+    client, database = clean
+    put(clean, "paths", {"conversion_id": "c", "value": "1", "channels": ["Email"]})
+    assert failed(clean) == {}
+    client.command(
+        f"INSERT INTO {database}.path_metrics (kind, day, channel, {column})"
+        f" SELECT 'last', '2026-10-02', 'Email', {amount}"
+    )
+    (finding,) = failed(clean)["roll_up_paths"].findings
+    assert "last" in finding.subject
+    assert "Email" in finding.subject
+
+
+def test_a_roll_up_of_paths_that_missed_an_insert_is_found(clean: tuple[Client, str]) -> None:
+    client, database = clean
+    put(clean, "paths", {"conversion_id": "c", "value": "1", "channels": ["Email"]})
+    client.command(f"TRUNCATE TABLE {database}.path_metrics")
+    assert {finding.subject.split(" / ")[0] for finding in failed(clean)["roll_up_paths"].findings} == {
+        *("length", "first_lag", "last_lag", "path", "last", "has")
+    }
+
+
 @pytest.mark.parametrize("table", ["sessions", "touchpoints", "conversions", "paths"])
 @pytest.mark.parametrize(
     "rows",
