@@ -27,6 +27,7 @@ WEIGHT_ONE = 1_000_000_000
 """A whole conversion in the ledger's unit of weight (billionths: ``Decimal(18, 9)``)."""
 
 _FORMAT = 1
+_NO_SHARE = (0, 0)
 _RECURRING = 1 << 32
 """Parts that add up to less are small numbers that follow from positions."""
 
@@ -256,30 +257,37 @@ def moves_between(old: bytes, new: bytes) -> Moves | None:
 def moves_of(old: Sequence[PackedShares], new: Sequence[PackedShares], value_minor: int) -> list[Move]:
     """From what models gave of a conversion to what they give, of the same touches and the same value."""
     was, now = dict(old), dict(new)
-    moves: list[Move] = []
-    for word in dict.fromkeys((*now, *was)):
-        taken, given = was.get(word), now.get(word)
-        if taken == given:
-            continue
-        model = unpack_word(word)
-        if taken and given:
-            moves.append(Move(model, _differences(taken, given), 0))
-            continue
-        if taken:
-            back = [-number if place % 3 else number for place, number in enumerate(taken)]
-            moves.append(Move(model, back, -value_minor))
-        if given:
-            moves.append(Move(model, given, value_minor))
-    return moves
+    return [
+        move
+        for word in dict.fromkeys((*now, *was))
+        if was.get(word) != now.get(word)
+        for move in moves_of_model(word, was.get(word), now.get(word), value_minor)
+    ]
+
+
+def moves_of_model(
+    word: int | str, taken: list[int] | None, given: list[int] | None, value_minor: int
+) -> Iterator[Move]:
+    """From what one model gave to what it gives, which is not the same. ``word``: the model as ``pack_word`` has it."""
+    model = unpack_word(word)
+    if taken and given:
+        yield Move(model, _differences(taken, given), 0)
+        return
+    if taken:
+        back = [-number if place % 3 else number for place, number in enumerate(taken)]
+        yield Move(model, back, -value_minor)
+    if given:
+        yield Move(model, given, value_minor)
 
 
 def _differences(taken: list[int], given: list[int]) -> list[int]:
     """Triples from one share-out of the same touches to another."""
-    was = {taken[place]: (taken[place + 1], taken[place + 2]) for place in range(0, len(taken), 3)}
-    now = {given[place]: (given[place + 1], given[place + 2]) for place in range(0, len(given), 3)}
+    was = dict(zip(taken[::3], zip(taken[1::3], taken[2::3], strict=True), strict=True))
+    now = dict(zip(given[::3], zip(given[1::3], given[2::3], strict=True), strict=True))
     changes: list[int] = []
-    for index in dict.fromkeys((*was, *now)):
-        (old_weight, old_amount), (weight, amount) = was.get(index, (0, 0)), now.get(index, (0, 0))
+    for index in was if was.keys() == now.keys() else dict.fromkeys((*was, *now)):
+        old_weight, old_amount = was.get(index, _NO_SHARE)
+        weight, amount = now.get(index, _NO_SHARE)
         if weight != old_weight or amount != old_amount:
             changes += (index, weight - old_weight, amount - old_amount)
     return changes

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -80,7 +81,20 @@ class Decision(msgspec.Struct, array_like=True):
     batch_id: str
     outbox: bytes
     states: dict[str, bytes]
-    """``CreditState`` by key."""
+    """``CreditState`` by key, of the conversions of which it is not what the last step of their chain says."""
+
+
+class _Corrected(NamedTuple):
+    """One conversion whose corrections are to be told."""
+
+    before: bytes
+    """``CreditState`` as it stood; b"" = none."""
+    corrections: Sequence[Correction]
+
+    @property
+    def chain(self) -> list[tuple[str, bytes]]:
+        """As an outbox keeps it."""
+        return [(one.cause, pack_state(one.after)) for one in self.corrections]
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -155,8 +169,8 @@ class CreditStage:
         by_conversion: dict[str, list[Trigger]] = {}
         for trigger in triggers:
             by_conversion.setdefault(trigger.conversion_id, []).append(trigger)
-        states, corrected = await self._decide(by_conversion)
-        all_told = [told(corrections) for _, corrections in corrected.values()]
+        quiet, corrected = await self._decide(by_conversion)
+        all_told = [told(one.corrections) for one in corrected.values()]
         rows: dict[str, list[Row]] = {}
         if dead_letters:
             rows["dead_letters"] = [letter.row() for letter in dead_letters]
@@ -164,15 +178,11 @@ class CreditStage:
         answered: dict[int, dict[bytes, bytes]] = {}
         for trigger in triggers:
             answered.setdefault(trigger.hits_partition, {})[trigger.field] = encode_trigger(trigger)
-        before = {key: packed for key, (packed, _) in corrected.items()}
-        chains = {
-            key: [(one.cause, pack_state(one.after)) for one in corrections]
-            for key, (_, corrections) in corrected.items()
-        }
-        outbox = Outbox(rows, answered, before, chains)
+        before = {key: one.before for key, one in corrected.items()}
+        outbox = Outbox(rows, answered, before, {key: one.chain for key, one in corrected.items()})
         batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._own.journal.owner}"
-        decision = Decision(batch.broker, batch.last + 1, batch_id, _pack(outbox), states)
-        if rows or chains:
+        decision = Decision(batch.broker, batch.last + 1, batch_id, _pack(outbox), quiet)
+        if rows or corrected:
             for entry in entries_of(decision, self._own.journal.owner):
                 await self._own.journal.note(entry)
         metrics.CREDITED.inc(sum(1 for one in all_told if one.credits))
@@ -185,8 +195,9 @@ class CreditStage:
         self, decision: Decision, outbox: Outbox, all_told: Sequence[Told], *, is_repeat: bool = False
     ) -> None:
         journal = self._own.journal_done(decision.broker, decision.next)
+        states = {key: chain[-1][1] for key, chain in outbox.chains.items()} | decision.states
         await self._fence.commit_credit(
-            decision.broker, decision.next, journal, decision.batch_id, decision.outbox, decision.states
+            decision.broker, decision.next, journal, decision.batch_id, decision.outbox, states
         )
         await self._deliver(decision.batch_id.encode(), outbox, all_told, is_repeat=is_repeat)
 
@@ -213,8 +224,8 @@ class CreditStage:
 
     async def _decide(
         self, by_conversion: dict[str, list[Trigger]]
-    ) -> tuple[dict[str, bytes], dict[str, tuple[bytes, Sequence[Correction]]]]:
-        """The new state of each conversion by key; of those that are corrected the former one (b"" = none), and how."""
+    ) -> tuple[dict[str, bytes], dict[str, _Corrected]]:
+        """By key: the new states that no correction ends with, and the corrections."""
         ids = list(by_conversion)
         known = await self._known(ids)
         found: list[tuple[Conversion, CreditState | None, list[Trigger]]] = []
@@ -230,16 +241,17 @@ class CreditStage:
         await self._policies.load(versions, self._own)
         find = self._policies.find
         works = await self._works(found, find)
-        states: dict[str, bytes] = {}
-        corrected: dict[str, tuple[bytes, Sequence[Correction]]] = {}
+        quiet: dict[str, bytes] = {}
+        corrected: dict[str, _Corrected] = {}
         for work, statements in zip(works, credited_at_once(works, find), strict=True):
-            done = recredit(work, find, statements)
+            state, corrections = recredit(work, find, statements)
             conversion_id = work.conversion.conversion_id
             key = conversion_key(self._partition, conversion_id)
-            states[key] = pack_state(done.state)
-            if done.corrections:
-                corrected[key] = (known.get(conversion_id, b""), done.corrections)
-        return states, corrected
+            if corrections:
+                corrected[key] = _Corrected(known.get(conversion_id, b""), corrections)
+            if not corrections or corrections[-1].after is not state:
+                quiet[key] = pack_state(state)
+        return quiet, corrected
 
     async def _works(
         self, found: Sequence[tuple[Conversion, CreditState | None, list[Trigger]]], find: FindPolicy

@@ -20,10 +20,10 @@ from attribution.ledger import (
     entries_between,
     moves_between,
 )
-from attribution.money import format_amount
+from attribution.money import currency_of
 from attribution.packing import unpack_acquisition, unpack_word
 from sinks.tables import ACQUISITION, WRITTEN
-from streams.rows import Row, WrittenRow, credit_rows, format_ppb, write_row
+from streams.rows import PPB_DIGITS, Row, WrittenRow, credit_rows, write_row
 
 CreditEntry = msgspec.defstruct("CreditEntry", [(name, Any) for name in WRITTEN["credits"]], gc=False)
 """A ledger row with its names: an object of ``headwater.credits.v1``."""
@@ -83,47 +83,62 @@ class _Writer:
     """Writes entries of one conversion. Each is: its model, what it says of the touch, its numbers, its instants."""
 
     def __init__(self, site: str, conversion_id: str, stored: StoredStatement, why: Why) -> None:
-        self._currency = stored.currency
+        self._currency = currency = stored.currency
         self._site = _text(site)
         self._conversion = _text(conversion_id)
-        terms = (_text(unpack_word(stored.type)), _text(stored.visitor_id))
-        cause, policy, recorded_at = why
-        last = (_text(stored.currency), _text(cause), _text(policy))
+        type_, visitor = _text(unpack_word(stored.type)), _text(stored.visitor_id)
+        cause, policy = _text(why[0]), _text(why[1])
         at = stored.converted_at
-        self._heads: list[tuple[str, str]] = []
-        self._tails: list[tuple[str, str]] = []
-        for identity, age, packed, page in stored.touches:
-            rest, named = _way_texts(*_way_of(unpack_acquisition(packed)), page)
-            who = (f'"{identity.hex()}"', *terms)
-            self._heads.append((_row_head(*who) + rest, _object_head(*who) + named))
-            instants = (at - age, at, recorded_at)
-            self._tails.append((_row_tail(*last, *instants), _object_tail(*last, *instants)))
+        row_terms, object_terms = f"{type_},{visitor},", f'"conversion_type":{type_},"visitor_id":{visitor},'
+        row_why = f"{_text(currency)},{cause},{policy},"
+        object_why = f'"currency":{_text(currency)},"cause":{cause},"policy_version":{policy},"touched_at":'
+        row_end, object_end = f",{at},{why[2]}]", f',"converted_at":{at},"recorded_at":{why[2]}}}'
+        self._touches = [
+            (
+                f'"{identity.hex()}",{row_terms}{way[0]}',
+                f'"touchpoint_id":"{identity.hex()}",{object_terms}{way[1]}',
+                f"{row_why}{at - age}{row_end}",
+                f"{object_why}{at - age}{object_end}",
+            )
+            for identity, age, packed, page in stored.touches
+            for way in (_way_texts(*_way_of(unpack_acquisition(packed)), page),)
+        ]
 
     def lines(self, moves: list[Move]) -> tuple[list[WrittenRow], list[bytes]]:
         """Rows and objects."""
         rows: list[WrittenRow] = []
         objects: list[bytes] = []
-        currency, conversion, heads, tails = self._currency, self._conversion, self._heads, self._tails
-        nothing = format_amount(0, currency)
+        touches, digits = self._touches, currency_of(self._currency).exponent
+        nothing = _decimal(0, digits)
         for model, changes, value_minor in moves:
             name = _text(model)
-            row_start = f"[{self._site},{name},{conversion},"
-            object_start = f'{{"site":{self._site},"model":{name},"conversion_id":{conversion},'
-            value = format_amount(value_minor, currency)
-            for place in range(0, len(changes), 3):
-                index = changes[place]
+            row_start = f"[{self._site},{name},{self._conversion},"
+            object_start = f'{{"site":{self._site},"model":{name},"conversion_id":{self._conversion},'
+            value = _decimal(value_minor, digits)
+            for index, weight_ppb, amount_minor in zip(
+                changes[::3], changes[1::3], changes[2::3], strict=True
+            ):
                 if index < 0:
                     raise IndexError("an entry of no touch")
-                weight, amount = format_ppb(changes[place + 1]), format_amount(changes[place + 2], currency)
-                head, tail = heads[index], tails[index]
-                row = f'{row_start}{head[0]}"{weight}","{amount}","{value}",{tail[0]}'
-                rows.append(msgspec.Raw(row.encode()))
+                row, named, row_end, named_end = touches[index]
+                weight, amount = _decimal(weight_ppb, PPB_DIGITS), _decimal(amount_minor, digits)
+                rows.append(
+                    msgspec.Raw(f'{row_start}{row}"{weight}","{amount}","{value}",{row_end}'.encode())
+                )
                 objects.append(
-                    f'{object_start}{head[1]}"weight":"{weight}","amount":"{amount}",'
-                    f'"conversion_value":"{value}",{tail[1]}'.encode()
+                    f'{object_start}{named}"weight":"{weight}","amount":"{amount}",'
+                    f'"conversion_value":"{value}",{named_end}'.encode()
                 )
                 value = nothing
         return rows, objects
+
+
+def _decimal(units: int, digits: int) -> str:
+    """Whole units as text with so many decimals. Entries of a time decay have numbers that hardly ever come again."""
+    if not digits:
+        return str(units)
+    text = str(abs(units)).rjust(digits + 1, "0")
+    return f"{'-' if units < 0 else ''}{text[:-digits]}.{text[-digits:]}"
 
 
 def _text(value: str) -> str:
@@ -131,29 +146,10 @@ def _text(value: str) -> str:
     return _encode(value).decode()
 
 
-def _row_head(touchpoint: str, type_: str, visitor: str) -> str:
-    return f"{touchpoint},{type_},{visitor},"
-
-
-def _object_head(touchpoint: str, type_: str, visitor: str) -> str:
-    return f'"touchpoint_id":{touchpoint},"conversion_type":{type_},"visitor_id":{visitor},'
-
-
 @lru_cache(maxsize=8192)
 def _way_texts(*way: str) -> tuple[str, str]:
     """Channel to landing page, without and with names, each with a comma behind it."""
-    texts = [_encode(word).decode() for word in way]
+    texts = [_text(word) for word in way]
     names = (*ACQUISITION, "landing_page")
     named = (f'"{name}":{text},' for name, text in zip(names, texts, strict=True))
     return "".join(f"{text}," for text in texts), "".join(named)
-
-
-def _row_tail(currency: str, cause: str, policy: str, touched: int, converted: int, recorded: int) -> str:
-    return f"{currency},{cause},{policy},{touched},{converted},{recorded}]"
-
-
-def _object_tail(currency: str, cause: str, policy: str, touched: int, converted: int, recorded: int) -> str:
-    return (
-        f'"currency":{currency},"cause":{cause},"policy_version":{policy},'
-        f'"touched_at":{touched},"converted_at":{converted},"recorded_at":{recorded}}}'
-    )

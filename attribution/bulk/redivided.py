@@ -18,7 +18,7 @@ from attribution.ledger import (
     StoredStatement,
     UnreadableStatement,
     encode_statement,
-    moves_of,
+    moves_of_model,
     read_statement,
 )
 from attribution.missing import missing_of
@@ -78,12 +78,14 @@ def _redivided(
     words: Sequence[int | str],
     given: dict[int | str, list[int]],
 ) -> Redivided:
-    """``given``: flat triples by model, of the models that divide otherwise; none when they credit nobody."""
-    old_touches, old_shares = stored.touches, stored.shares
+    """``words``: the models to come. ``given``: flat triples of those that divide otherwise; none = they credit nobody.
+
+    The others stay as they stood.
+    """
+    old_touches, stood = stored.touches, dict(stored.shares)
     touches = [touch for touch in old_touches if touch[0]]
     nobody = [len(touches), WEIGHT_ONE, stored.value_minor]
     if touches:
-        stood = dict(old_shares)
         stored.shares = [(word, (given[word] if word in given else stood[word]) or nobody) for word in words]
         if any(triples == nobody for _, triples in stored.shares):
             missing = missing_of(has_consent=fact.has_consent, is_known=True, has_path=True)
@@ -94,7 +96,15 @@ def _redivided(
     statement = encode_statement(stored)
     if len(old_touches) > len(stored.touches):
         stored.touches = old_touches  # nobody was credited, and is not any more
-    return Redivided(statement, Moves(stored, moves_of(old_shares, stored.shares, stored.value_minor)))
+    now = dict(stored.shares)
+    others = [word for word in words if word not in stood or (word in given and stood[word] != now[word])]
+    others += [word for word in stood if word not in now]
+    moves = [
+        move
+        for word in others
+        for move in moves_of_model(word, stood.get(word), now.get(word), stored.value_minor)
+    ]
+    return Redivided(statement, Moves(stored, moves))
 
 
 def _paths(statements: Sequence[StoredStatement], facts: Sequence[ConversionFact]) -> Paths:
