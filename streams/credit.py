@@ -182,7 +182,8 @@ class CreditStage:
         outbox = Outbox(rows, answered, before, {key: one.chain for key, one in corrected.items()})
         batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._own.journal.owner}"
         decision = Decision(batch.broker, batch.last + 1, batch_id, _pack(outbox), quiet)
-        if rows or corrected:
+        # A state that no row tells of would be forgotten with the store, and a later decision takes the fence past it.
+        if rows or corrected or quiet:
             for entry in entries_of(decision, self._own.journal.owner):
                 await self._own.journal.note(entry)
         metrics.CREDITED.inc(sum(1 for one in all_told if one.credits))
@@ -225,7 +226,7 @@ class CreditStage:
     async def _decide(
         self, by_conversion: dict[str, list[Trigger]]
     ) -> tuple[dict[str, bytes], dict[str, _Corrected]]:
-        """By key: the new states that no correction ends with, and the corrections."""
+        """By key: new states that no correction ends with, such as one under another policy, and the corrections."""
         ids = list(by_conversion)
         known = await self._known(ids)
         found: list[tuple[Conversion, CreditState | None, list[Trigger]]] = []
@@ -246,11 +247,13 @@ class CreditStage:
         for work, statements in zip(works, credited_at_once(works, find), strict=True):
             state, corrections = recredit(work, find, statements)
             conversion_id = work.conversion.conversion_id
-            key = conversion_key(self._partition, conversion_id)
+            key, before = conversion_key(self._partition, conversion_id), known.get(conversion_id, b"")
             if corrections:
-                corrected[key] = _Corrected(known.get(conversion_id, b""), corrections)
+                corrected[key] = _Corrected(before, corrections)
             if not corrections or corrections[-1].after is not state:
-                quiet[key] = pack_state(state)
+                packed = pack_state(state)
+                if packed != before:
+                    quiet[key] = packed
         return quiet, corrected
 
     async def _works(

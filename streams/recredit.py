@@ -33,6 +33,9 @@ class CreditState(msgspec.Struct, array_like=True):
     has_path: bool = False
     """Table ``paths`` has the path of the statement. False = of a Headwater that did not write it: then it has what
     could be read from the ledger when the table was made."""
+    restated_at: int = 0
+    """When the restatement began that chose the policy, epoch ms; 0 = none has. What an earlier one still asks for (of
+    a store that was set back, say) does not take the conversion back under its policy."""
 
 
 pack_state = msgspec.msgpack.Encoder().encode
@@ -151,7 +154,7 @@ def restates_in_place(
 
 
 def _plan(state: CreditState, triggers: Sequence[Trigger], find: FindPolicy) -> Redivision | None:
-    kept, asked = find(state.policy), find(triggers[-1].policy)
+    kept, asked = find(state.policy), find(_asked(state, triggers))
     if kept.version != state.policy or asked.version == kept.version:
         return None
     return _redivision(kept, asked, state.conversion.winner.type)
@@ -191,7 +194,8 @@ def recredit(work: Work, find: FindPolicy, known: Mapping[str, Redivided] = _NOT
             recorded_at = state.recorded_at
         if is_told:
             recorded_at = max(recorded_at, *(trigger.recorded_at for trigger in step))
-        after = CreditState(conversion, packed, kept.version, recorded_at, has_path=True)
+        restated_at = max(state.restated_at if state is not None else 0, *map(_began, step))
+        after = CreditState(conversion, packed, kept.version, recorded_at, True, restated_at)
         if is_told:
             before_fact = state.conversion.winner if state is not None else None
             cause = "policy" if is_restating else _cause(before_fact, fact, step)
@@ -218,8 +222,19 @@ def _steps(triggers: Sequence[Trigger]) -> Iterator[tuple[bool, Sequence[Trigger
 
 
 def _asked(state: CreditState | None, step: Sequence[Trigger]) -> str:
-    """Version of the policy that the step credits under; "" = the active one."""
-    return step[-1].policy or (state.policy if state is not None else "")
+    """Version of the policy that the step credits under; "" = the active one.
+
+    Of several restatements it is the one that began last, in whatever order they are heard of.
+    """
+    wish = max(reversed(step), key=_began)
+    if wish.policy and (state is None or wish.recorded_at >= state.restated_at):
+        return wish.policy
+    return state.policy if state is not None else ""
+
+
+def _began(trigger: Trigger) -> int:
+    """When the restatement began that asks for it; of what has happened none."""
+    return trigger.recorded_at if trigger.policy else 0
 
 
 def credited_at_once(works: Sequence[Work], find: FindPolicy) -> list[dict[str, Redivided]]:
@@ -234,7 +249,7 @@ def credited_at_once(works: Sequence[Work], find: FindPolicy) -> list[dict[str, 
         if work.past is None and work.state is not None:
             plan = _plan(work.state, work.triggers, find)
             if plan is not None:
-                in_place.setdefault((find(work.triggers[-1].policy), plan), []).append(number)
+                in_place.setdefault((find(_asked(work.state, work.triggers)), plan), []).append(number)
             continue
         for _, step in _steps(work.triggers):
             kept = find(_asked(work.state, step))

@@ -12,14 +12,18 @@ from redis.asyncio import Redis
 from stream_house import Accidents, Faults, House, assert_tallies_equal_rows, play
 from stream_worlds import T0, TABLES, assert_equals_oracle, worlds
 
+from attribution.conversions import ConversionFact
 from attribution.hit import Hit, encode_envelope
 from attribution.oracle import oracle
-from attribution.policy import AttributionPolicy
+from attribution.policy import DAY_MS, AttributionPolicy
 from streams.fence import Fenced
 from streams.journal import JournalTaken
+from streams.policies import policy_bytes
 from streams.records import Batch
+from streams.recredit import state_of
 from streams.stitch import RangeLost
-from streams.topics import HITS, partition_of
+from streams.topics import CONVERSIONS, HITS, POLICIES_KEY, conversion_key, partition_of
+from streams.triggers import Trigger, encode_trigger
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
@@ -76,6 +80,61 @@ async def test_an_owner_that_a_set_back_store_believes_again_writes_nothing(empt
         await heir.stage.process(Batch(HITS, 0, "durable", records))
         assert [row["event_id"] for row in house.writer.dicts("hits")] == ["e0", "e1", "e2"]
         assert [row["hits"] for row in house.writer.dicts("sessions")] == [3]
+
+
+async def test_a_conversion_that_came_to_another_policy_without_an_entry_stays_under_it(
+    empty_valkey: str,
+) -> None:
+    """Nothing of it is in the ledger; a later decision of the partition takes the fence past its trigger."""
+    first, second = [i for i in (f"{n:032x}" for n in range(100)) if partition_of(i, 2) == 0][:2]
+    same = AttributionPolicy(conversion_lookbacks_ms={"purchase": 90 * DAY_MS, "never seen": 1})
+    other = AttributionPolicy(models=("linear",))
+    async with Redis.from_url(empty_valkey) as redis:
+        house = House(redis, AttributionPolicy(), Faults([]), "durable", random.Random(0))
+        for policy in (same, other):
+            await redis.hset(POLICIES_KEY, policy.version, policy_bytes(policy))
+
+        async def ask(conversion_id: str, policy: str, fact: ConversionFact | None) -> None:
+            wish = Trigger(
+                conversion_id=conversion_id,
+                site="s",
+                visitor_id="",
+                hits_partition=-1,
+                recorded_at=T0,
+                nonce="n",
+                policy=policy,
+                fact=fact,
+            )
+            house.append(CONVERSIONS, conversion_id.encode(), encode_trigger(wish))
+            await house.turn(CONVERSIONS, 0, 1)
+
+        async def policy_of(conversion_id: str) -> str:
+            packed = await redis.get(conversion_key(0, conversion_id))
+            return state_of(packed).policy
+
+        for conversion_id in (first, second):
+            fact = ConversionFact(
+                conversion_id=conversion_id,
+                site="s",
+                type="purchase",
+                order_id=conversion_id,
+                visitor_id=VISITOR,
+                event_id="e",
+                occurred_at=T0,
+                received_at=T0,
+                value_minor=5,
+                currency="USD",
+            )
+            await ask(conversion_id, "", fact)
+        await house.copy()
+        await ask(first, same.version, None)
+        assert await policy_of(first) == same.version
+        await ask(second, other.version, None)
+        await house.set_back(house.copies[-1])
+        assert await policy_of(first) == AttributionPolicy().version
+        await house.take_over(CONVERSIONS, 0)
+        assert await policy_of(second) == other.version
+        assert await policy_of(first) == same.version
 
 
 async def test_a_live_owner_notices_although_nothing_arrives(empty_valkey: str) -> None:

@@ -153,6 +153,24 @@ def test_of_several_restatements_the_last_one_counts() -> None:
     assert versions_wanted(first(), [asks(BARE.version), asks()]) == {OLD.version, BARE.version, ""}
 
 
+def test_an_earlier_restatement_that_is_heard_of_later_does_not_count() -> None:
+    """Its wish is a sign that the past has changed, and no more."""
+    newer, older = asks(NEW.version, recorded_at=T0 + 9), asks(BARE.version, recorded_at=T0 + 5)
+    state = first()
+    together = recredit(Work(state.conversion, state, [newer, older], Past([NEAR])), find).state
+    assert together.policy == NEW.version
+    state = recredit(Work(state.conversion, state, [newer], Past([NEAR])), find).state
+    late = recredit(Work(state.conversion, state, [older], Past([FAR, NEAR])), find)
+    assert [(one.cause, one.policy, one.recorded_at) for one in late.corrections] == [
+        ("policy", NEW.version, T0 + 9)
+    ]
+    assert late.state.policy == NEW.version
+    again = recredit(
+        Work(state.conversion, state, [asks(OLD.version, recorded_at=T0 + 10)], Past([NEAR])), find
+    )
+    assert again.state.policy == OLD.version  # back to the former policy is a restatement of its own
+
+
 def test_an_earlier_report_that_a_restated_hit_brings_is_a_matter_of_the_policy() -> None:
     earlier = a_fact(occurred_at=T0 - 1, value_minor=1_000, event_id="earlier")
     state = first()
