@@ -159,10 +159,10 @@ class HoursAxis:
 
 
 class ConversionsAxis:
-    """Conversion ids: books, credit of what stands, signs of conversions. Slice = low:high, "" = no bound."""
+    """Conversion ids: books, credit of what stands, signs of conversions and paths. Slice = low:high, "" = no bound."""
 
     name = "conversions"
-    checks = ("books", "uncredited", "signs_conversions")
+    checks = ("books", "uncredited", "signs_conversions", "signs_paths")
 
     def __init__(self, reader: AuditReader) -> None:
         self._reader = reader
@@ -178,7 +178,7 @@ class ConversionsAxis:
         return f"{ids.low}:{high}", high
 
     async def compare(self, slice_: str) -> list[Difference]:
-        """Three queries."""
+        """Four queries."""
         low, _, high = slice_.partition(":")
         return _told(
             await in_thread(lambda: self._reader.compare_ids(Ids(low, high or ALL_IDS.high))), slice_

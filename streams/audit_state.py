@@ -29,6 +29,7 @@ CHECKS: dict[str, str] = {
     "signs_sessions": "every row of sessions stands 0 or 1 times",
     "signs_touchpoints": "every row of touchpoints stands 0 or 1 times",
     "signs_conversions": "every row of conversions stands 0 or 1 times",
+    "signs_paths": "every row of paths stands 0 or 1 times",
     "duplicate_hits": "every hit is kept once",
 }
 """Name and promise of each comparison."""

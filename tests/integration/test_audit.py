@@ -122,6 +122,10 @@ async def double_a_conversion(house: House) -> None:
     house.sql("INSERT INTO {db}.conversions SELECT * FROM {db}.conversions LIMIT 1")
 
 
+async def double_a_path(house: House) -> None:
+    house.sql("INSERT INTO {db}.paths SELECT * FROM {db}.paths LIMIT 1")
+
+
 async def double_a_touchpoint(house: House) -> None:
     house.sql("INSERT INTO {db}.touchpoints SELECT * FROM {db}.touchpoints LIMIT 1")
 
@@ -150,6 +154,7 @@ FAULTS: list[tuple[Callable[[House], Awaitable[None]], set[str]]] = [
     (lose_a_conversion, {"statements"}),
     (withdraw_a_conversion, {"uncredited"}),
     (double_a_conversion, {"uncredited", "signs_conversions"}),
+    (double_a_path, {"signs_paths"}),
     (double_a_touchpoint, {"events", "signs_touchpoints"}),
     (move_the_fence, {"offsets"}),
 ]
