@@ -26,7 +26,7 @@ async def test_demo_balances_twice_in_one_folder_and_trickles_until_stopped(tmp_
                 settings_of(tmp_path / "up"),
                 exit_after=True,
                 seed=11,
-                people=200,
+                people=600,
                 console=Console(file=screen),
             )
             print(screen.getvalue())
