@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -159,12 +159,22 @@ class StoredStatement(StoredPath, array_like=True, gc=False):
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(StoredStatement).decode
 _decode_path = msgspec.msgpack.Decoder(StoredPath).decode
+_AsStored = TypeVar("_AsStored", bound=StoredPath)
 
 
 def read_path(data: bytes) -> StoredPath:
     """What the statement that ``data`` stores begins with; the rest is not read. Raises ``UnreadableStatement``."""
+    return _read(_decode_path, data)
+
+
+def read_statement(data: bytes) -> StoredStatement:
+    """The statement that ``data`` stores, as it is stored. Raises ``UnreadableStatement``."""
+    return _read(_decode, data)
+
+
+def _read(decode: Callable[[bytes], _AsStored], data: bytes) -> _AsStored:
     try:
-        stored = _decode_path(data)
+        stored = decode(data)
     except (msgspec.DecodeError, ValueError) as error:
         raise UnreadableStatement(f"stored statement: {error}") from error
     if stored.format != _FORMAT:
@@ -205,17 +215,6 @@ def pack_statement(
             shares,
         )
     )
-
-
-def read_statement(data: bytes) -> StoredStatement:
-    """The statement that ``data`` stores, as it is stored. Raises ``UnreadableStatement``."""
-    try:
-        stored = _decode(data)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise UnreadableStatement(f"stored statement: {error}") from error
-    if stored.format != _FORMAT:
-        raise UnreadableStatement(f"stored statement: format {stored.format} is not {_FORMAT}")
-    return stored
 
 
 class Move(NamedTuple):
