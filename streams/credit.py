@@ -69,7 +69,7 @@ class Outbox(msgspec.Struct, array_like=True):
     """``CreditState`` by key as it stood, b"" = none, of the conversions that are told of."""
     chains: dict[str, list[tuple[str, bytes]]] = {}
     """By key what became of it, step by step: (cause, ``CreditState``). Rows follow from two states: they are not kept,
-    they take ten times the room."""
+    they take eight times the room."""
 
 
 class Decision(msgspec.Struct, array_like=True):

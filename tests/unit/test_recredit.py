@@ -22,6 +22,7 @@ from streams.recredit import (
     merged,
     pack_state,
     recredit,
+    restates_in_place,
     state_of,
     versions_wanted,
 )
@@ -169,6 +170,32 @@ def test_an_earlier_restatement_that_is_heard_of_later_does_not_count() -> None:
         Work(state.conversion, state, [asks(OLD.version, recorded_at=T0 + 10)], Past([NEAR])), find
     )
     assert again.state.policy == OLD.version  # back to the former policy is a restatement of its own
+
+
+DECAYING = AttributionPolicy(models=OLD.models, time_decay_half_life_ms=DAY_MS)
+KEPT[DECAYING.version] = KeptPolicy(DECAYING.version, DECAYING, models_of(DECAYING))
+
+
+def test_only_a_restatement_that_its_sender_alone_asks_for_is_made_in_place() -> None:
+    """What stitch asks for follows a change of the past; under the same policy it is asked because of a doubt."""
+    state = first()
+    alone = msgspec.structs.replace(asks(DECAYING.version), hits_partition=-1)
+    assert restates_in_place(state.conversion, state, [alone], find)
+    for triggers in (
+        [msgspec.structs.replace(alone, hits_partition=0)],
+        [alone, msgspec.structs.replace(asks(), hits_partition=-1)],
+        [msgspec.structs.replace(alone, fact=FACT)],
+        [msgspec.structs.replace(alone, policy=OLD.version)],
+        [msgspec.structs.replace(alone, policy=BARE.version)],
+        [msgspec.structs.replace(alone, policy="unknown")],
+    ):
+        assert not restates_in_place(state.conversion, state, triggers, find)
+    assert not restates_in_place(state.conversion, None, [alone], find)
+    unknown = msgspec.structs.replace(state, policy="unknown")
+    assert not restates_in_place(state.conversion, unknown, [alone], find)
+    earlier = merged(state, [asks(fact=a_fact(occurred_at=T0 - 1, value_minor=1_000))])
+    assert earlier is not None
+    assert not restates_in_place(earlier, state, [alone], find)
 
 
 def test_an_earlier_report_that_a_restated_hit_brings_is_a_matter_of_the_policy() -> None:

@@ -14,7 +14,7 @@ from attribution.paths import Path
 from attribution.policy import AttributionPolicy
 from streams.credit import Outbox, told_by
 from streams.recredit import Correction, CreditState, pack_state
-from streams.rows import credit_rows
+from streams.rows import conversion_row, credit_rows
 from streams.told import TABLES, Told, rows_of, told
 
 
@@ -88,3 +88,16 @@ def test_everything_by_table() -> None:
     assert rows["conversions"] == [("a",), ("b",)]
     assert rows["paths"] == [("path",)]
     assert [bytes(row) for row in rows["credits"]] == [b"[1]", b"[2]"]
+
+
+@given(facts, facts, paths(), policies)
+def test_another_report_takes_the_former_one_back(
+    old: ConversionFact, new: ConversionFact, path: Path, policy: AttributionPolicy
+) -> None:
+    states = [
+        CreditState(Conversion(fact), credit(fact, path, policy).to_bytes(), policy.version, NOON, True)
+        for fact in (old, new)
+    ]
+    rows = told([Correction("earlier_fact", states[0], states[1])]).conversions
+    taken, given = conversion_row(old, -1, "earlier_fact", NOON), conversion_row(new, 1, "earlier_fact", NOON)
+    assert rows == ([] if old == new else [taken, given])
