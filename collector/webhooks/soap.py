@@ -54,8 +54,10 @@ def parse_outbound_message(body: bytes) -> OutboundMessage:
     """Raises ``Rejected``: ``malformed_xml``, ``forbidden_xml``, ``xml_too_large``."""
     if len(body) > MAX_BODY:
         raise _too_large(f"An outbound message has at most {MAX_BODY} bytes.")
+    # Salesforce sends UTF-8. expat would take UTF-16 by its first bytes, whatever encoding it is told.
+    if b"\0" in body or not _is_utf8(body):
+        raise _malformed("The body is not UTF-8.")
     reader = _Reader()
-    # The encoding is said here, so that a declaration in the text cannot choose another decoder.
     parser = expat.ParserCreate("utf-8", " ")
     parser.buffer_text = True
     parser.XmlDeclHandler = reader.declare
@@ -69,6 +71,14 @@ def parse_outbound_message(body: bytes) -> OutboundMessage:
     except expat.ExpatError as error:
         raise _malformed(f"The body is no XML (line {error.lineno}).") from error
     return reader.message()
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _malformed(message: str) -> Rejected:
