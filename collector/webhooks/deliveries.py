@@ -94,7 +94,7 @@ DELIVERIES: dict[WebhookScheme, Delivery] = {
         tries_again_on=_NOT_2XX,
         remember_for=timedelta(days=4),
         answer=_EMPTY,
-        source="https://docs.stripe.com/webhooks/process-undelivered-events",
+        source="https://docs.stripe.com/workbench/webhooks",
     ),
     WebhookScheme.shopify_hmac: Delivery(
         tries_for=timedelta(hours=4),
