@@ -44,6 +44,8 @@ _REMEDY = (
 _NAMING = ("portalId", "subscriptionId", "eventId", "occurredAt", "objectId")
 """Together they name an event; ``eventId`` alone "is not guaranteed to be unique" (HubSpot's webhooks guide)."""
 _ATTEMPT = "attemptNumber"
+MAX_EVENTS = 1000
+"""Ten times what HubSpot says it sends at once; an array of more is not read for keys."""
 
 
 def verify_hubspot(
@@ -118,12 +120,12 @@ def decode_uri(url: str) -> str:
 
 
 def events_of(body: bytes) -> tuple[WebhookEvent, ...] | None:
-    """The events of a body, one for each member of an array; None if it is no JSON array or object."""
+    """The events of a body, one for each member of an array; None if it is no JSON array or object, or too long."""
     try:
         told = msgspec.json.decode(body)
         if isinstance(told, dict):
             told = [told]  # what a workflow sends
-        if not isinstance(told, list):
+        if not isinstance(told, list) or len(told) > MAX_EVENTS:
             return None
         return tuple(_event_of(position, event) for position, event in enumerate(told))
     except NO_JSON:

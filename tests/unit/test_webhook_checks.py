@@ -142,6 +142,21 @@ def test_what_is_no_ascii_number_or_signature_is_refused(build: Build, text: str
         refused(sent.with_header(name, sent.value(name) + text.lstrip()))
 
 
+@stamped_sender
+@pytest.mark.parametrize(
+    "text", ["١٧٩٠٠٠٠٠٠٠", "1_790", "+1790000000", "-1", "1e9", "1790000000.0", "9" * 40]
+)
+def test_a_stamp_is_ascii_digits_and_no_others(build: Build, text: str) -> None:
+    """And it is said so, before any signature is computed over it."""
+    sent = build()
+    value = sent.value(sent.stamp)
+    right = str(NOW_MS // 1000) if build is not senders.hubspot_v3 else str(NOW_MS)
+    assert refused(sent.with_header(sent.stamp, value.replace(right, text, 1))) == (
+        "malformed_stamp",
+        sent.stamp,
+    )
+
+
 @signing_sender
 @given(data=st.data())
 def test_a_body_with_one_changed_byte_is_refused(build: Build, data: st.DataObject) -> None:

@@ -71,6 +71,14 @@ def test_a_hubspot_event_without_ids_is_named_by_its_content() -> None:
     assert keys(senders.hubspot_v3, []) == []
 
 
+def test_an_array_far_beyond_what_hubspot_sends_is_one_event() -> None:
+    """A thousand keys are made, no more: the collector has other things to do."""
+    assert len(keys(senders.hubspot_v3, [1] * 1000)) == 1000
+    verified = senders.hubspot_v3(json.dumps([1] * 1001).encode()).verify()
+    assert len(verified.events) == 1
+    assert not verified.is_read
+
+
 PIPEDRIVE = {
     "meta": {
         "action": "change",
