@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import webhook_senders as senders
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from webhook_senders import Build
 
@@ -109,9 +109,10 @@ def test_a_pipedrive_event_is_the_same_at_another_try(event_id: Any) -> None:
     assert senders.pipedrive(json.dumps(again).encode()).verify().events[0].attempt == 1
 
 
-def test_changes_of_one_deal_stay_apart_where_the_id_is_the_deals() -> None:
+@pytest.mark.parametrize("deal", [746, "746"])
+def test_changes_of_one_deal_stay_apart_where_the_id_is_the_deals(deal: int | str) -> None:
     """As a key, the deal's number would take all of its changes for one."""
-    first = changed(PIPEDRIVE, id=746)
+    first = changed(PIPEDRIVE, id=deal)
     assert keys(senders.pipedrive, first) != keys(
         senders.pipedrive, {**first, "data": {"id": 746, "status": "lost"}}
     )
@@ -141,10 +142,16 @@ def test_shopify_tells_one_change_under_several_topics() -> None:
     twice = sent.with_header("x-shopify-webhook-id", "of a second subscription")
     assert set(sent.verify().events[0].keys) & set(twice.verify().events[0].keys)
     bare = replace(sent, headers=sent.headers[:1])
+    assert (
+        bare.verify().events
+        != replace(senders.shopify(b"{}"), headers=senders.shopify(b"{}").headers[:1]).verify().events
+    )
     assert len(bare.verify().events[0].keys) == 1
 
 
 @given(st.lists(st.text(), min_size=1), st.lists(st.text(), min_size=1))
+@example(["a:b"], ["a", "b"])
+@example(["a%3Ab"], ["a:b"])
 def test_different_parts_never_share_a_key(one: list[str], other: list[str]) -> None:
     """Colons, percent signs and any length included."""
     assert (key_of("x", *one) == key_of("x", *other)) == (one == other)
