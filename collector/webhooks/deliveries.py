@@ -1,6 +1,8 @@
 """How each sender delivers: how long it tries, what makes it try again, and the answer it wants.
 
-Read on 2026-11-23; each row names the sender's own page. Where a sender says nothing, the row says so.
+Read on 2026-11-23 in copies of the senders' own pages, which each row names; the 60 s of Salesforce stand in its help
+("Considerations for Outbound Messages"), the 5 s of Shopify under "HTTPS delivery". Where a sender says nothing, the
+row says so.
 """
 
 from __future__ import annotations
