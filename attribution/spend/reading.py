@@ -173,11 +173,12 @@ def _no_row(sheet: Sheet, record: Record) -> str | None:
     if len(filled) == 1:
         return "footer"
     day = next(bound.indexes[0] for bound in sheet.layout.bound if bound.field == "day")
-    is_undated = day >= len(record.cells) or is_empty(record.cells[day])
+    dated = record.cells[day].strip() if day < len(record.cells) else ""
+    is_undated = is_empty(dated) or dated == filled[0]
     if _TOTAL.fullmatch(filled[0]) or (is_undated and filled[0].casefold().startswith("total")):
         return "total"  # a campaign may well be named "Total Wine"
     things = [
-        record.cells[index].strip()
+        not is_empty(record.cells[index])
         for bound in sheet.layout.bound
         if bound.field in ("campaign_id", "campaign", "ad_group_id", "ad_group", "ad_id", "ad")
         for index in bound.indexes
