@@ -8,7 +8,7 @@ from random import Random
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from attribution.errors import Rejected
@@ -148,6 +148,8 @@ def test_thousands_may_be_grouped(whole: int) -> None:
 
 
 @given(st.decimals(-(10**9), 10**9, allow_nan=False, allow_infinity=False, places=12))
+@example(Decimal("0.000000500000"))
+@example(Decimal("0.000001500000"))
 def test_more_decimals_are_rounded_half_to_even_and_said_to_be(value: Decimal) -> None:
     with localcontext(prec=60):
         expected = int((value * 10**6).to_integral_value(ROUND_HALF_EVEN))
