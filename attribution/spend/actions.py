@@ -34,12 +34,17 @@ class Account(Protocol):
     bad_cells: list[BadCell]
 
 
+_Action = tuple[str, str, str, date, str]
+"""(field, network, ad id, day, action type)."""
+_Version = tuple[datetime, int, Account]
+"""(as of, figure, the account of its file)."""
+
+
 class Actions:
     """Conversions by ad and day, to be added to the facts of the spend report."""
 
     def __init__(self) -> None:
-        self._newest: dict[tuple[str, str, str, date, str], tuple[datetime, int, Account]] = {}
-        """(field, network, ad id, day, action type) to (as of, figure, the file's account)."""
+        self._newest: dict[_Action, _Version] = {}
         self._by_ad: dict[tuple[str, str, date], dict[str, tuple[int, datetime]]] = {}
         self._taken: set[tuple[str, str, date]] = set()
 
@@ -47,7 +52,9 @@ class Actions:
         """Read one file of actions or of their values."""
         reader = RowReader(sheet, Histories(), Assumed())
         network = sheet.layout.format.ad_network
-        name = "platform_value" if sheet.layout.has("platform_value") else "platform_conversions"
+        told = "platform_value" if sheet.layout.has("platform_value") else "platform_conversions"
+        # Both tables can have the same columns; then only the name of the connector's table tells them apart.
+        name = "platform_value" if "action_values" in sheet.file.name.casefold() else told
         for record in sheet.records:
             account.records += 1
             values = reader.values(record)
@@ -60,7 +67,7 @@ class Actions:
                     "empty_cell",
                     "May not be empty.",
                 )
-                for field in ("day", "ad_id", "action_type", name)
+                for field in ("day", "ad_id", "action_type", told)
                 if isinstance(values, dict) and field not in values
             ]
             if isinstance(values, list) or missing:
@@ -70,9 +77,8 @@ class Actions:
             if values["action_type"] not in COUNTED:
                 account.dropped["other_action"] += 1
                 continue
-            self._note(
-                account, (name, network, values["ad_id"], values["day"], values["action_type"]), values, sheet
-            )
+            thing = name, network, values["ad_id"], values["day"], values["action_type"]
+            self._note(thing, (values.get("as_of", sheet.file.as_of), int(values[told]), account))
 
     def added_to(self, fact: SpendFact) -> SpendFact:
         """The fact with the conversions of its ad and day."""
@@ -97,10 +103,7 @@ class Actions:
             else:
                 account.dropped["action_without_spend"] += 1
 
-    def _note(
-        self, account: Account, thing: tuple[str, str, str, date, str], values: dict[str, Any], sheet: Sheet
-    ) -> None:
-        found = (values.get("as_of", sheet.file.as_of), int(values[thing[0]]), account)
+    def _note(self, thing: _Action, found: _Version) -> None:
         other = self._newest.get(thing)
         if other is None:
             self._newest[thing] = found
@@ -108,7 +111,7 @@ class Actions:
         # Of one instant the greater, so that the order of rows does not matter.
         older = min(other, found, key=lambda version: version[:2])
         self._newest[thing] = found if older is other else other
-        older[2].dropped["repeated" if older[:2] == max(other[:2], found[:2]) else "superseded"] += 1
+        older[2].dropped["repeated" if other[:2] == found[:2] else "superseded"] += 1
 
     def _sum_up(self) -> None:
         for (field, network, ad_id, day, _type), (as_of, figure, _account) in self._newest.items():

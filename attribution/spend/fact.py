@@ -44,7 +44,7 @@ class SpendFact(msgspec.Struct, frozen=True, kw_only=True):
     campaign: str = ""
     """Name valid on ``day``, as far as the report or a history tells; else empty."""
     ad_group_id: str = ""
-    """Ad group, ad set (Meta), campaign of a campaign group (LinkedIn: not used) or line item (X)."""
+    """Ad group, ad set (Meta) or line item (X). LinkedIn has none: its campaigns stand below campaign groups."""
     ad_group: str = ""
     ad_id: str = ""
     ad: str = ""

@@ -31,6 +31,8 @@ _READ: dict[str, Callable[[str], Any]] = {
     "count": cells.parse_count,
     "instant": cells.parse_instant,
 }
+READINGS = frozenset((*_READ, "midnight"))
+"""How a column of ``spend_columns.tsv`` can be read; ``midnight`` needs the account's zone."""
 _TEXTS = frozenset(
     (
         *("account_id", "campaign_id", "campaign", "ad_group_id", "ad_group", "ad_id", "ad"),

@@ -1,19 +1,20 @@
 """Cost reports: recognised by their header, read to exact facts, every bad cell with its place and remedy."""
 
 from collections import Counter, defaultdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from attribution.errors import Rejected
-from attribution.spend.fact import Level, SpendFact
+from attribution.spend.fact import MICROS, Level, SpendFact
 from attribution.spend.formats import FORMATS
-from attribution.spend.merging import counted, newest
+from attribution.spend.merging import balance, counted, newest, replace
 from attribution.spend.reading import read_reports
 from attribution.spend.reconciling import agrees, reconcile, to_text, uncounted
-from attribution.spend.rows import Assumed
+from attribution.spend.rows import READINGS, Assumed
 from attribution.spend.sheet import ReportFile
 from tests.unit import spend_samples as samples
 from tests.unit.spend_samples import AS_OF, facts_of, read
@@ -244,6 +245,58 @@ def test_the_printout_says_both_sides() -> None:
     assert not agrees(line)
 
 
+def test_actions_with_the_columns_of_their_values_are_told_by_the_name() -> None:
+    given = samples.files(samples.META, samples.META_ADS)
+    given.append(ReportFile("basic_ad_action_values.csv", samples.META_ACTIONS.encode(), AS_OF))
+    red = read_reports(given, samples.ASSUMED).facts[0]
+    assert (red.platform_conversions, red.platform_value) == (None, 2_000_000)
+
+
+def test_every_column_has_a_reading_and_a_field() -> None:
+    beside = {"segment", "mark", "changed_at", "period_end", "action_type", "index"}
+    for format_ in FORMATS.values():
+        for column in format_.columns:
+            assert column.field in {*SpendFact.__struct_fields__, *beside}, format_.name
+            assert column.reading in READINGS, format_.name
+
+
+def test_a_fact_is_stored_and_read_back_also_without_what_came_later() -> None:
+    for fact in facts_of(samples.GOOGLE, samples.X):
+        assert msgspec.json.decode(msgspec.json.encode(fact), type=SpendFact) == fact
+    least = b'{"day":"2026-10-01","ad_network":"x_ads","level":"ad","currency":"USD","cost":1,'
+    least += b'"as_of":"2026-10-02T00:00:00Z"}'
+    assert msgspec.json.decode(least, type=SpendFact).reach is None
+
+
+REPORTS_OF_ALL = (
+    *(samples.GOOGLE, samples.GOOGLE_ACCOUNT, samples.GOOGLE_NAMES, samples.MICROSOFT),
+    *(samples.META, samples.META_ADS, samples.META_AD_SETS, samples.META_CAMPAIGNS, samples.META_ACTIONS),
+    *(samples.LINKEDIN, samples.TIKTOK, samples.X, samples.PLAIN),
+)
+
+
+def test_the_order_of_the_files_does_not_matter() -> None:
+    forwards = {fact.key: fact for fact in read(*REPORTS_OF_ALL).facts}
+    backwards = {fact.key: fact for fact in read(*reversed(REPORTS_OF_ALL)).facts}
+    assert forwards == backwards
+    assert len(forwards) == 10
+
+
+def test_imported_twice_and_then_corrected_the_ledger_says_the_newest_figures() -> None:
+    facts, ledger = replace({}, read(*REPORTS_OF_ALL).facts)
+    assert len(ledger) == len(facts) == 10
+    facts, entries = replace(facts, read(*REPORTS_OF_ALL, as_of=AS_OF + timedelta(days=1)).facts)
+    assert entries == []
+    corrected = samples.MICROSOFT.replace(",1.25,", ",2.25,")
+    later = read(corrected, as_of=AS_OF + timedelta(days=2))
+    after, entries = replace(facts, later.facts)
+    assert [(entry.sign, entry.fact.cost) for entry in entries] == [(-1, 1_550_000), (1, 2_550_000)]
+    late, none = replace(after, read(samples.MICROSOFT, as_of=AS_OF + timedelta(days=1)).facts)
+    assert (late, none) == (after, []), "an old file that comes late changes nothing"
+    place = ("microsoft_ads", "USD", FIRST)
+    assert balance(ledger + entries)[place] == 2_550_000
+
+
 def test_the_six_real_reports_are_read_to_the_micro() -> None:
     if not REPORTS.exists():
         pytest.skip("the real cost reports (../shared/data/ad_cost_reports) are not beside this repository")
@@ -265,6 +318,11 @@ def test_the_six_real_reports_are_read_to_the_micro() -> None:
         ("tiktok_ads", "USD"): Fraction("444.792"),
         ("x_ads", "USD"): Fraction("138.535734"),
     }
+    facts, ledger = replace({}, reading.facts)
+    expected = {line.place: int(line.kept * MICROS) for line in lines if line.kept}
+    assert balance(ledger) == expected
+    assert uncounted(facts) == []
+    assert replace(facts, reading.facts)[1] == []
     # Creatives of LinkedIn: no history of creatives is there, and 71 rows have no cost in the billed currency.
     assert Counter((cell.file, cell.reason) for cell in reading.bad_cells) == {
         ("linkedin_ad_analytics_by_creative_data.csv", "campaign_unknown"): 29,
