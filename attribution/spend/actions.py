@@ -78,7 +78,7 @@ class Actions:
                 account.dropped["other_action"] += 1
                 continue
             thing = name, network, values["ad_id"], values["day"], values["action_type"]
-            self._note(thing, (values.get("as_of", sheet.file.as_of), int(values[told]), account))
+            self._note(thing, (values.get("as_of", sheet.file.imported_at), int(values[told]), account))
 
     def added_to(self, fact: SpendFact) -> SpendFact:
         """The fact with the conversions of its ad and day."""

@@ -71,6 +71,9 @@ class SpendFact(msgspec.Struct, frozen=True, kw_only=True):
     """Zone of ``day``: an IANA name, or the platform's own word for it (Microsoft); empty if not told."""
     as_of: datetime
     """When these figures were read from the platform (UTC): the connector's instant, else the import's."""
+    imported_at: datetime
+    """When they were imported (UTC). Of two readings of one instant the later import counts, so that an import with a
+    wrong assumption (currency, account) can be repeated with the right one."""
 
     @property
     def key(self) -> str:

@@ -26,7 +26,8 @@ class SpendEntry(msgspec.Struct, frozen=True):
 def newest(old: Mapping[str, SpendFact], new: Iterable[SpendFact]) -> Facts:
     """``old`` and ``new`` merged: of each key the figure read last; commutative, associative, idempotent.
 
-    Two different figures of one instant: the one whose bytes are greater, so that order of arrival never matters.
+    Two figures read at one instant: the one imported later; of one import the one whose bytes are greater, so that
+    order of arrival never matters.
     """
     merged = dict(old)
     for fact in new:
@@ -94,8 +95,8 @@ def balance(entries: Iterable[SpendEntry]) -> dict[tuple[str, str, date], int]:
 
 
 def _figures(fact: SpendFact) -> SpendFact:
-    return msgspec.structs.replace(fact, as_of=_AGELESS)
+    return msgspec.structs.replace(fact, as_of=_AGELESS, imported_at=_AGELESS)
 
 
-def _age(fact: SpendFact) -> tuple[datetime, bytes]:
-    return fact.as_of, msgspec.json.encode(_figures(fact))
+def _age(fact: SpendFact) -> tuple[datetime, datetime, bytes]:
+    return fact.as_of, fact.imported_at, msgspec.json.encode(_figures(fact))

@@ -146,7 +146,8 @@ class RowReader:
             platform_conversions=_whole(values.get("platform_conversions")),
             platform_value=_whole(values.get("platform_value")),
             bid=_whole(values.get("bid")),
-            as_of=values.get("as_of", self._sheet.file.as_of),
+            as_of=values.get("as_of", self._sheet.file.imported_at),
+            imported_at=self._sheet.file.imported_at,
             **texts,
         )
         segments = tuple(record.cells[index].strip() for index in self._layout.segments)

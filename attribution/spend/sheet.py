@@ -24,8 +24,8 @@ class ReportFile(msgspec.Struct, frozen=True):
 
     name: str
     content: bytes
-    as_of: datetime
-    """How new its figures are where its rows do not say: the instant of the download or import, in UTC."""
+    imported_at: datetime
+    """The instant of the import (UTC); how new its figures are where its rows do not say."""
 
 
 class BadCell(msgspec.Struct, frozen=True):

@@ -41,6 +41,7 @@ def _figures(draw: st.DrawFn) -> SpendFact:
         cost=draw(st.integers(-3, 9)),
         campaign=draw(st.sampled_from(["", "Autumn"])),
         as_of=START + timedelta(hours=draw(st.integers(0, 3))),
+        imported_at=START + timedelta(hours=draw(st.integers(4, 5))),
     )
 
 
@@ -60,7 +61,7 @@ def _standing(ledger: list[SpendEntry]) -> Counter[SpendFact]:
     """Rows of the ledger that nothing took back; when they were read is no figure."""
     sums: Counter[SpendFact] = Counter()
     for entry in ledger:
-        sums[msgspec.structs.replace(entry.fact, as_of=START)] += entry.sign
+        sums[msgspec.structs.replace(entry.fact, as_of=START, imported_at=START)] += entry.sign
     return Counter({fact: count for fact, count in sums.items() if count})
 
 

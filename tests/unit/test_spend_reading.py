@@ -29,7 +29,7 @@ def test_devices_of_a_campaign_are_summed_to_its_day_exactly() -> None:
         day=FIRST, ad_network="google_ads", level=Level.campaign, account_id="77", campaign_id="1",
         campaign="Spring", currency="USD", cost=2_234_568, impressions=150, clicks=15,
         platform_conversions=1_833_333, platform_value=20_250_000, time_zone="America/New_York",
-        as_of=datetime(2026, 10, 2, 3, tzinfo=UTC),
+        as_of=datetime(2026, 10, 2, 3, tzinfo=UTC), imported_at=AS_OF,
     )  # fmt: skip
     assert (second.day, second.cost) == (SECOND, 2_000_000)
 
@@ -264,7 +264,7 @@ def test_a_fact_is_stored_and_read_back_also_without_what_came_later() -> None:
     for fact in facts_of(samples.GOOGLE, samples.X):
         assert msgspec.json.decode(msgspec.json.encode(fact), type=SpendFact) == fact
     least = b'{"day":"2026-10-01","ad_network":"x_ads","level":"ad","currency":"USD","cost":1,'
-    least += b'"as_of":"2026-10-02T00:00:00Z"}'
+    least += b'"as_of":"2026-10-02T00:00:00Z","imported_at":"2026-10-02T00:00:00Z"}'
     assert msgspec.json.decode(least, type=SpendFact).reach is None
 
 
@@ -295,6 +295,18 @@ def test_imported_twice_and_then_corrected_the_ledger_says_the_newest_figures() 
     assert (late, none) == (after, []), "an old file that comes late changes nothing"
     place = ("microsoft_ads", "USD", FIRST)
     assert balance(ledger + entries)[place] == 2_550_000
+
+
+def test_an_import_with_a_wrong_assumption_is_corrected_by_importing_again() -> None:
+    facts, _entries = replace({}, read(samples.TIKTOK, assumed={"": Assumed(currency="USD")}).facts)
+    later = read(
+        samples.TIKTOK, assumed={"": Assumed(currency="EUR")}, as_of=AS_OF + timedelta(hours=1)
+    ).facts
+    # The connector's instant is the same in both.
+    same_reading = [msgspec.structs.replace(fact, as_of=AS_OF) for fact in later]
+    after, entries = replace(facts, same_reading)
+    assert {fact.currency for fact in after.values()} == {"EUR"}
+    assert Counter((entry.sign, entry.fact.currency) for entry in entries) == {(-1, "USD"): 2, (1, "EUR"): 2}
 
 
 def test_the_six_real_reports_are_read_to_the_micro() -> None:
