@@ -13,13 +13,15 @@ class DealRules(msgspec.Struct, frozen=True):
     default_currency: str = "USD"
     """ISO 4217; of amounts whose currency nobody ever tells."""
     stages: StageMap = StageMap()
-    types: dict[Stage, str] = {
-        Stage.lead: "lead",
-        Stage.mql: "mql",
-        Stage.sql: "sql",
-        Stage.opportunity: "opportunity",
-        Stage.won: "deal_won",
-    }
+    types: dict[Stage, str] = msgspec.field(
+        default_factory=lambda: {
+            Stage.lead: "lead",
+            Stage.mql: "mql",
+            Stage.sql: "sql",
+            Stage.opportunity: "opportunity",
+            Stage.won: "deal_won",
+        }
+    )
     """Stage to the conversion type that it makes; a stage that is left out makes none."""
     purchase_type: str = "purchase"
     """Conversion type of orders, payments, and the first paid invoice of a subscription."""

@@ -1,6 +1,6 @@
 """Standard Webhooks: our own words, for senders that have no adapter.
 
-https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md: ``type`` (``<object>.<act>``),
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md: ``type`` (``object.act``),
 ``timestamp`` (when it happened) and ``data``; the id of the event is the header ``webhook-id``. In ``data``: ``id`` and
 any of the fields below; amounts as decimal text in major units. A field that is left out says nothing, null takes it
 back.
