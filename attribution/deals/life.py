@@ -21,6 +21,7 @@ from attribution.deals.facts import (
     states_of,
     surviving,
 )
+from attribution.deals.families import business_id
 from attribution.deals.rules import DealRules
 from attribution.deals.stages import Stage
 from attribution.errors import Rejected
@@ -75,8 +76,7 @@ def books_of_facts(facts: Iterable[ObjectFact], rules: DealRules) -> Books:
 
 
 def books_of(states: Mapping[ObjectKey, ObjectState], rules: DealRules) -> Books:
-    """What the books must say. ``states`` must hold whole families: orders with their refunds, invoices of a
-    subscription together, and whoever tells the same business id."""
+    """What the books must say. ``states`` must hold whole families (``attribution.deals.families``)."""
     context = _Context(states, rules, set())
     moments: list[Moment] = []
     lines: list[Line] = []
@@ -168,7 +168,7 @@ def _deal_lines(
 ) -> Iterator[Line]:
     """One conversion for each stage that makes one; those before the opportunity are worth nothing."""
     key, types = state.key, context.rules.types
-    order_id = _business_id(state)
+    order_id = business_id(state)
     for stage in _EARLY:
         # Later steps do not undo that somebody was a lead; only that the object goes away does.
         worths, has_been = [], False
@@ -189,12 +189,6 @@ def _deal_lines(
                 value, currency = _amount(context, state, at_ms)
                 worths.append((at_ms, Worth(phase in standing, value, currency, gone)))
             yield Line(key.site, types[stage], order_id, key, tuple(worths), stage is Stage.won)
-
-
-def _business_id(state: ObjectState) -> str:
-    """What the customer calls it if he says so, else the sender's own name."""
-    told = state.get("order_id")
-    return str(told) if told not in (None, "") else f"{state.key.source}:{state.key.type}:{state.key.id}"
 
 
 def _amount(context: _Context, state: ObjectState, at_ms: int, default_currency: str = "") -> tuple[int, str]:
@@ -228,7 +222,7 @@ def _sale_lines(context: _Context) -> Iterator[Line]:
         for at_ms in state.instants():
             is_standing = state.at("status", at_ms) == PAID and not _is_gone(state, at_ms)
             worths.append((at_ms, Worth(is_standing, *_amount(context, state, at_ms))))
-        line = Line(key.site, context.rules.purchase_type, _business_id(state), key, tuple(worths))
+        line = Line(key.site, context.rules.purchase_type, business_id(state), key, tuple(worths))
         if line.stood_at is None:
             continue
         subscription = state.get("subscription")
@@ -268,7 +262,7 @@ def _subscribed(context: _Context, lines: list[Line]) -> Iterator[Line]:
         subscription = str(context.states[root].get("subscription"))
         key = ObjectKey(root.site, root.source, ObjectType.subscription, subscription)
         known = context.states.get(key, ObjectState(key))
-        yield line._replace(order_id=_business_id(known))
+        yield line._replace(order_id=business_id(known))
 
 
 # Refunds and disputes

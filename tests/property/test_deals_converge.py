@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from attribution.deals.bookings import standing_at
 from attribution.deals.facts import ObjectFact, ObjectType, Value, states_of, told
+from attribution.deals.families import families_of
 from attribution.deals.identities import who_of
 from attribution.deals.life import books_of, books_of_facts
 from attribution.deals.rules import DealRules
@@ -109,3 +110,14 @@ def test_no_conversion_is_ever_worth_less_than_nothing_or_stands_twice(told_: li
             assert value >= 0
             assert count in (0, 1)
             assert count or value == 0
+
+
+@given(MANY)
+def test_books_of_the_families_are_the_books_of_all(told_: list[ObjectFact]) -> None:
+    """So that a change of one object needs its family only."""
+    states = states_of(told_)
+    whole = books_of(states, RULES)
+    parts = [books_of(family, RULES) for family in families_of(states)]
+    assert tuple(sorted(one for part in parts for one in part.bookings)) == whole.bookings
+    assert tuple(sorted(one for part in parts for one in part.moments)) == whole.moments
+    assert tuple(sorted(one for part in parts for one in part.problems)) == whole.problems

@@ -264,7 +264,7 @@ def invoice(at: int, amount: str, id_: str) -> ObjectFact:
 
 def test_a_trial_of_nothing_is_no_purchase_and_the_first_paid_invoice_is() -> None:
     """Later ones are renewals, whatever arrives first; the purchase keeps its name."""
-    facts = [invoice(10, "0", "t"), invoice(20, "49", "a"), invoice(30, "25.10", "b")]
+    facts = [invoice(10, "0", "t"), invoice(20, "49", "z"), invoice(30, "25.10", "b")]
     books = books_of_facts(facts, RULES)
     assert told_of(books, "purchase") == [(20, "conversion", 4_900, 1)]
     assert told_of(books, "renewal") == [(30, "conversion", 2_510, 1)]
