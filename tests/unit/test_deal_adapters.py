@@ -56,7 +56,9 @@ def sha(text: str) -> str:
 
 
 @pytest.mark.parametrize("source", ADAPTERS)
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 5000, b'{"a": 1e999999999}', b"nonsense"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff\xfe", b"[" * 5000, b'{"a": 1e999999999}', b"nonsense", b"<a>" * 200_000]
+)
 def test_a_payload_that_is_none_has_a_reason(source: str, body: bytes) -> None:
     """Nothing is raised, nothing invented."""
     mapped = adapt(source, body)
@@ -235,6 +237,19 @@ def test_hubspot_hashes_addresses_and_follows_associations_and_merges() -> None:
     who = who_of(states_of(mapped.facts), ObjectKey("s", "hubspot", ObjectType.deal, "123"))
     assert who.ids == ("crm:7", f"email:{sha('a@b.com')}")
     assert "A@B" not in str(mapped.facts)
+
+
+def test_hubspot_a_flag_that_is_taken_back_leaves_the_outcome_to_the_stage() -> None:
+    """Also when nobody subscribed to the other flag."""
+    at = 1763411205926
+    batch = [
+        event(propertyName="dealstage", propertyValue="closedwon"),
+        event(propertyName="hs_is_closed_won", propertyValue="true"),
+        event(occurredAt=at + 5, propertyName="dealstage", propertyValue="closedlost"),
+        event(occurredAt=at + 5, propertyName="hs_is_closed_won", propertyValue="false"),
+    ]
+    books = books_of_facts(adapt("hubspot", batch).facts, DealRules())
+    assert [moment.stage.value for moment in books.moments] == ["won", "lost"]
 
 
 def test_hubspot_generic_events_name_their_object_by_number() -> None:
@@ -678,6 +693,16 @@ def test_standard_says_everything_in_our_own_words() -> None:
         ("opportunity", "D5", 1250),
     ]
     assert who_of(states_of([fact]), fact.key).ids == ("crm:c1", f"email:{sha('a@b.c')}")
+
+
+def test_standard_the_act_says_the_status_unless_it_is_told() -> None:
+    """``order.paid`` is enough."""
+    order = {"type": "order.paid", "timestamp": "2026-01-02T00:00:00Z", "data": {"id": "1", "amount": "2"}}
+    assert only(adapt("standard", order)).fields["status"] == "paid"
+    told = {**order, "data": {"id": "1", "status": "pending"}}
+    assert only(adapt("standard", told)).fields["status"] == "pending"
+    assert only(adapt("standard", {**order, "type": "payment.succeeded"})).fields["status"] == "paid"
+    assert "status" not in only(adapt("standard", {**order, "type": "order.updated"})).fields
 
 
 def test_standard_refunds_of_orders_and_unknown_objects() -> None:

@@ -17,6 +17,7 @@ from attribution.deals.facts import (
     surviving,
     told,
 )
+from attribution.deals.families import families_of
 from attribution.deals.identities import who_of
 from attribution.deals.life import Books, books_of_facts
 from attribution.deals.rules import DealRules
@@ -357,3 +358,28 @@ def test_what_stood_at_an_instant_is_the_sum_until_then() -> None:
     assert standing_at(bookings, 10_000) == {name: (10_000, 1)}
     assert standing_at(bookings, 20_000) == {name: (7_000, 1)}
     assert bookings[1].cause is Cause.refund
+
+
+def test_a_family_is_joined_by_parents_subscriptions_mergers_and_business_ids() -> None:
+    """Each pair is one family, and all others are strangers."""
+    payment, sub = ObjectType.payment, ObjectType.subscription
+    pairs = [
+        [ORDER, refund(20, "1", "a")],
+        [invoice(10, "1", "i1"), invoice(20, "2", "i2")],
+        [fact(10, {"merged_into": "8"}, id_="7"), fact(10, {"stage": "closedwon"}, id_="8")],
+        [
+            fact(10, {"order_id": "A1"}, ORD, "21", source="shopify"),
+            fact(10, {"order_id": "A1"}, payment, "22", source="stripe"),
+        ],
+        [
+            fact(10, {"subscription": "x"}, ObjectType.invoice, "31", source="stripe"),
+            fact(10, {"order_id": "stripe:subscription:x"}, ORD, "32", source="shopify"),
+        ],
+        [
+            fact(10, {"subscription": "y"}, ObjectType.invoice, "41", source="stripe"),
+            fact(10, {"status": "active"}, sub, "y", source="stripe"),
+        ],
+    ]
+    states = states_of(one for pair in pairs for one in pair)
+    families = [set(family) for family in families_of(states)]
+    assert sorted(map(sorted, families)) == sorted(sorted({one.key for one in pair}) for pair in pairs)

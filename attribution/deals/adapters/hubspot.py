@@ -112,8 +112,8 @@ def _fields(
         return {"email_sha256": email_sha256(address)}, 1
     if object_type is ObjectType.deal and name in _OUTCOMES:
         is_so = event.flag("propertyValue")
-        # Of both flags in one instant the one that is set speaks; the other only says "not that".
-        return ({"status": _OUTCOMES[name]}, 2) if is_so else ({"status": "open"}, 1)
+        # Of both flags in one instant the one that is set speaks; the other only says "not that": the stage decides.
+        return ({"status": _OUTCOMES[name]}, 2) if is_so else ({"status": None}, 1)
     ours = _PROPERTIES.get(object_type, {}).get(name)
     if ours is None:
         if name:

@@ -39,6 +39,12 @@ _TEXTS = (
 )
 _MORE_TEXTS = ("merged_into", "subscription", "crm_contact_id")
 _RANKS = {"created": 0, "deleted": 2}
+_STATUS_BY_ACT = {
+    **{act: act for act in ("open", "won", "lost", "paid", "cancelled", "pending", "succeeded", "failed")},
+    "closed_won": "won",
+    "closed_lost": "lost",
+}
+"""``order.paid`` needs no ``status``: the act says it. So does ``payment.succeeded``, whose status is then ``paid``."""
 
 
 def adapt(body: bytes, envelope: Envelope, rules: AdapterRules) -> Mapped:
@@ -71,11 +77,22 @@ def adapt(body: bytes, envelope: Envelope, rules: AdapterRules) -> Mapped:
         object_id=object_id,
         at_ms=at_ms,
         event_id=envelope.headers.get(EVENT_ID) or digest(message.data),
-        fields={"is_deleted": act == "deleted", **_fields(data, object_type, rules)},
+        fields={
+            "is_deleted": act == "deleted",
+            **_status(act, object_type),
+            **_fields(data, object_type, rules),
+        },
         rank=_RANKS.get(act, 1),
         adapter_version=VERSION,
     )
     return notes.mapped([fact])
+
+
+def _status(act: str, object_type: ObjectType) -> dict[str, Value]:
+    status = _STATUS_BY_ACT.get(act)
+    if status == "succeeded" and object_type is ObjectType.payment:
+        status = "paid"
+    return {"status": status} if status else {}
 
 
 def _fields(data: Reader, object_type: ObjectType, rules: AdapterRules) -> dict[str, Value]:
