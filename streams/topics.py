@@ -6,6 +6,7 @@ Redis keys carry the partition as hash tag (``{h3}``), so one atomic script stay
 from __future__ import annotations
 
 import hashlib
+from datetime import date
 from struct import unpack
 
 HITS = "headwater.hits.v1"
@@ -123,6 +124,12 @@ def outbox_key(partition: int) -> str:
 def refused_key(topic: str, partition: int) -> str:
     """Hash: blocks of the range at work that ClickHouse refused, and why (``streams.refusals``)."""
     return f"hw:{{{_tag(topic)}{partition}}}:refused"
+
+
+def spend_key(partition: int, site: str, ad_network: str, day: date) -> bytes:
+    """Hash: newest known spend of a site's network and day (``attribution.spend.kept``; field = ``SpendFact.key``)."""
+    place = f"{site}\0{ad_network}\0{day.isoformat()}".encode()
+    return b"p{s%d}" % partition + hashlib.blake2b(place, digest_size=12).digest()
 
 
 def _tag(topic: str) -> str:
