@@ -26,8 +26,9 @@ _ZERO = Decimal(0)
 
 
 def coverage_of(found: Sequence[Sequence[Any]], currency: str, *, has_drops: bool) -> Coverage:
-    """From the rows of ``query.sql`` that are no answer rows: of part 1 (part, place, [currency, why], [revenue,
-    conversions]), of part 2 the number of robots' hits, of part 3 what dropped hits claim (as part 1, with the reason).
+    """From the rows of ``query.sql`` and ``query_claims.sql`` that are no answer rows: of part 1 (part, place,
+    [currency, why], [revenue, conversions]), of part 2 the number of robots' hits, of part 3 what dropped hits claim
+    (as part 1, with the reason).
     """
     revenue: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     conversions: dict[tuple[str, str], Decimal] = defaultdict(Decimal)

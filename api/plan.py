@@ -60,6 +60,8 @@ class Plan:
     """One statement and how to read its answer."""
 
     sql: str
+    claims: str
+    """A statement of rows like those of ``sql``: what dropped hits claim. It need not be asked where there are none."""
     parameters: dict[str, Any]
     metrics: tuple[Metric, ...]
     dimensions: tuple[Dimension, ...]
@@ -180,6 +182,7 @@ def build_plan(request: QueryRequest, database: str, models: Collection[str], cu
     rows, bases = _with_bases(
         _grouped(metrics, dimensions, conditions, time, reading, beside), metrics, dimensions, reading
     )
+    no_linked = ", emptyArrayUInt64() AS linked" if has_people else ""
     about_all = [condition.sql for condition in conditions if not condition.dimension.of_touch]
     sql = load_sql(
         "query",
@@ -188,7 +191,7 @@ def build_plan(request: QueryRequest, database: str, models: Collection[str], cu
         texts=", ".join(texts) or "CAST('', 'String')",
         measures=", ".join(f"toString(m_{name})" for name in measures),
         linked=", m_linked AS linked" if has_people else "",
-        no_linked=", emptyArrayUInt64() AS linked" if has_people else "",
+        no_linked=no_linked,
         order=_order(terms, metrics, dimensions),
         credit_facts=replace(reading, credit=True, spread=()).facts(in_roll_up=True, traffic=False),
         drops=qualify(database, "drops"),
@@ -196,10 +199,15 @@ def build_plan(request: QueryRequest, database: str, models: Collection[str], cu
             *time, "reason = 'bot'", *(one.sql for one in conditions if one.dimension.name in _OF_DROPS)
         ),
         dropped_conversions=qualify(database, "dropped_conversions"),
-        dropped_where=all_of(*time, *about_all) or "1",
-        conversions=qualify(database, "conversions"),
-        known=reading.known,
         coverage_where=all_of(*time, "model = {model:String} AND basis = {basis:String}", *about_all),
+    )
+    claims = load_sql(
+        "query_claims",
+        dropped_conversions=qualify(database, "dropped_conversions"),
+        conversions=qualify(database, "conversions"),
+        dropped_where=all_of(*time, *about_all) or "1",
+        known=reading.known,
+        no_linked=no_linked,
     )
     parameters = {
         **{"from": since, "to": until, "model": request.model, "basis": request.basis, "currency": wanted},
@@ -212,6 +220,7 @@ def build_plan(request: QueryRequest, database: str, models: Collection[str], cu
     }
     return Plan(
         sql,
+        claims,
         parameters,
         tuple(metrics),
         tuple(dimensions),

@@ -237,6 +237,17 @@ def dropped(answer: QueryAnswer) -> dict[str, tuple[str, Any]]:
     }
 
 
+def test_the_first_claim_is_told_by_the_first_answer_after_it(store: Store) -> None:
+    """Claims are asked for as soon as there are any, and with the answer from then on."""
+    store.put("credits", credit("Email", "10"))
+    assert dropped(store.ask("revenue", "channel")) == {"bot": ("0.00", 0)}
+    store.put("dropped_conversions", claim("a", "5"))
+    first = store.ask("revenue", "channel")
+    assert dropped(first) == {"bot": ("5.00", 1)}
+    again = store.ask("revenue", "channel")
+    assert (dropped(again), again.rows) == (dropped(first), first.rows)
+
+
 def test_what_robots_claim_is_a_part_and_counts_once(store: Store) -> None:
     """Doubles, orders that people reported too, reports with and without a value; by site, type, day, currency."""
     store.put("credits", credit("Email", "10"))
