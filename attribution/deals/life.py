@@ -94,10 +94,11 @@ def books_of(states: Mapping[ObjectKey, ObjectState], rules: DealRules) -> Books
             moments += _moments(key, phases)
             lines += _deal_lines(context, states[key], phases)
     lines += _sale_lines(context)
-    reductions = _reductions(context, lines)
+    believed = list(_believed(context, lines))
+    reductions = _reductions(context, lines, believed)
     bookings = [
         one
-        for line in _believed(context, lines)
+        for line in believed
         for one in bookings_of(
             line._replace(reductions=tuple(reductions.get(line.root, ()))) if line.is_revenue else line
         )
@@ -268,21 +269,33 @@ def _subscribed(context: _Context, lines: list[Line]) -> Iterator[Line]:
 # Refunds and disputes
 
 
-def _reductions(context: _Context, lines: Iterable[Line]) -> dict[ObjectKey, list[Reduction]]:
-    """By root object, what refunds and lost disputes take from it."""
+def _reductions(
+    context: _Context, lines: Iterable[Line], believed: Iterable[Line]
+) -> dict[ObjectKey, list[Reduction]]:
+    """By root object, what refunds and lost disputes take from it.
+
+    A refund that names no object but an order id takes from whatever sale is believed to be that order: whoever pays
+    back is seldom the CRM that knows the deal.
+    """
     by_root = {line.root: line for line in lines if line.is_revenue}
+    by_order: dict[tuple[str, str], ObjectKey] = {}
+    for line in believed:
+        if line.is_revenue:
+            by_order.setdefault((line.site, line.order_id), line.root)
     found: dict[ObjectKey, list[Reduction]] = {}
     for key in sorted(context.states):
         if key.type not in (ObjectType.refund, ObjectType.dispute):
             continue
         state = context.states[key]
         root = _root(context, key, by_root)
+        if root is None and not state.get("parent"):
+            root = by_order.get((key.site, business_id(state)))
         if root is None:
             context.note(
                 "refund_without_order",
                 key,
                 "parent",
-                "Send the order, invoice or payment that it belongs to, too.",
+                "Send the order, invoice, payment or deal that it belongs to, too, or name its order id.",
             )
             continue
         found.setdefault(root, []).extend(_reductions_by(context, state, by_root[root]))

@@ -243,6 +243,22 @@ def test_a_refund_that_fails_comes_back_and_one_without_order_waits() -> None:
     assert (orphan.bookings, reasons(orphan)) == ((), ["refund_without_order"])
 
 
+def test_a_refund_of_another_sender_finds_its_deal_by_the_order_id() -> None:
+    """The shop pays back what the CRM has won; which of them speaks first is all the same."""
+    back = fact(40, {"amount": "1500", "currency": "EUR", "order_id": "A-7"}, R, "re", source="standard")
+    deal = [*WON, fact(11, {"order_id": "A-7"})]
+    books = books_of_facts([back, *deal], RULES)
+    assert told_of(books, "deal_won") == [
+        (30, "conversion", 1_200_000, 1),
+        (40, "refund", -150_000, 0),
+    ]
+    assert told_of(books, "opportunity")[-1] == (20, "amount", 200_000, 0), "what was hoped for stays"
+    by_own_name = fact(40, {"amount": "1500", "currency": "EUR", "order_id": "hubspot:deal:1"}, R, "re")
+    assert told_of(books_of_facts([*WON, by_own_name], RULES), "deal_won")[-1][2] == -150_000
+    other = fact(40, {"amount": "1500", "currency": "EUR", "order_id": "A-8"}, R, "re", source="standard")
+    assert reasons(books_of_facts([other, *deal], RULES)) == ["refund_without_order"]
+
+
 def test_only_a_lost_dispute_takes_money() -> None:
     """An open one is no news for the books."""
     fields: dict[str, Value] = {
