@@ -27,7 +27,7 @@ _NUMBERS = {
 }
 _INSTANTS = {
     *("occurred_at", "received_at", "started_at", "ended_at", "touched_at", "converted_at", "recorded_at"),
-    *("replayed_at", "said_at", "first_touch_at", "last_touch_at"),
+    *("replayed_at", "said_at", "first_touch_at", "last_touch_at", "as_of", "imported_at"),
 }
 
 
@@ -62,6 +62,6 @@ def _default(name: str) -> Any:
     }
     if name in ("amount", "conversion_value"):
         return "0"
-    if name == "value":
+    if name in ("value", "reach", "platform_conversions", "platform_value", "bid"):
         return None
     return defaults.get(name, "")
