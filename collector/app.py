@@ -24,8 +24,8 @@ from collector.identifiers import VisitorCookie, new_visitor_id
 from collector.intake import Taken, take_body, user_of_basic
 from collector.limits import RateLimit
 from collector.metrics import CollectorMetrics, Counted, Gauged
+from collector.outlets import Outlets
 from collector.pixel import hit_of_query
-from collector.producer import Producer
 from collector.reasons import Refusal, status_of
 from collector.requests import Request
 from collector.responses import (
@@ -46,7 +46,6 @@ from collector.responses import (
     result_of,
 )
 from collector.segment import BATCH, POSTED
-from collector.spool import Spool
 from streams.topics import partition_of
 
 PIXEL = "/p.gif"
@@ -92,8 +91,10 @@ class CollectorApp:
     def __init__(self, config: CollectorConfig) -> None:
         self.config = config
         self.metrics = CollectorMetrics()
-        self.spool = Spool(config.spool_dir, config.spool_max_bytes, self.metrics)
-        self.producer = Producer(config, self.spool, self.metrics)
+        self.outlets = Outlets(config, self.metrics)
+        self.spool = self.outlets.hits.spool
+        self.producer = self.outlets.hits.producer
+        """Those of hits."""
         self._proxies = Proxies(config.trusted_proxies)
         self._rate_limit = RateLimit(config.rate_per_second)
         self._limits_rate = config.rate_per_second > 0
@@ -110,21 +111,15 @@ class CollectorApp:
             "/openapi.json": Route("GET", "openapi.json", self._openapi),
             **{path: Route("POST", kind, partial(self._post, kind)) for path, kind in POSTED.items()},
         }
-        self.metrics.gauge(Gauged.spool_bytes, lambda: float(self.spool.stored_bytes))
-        self.metrics.gauge(Gauged.spool_oldest, lambda: self.spool.oldest_seconds(time.time()))
-        self.metrics.gauge(Gauged.spool_limit, lambda: float(config.spool_max_bytes))
         self.metrics.gauge(Gauged.body_bytes, lambda: float(self.body_room.taken))
 
     async def start(self) -> None:
-        """Open the spool and begin to send what it holds. Raises ``Misconfigured``."""
-        await self.spool.open()
-        self.producer.start()
+        """Open the spools and begin to send what they hold. Raises ``Misconfigured``."""
+        await self.outlets.start()
 
     async def stop(self) -> None:
         """Make durable what was accepted, give Kafka ``drain_seconds`` to take it, and let go of everything."""
-        drained = await self.producer.drain(self.config.drain_seconds)
-        await self.producer.stop()
-        await self.spool.close()
+        drained = await self.outlets.stop(self.config.drain_seconds)
         log.info("collector_stopped", drained=drained, spool_bytes=self.spool.stored_bytes)
 
     def sender_of(self, headers: Mapping[str, str], ip: str) -> Sender:

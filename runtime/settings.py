@@ -114,7 +114,10 @@ class Settings(BaseSettings):
     )
 
     spool_max_bytes: int = Field(
-        1 << 30, ge=_MIN_SPOOL, description="Spool size in bytes at which the collector answers 503."
+        1 << 30,
+        ge=_MIN_SPOOL,
+        description="Spool size in bytes at which the collector answers 503; deals and spend have an eighth "
+        "of it each, beside it.",
     )
     rate_per_second: int = Field(
         2000, ge=0, description="Requests per second and client network before 429; 0 = no limit."
