@@ -186,9 +186,16 @@ def conversion_id_of(hit: Hit) -> str:
     So an order reported by a browser and by the shop's server, whatever their visitor ids, is one conversion.
     """
     if hit.order_id:
-        name = ["order", hit.site, hit.event, hit.order_id]
-    else:
-        name = ["event", hit.site, hit.visitor_id, hit.event_id]
+        return conversion_id_of_order(hit.site, hit.event, hit.order_id)
+    return _digest(["event", hit.site, hit.visitor_id, hit.event_id])
+
+
+def conversion_id_of_order(site: str, type_: str, order_id: str) -> str:
+    """32 hex digits: of an order, whoever tells it, a page or a sender of deals."""
+    return _digest(["order", site, type_, order_id])
+
+
+def _digest(name: list[str]) -> str:
     return blake2b(_encode(name), digest_size=16).hexdigest()
 
 

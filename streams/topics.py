@@ -96,9 +96,10 @@ def timeline_key(partition: int, site: str, visitor_id: str) -> bytes:
     return b"t{h%d}" % partition + digest
 
 
-def dirty_key(partition: int) -> str:
-    """Hash: conversions that the credit agent has still to look at (field = conversion + visitor)."""
-    return f"hw:{{h{partition}}}:dirty"
+def dirty_key(partition: int, topic: str = HITS) -> str:
+    """Hash: conversions that the credit agent has still to look at (field = conversion + visitor), as the owner of that
+    partition of ``topic`` wishes."""
+    return f"hw:{{{_tag(topic)}{partition}}}:dirty"
 
 
 def spreads_key(partition: int) -> str:
