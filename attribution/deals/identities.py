@@ -28,13 +28,7 @@ def who_of(states: Mapping[ObjectKey, ObjectState], key: ObjectKey) -> Who:
     ids: set[str] = set()
     visitors: set[str] = set()
     clicks: set[tuple[str, str]] = set()
-    seen: set[ObjectKey] = set()
-    waiting = [surviving(states, key)]
-    while waiting and len(seen) < _MAX_OBJECTS:
-        one = waiting.pop(0)
-        if one in seen:
-            continue
-        seen.add(one)
+    for one in related_to(states, key):
         if one.type is ObjectType.contact:
             ids.add(CRM + one.id)
         state = states.get(one)
@@ -50,11 +44,27 @@ def who_of(states: Mapping[ObjectKey, ObjectState], key: ObjectKey) -> Who:
             value = state.get(name)
             if name.startswith(CLICK) and isinstance(value, str) and value:
                 clicks.add((name[len(CLICK) :], value))
-        waiting += [surviving(states, other) for other in _related(state)]
     return Who(tuple(sorted(ids)), tuple(sorted(visitors)), tuple(sorted(clicks)))
 
 
-def _related(state: ObjectState) -> list[ObjectKey]:
+def related_to(states: Mapping[ObjectKey, ObjectState], key: ObjectKey) -> list[ObjectKey]:
+    """``key`` and all that says whom it is about: its contacts, its subscription, what it belongs to, and so on.
+
+    At most ``_MAX_OBJECTS``; also objects of which ``states`` knows nothing.
+    """
+    seen: dict[ObjectKey, None] = {}
+    waiting = [surviving(states, key)]
+    while waiting and len(seen) < _MAX_OBJECTS:
+        one = waiting.pop(0)
+        if one in seen:
+            continue
+        seen[one] = None
+        if (state := states.get(one)) is not None:
+            waiting += [surviving(states, other) for other in pointers_of(state)]
+    return list(seen)
+
+
+def pointers_of(state: ObjectState) -> list[ObjectKey]:
     """Its contacts, its subscription, and what it belongs to."""
     key = state.key
     related = [
