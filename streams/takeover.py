@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,9 +20,14 @@ from streams.recent import RecentTimelines
 from streams.room import Room
 from streams.rules import RuleBook, StitchRules
 from streams.stitch import StitchStage
-from streams.topics import HITS
+from streams.topics import CONVERSIONS, HITS
 
 log = structlog.get_logger(__name__)
+
+
+CREDIT_TRIGGERS = 1_000
+"""Most triggers of one batch of credit."""
+CREDIT_WAIT_SECONDS = 0.02
 
 
 class Inconsistent(HeadwaterError):
@@ -58,6 +63,16 @@ class TakenOver(NamedTuple):
     """First and last offset of batches whose borders are given, in order."""
 
 
+class Kind(NamedTuple):
+    """What works on the partitions of one topic. None = as the worker is told for hits."""
+
+    take: Callable[[Tools, Ownership], Awaitable[TakenOver]]
+    max_events: int | None = None
+    """Most events of one batch."""
+    wait_seconds: float | None = None
+    """How long a batch waits for more of them."""
+
+
 async def take_over(tools: Tools, topic: str, partition: int) -> TakenOver:
     """Become the owner of a partition.
 
@@ -66,7 +81,7 @@ async def take_over(tools: Tools, topic: str, partition: int) -> TakenOver:
     fence = await tools.fences.acquire(topic, partition)
     journal = await _open_journal(tools, fence)
     own = Ownership(tools.broker, fence, journal, tools.writer, tools.send)
-    taken = await _hits(tools, own) if topic == HITS else _conversions(tools, own)
+    taken = await KINDS[topic].take(tools, own)
     log.info(
         "took_over",
         topic=topic,
@@ -136,10 +151,17 @@ def claims_left(found: Position, broker: str, noted: Iterable[Claimed]) -> list[
     return ordered
 
 
-def _conversions(tools: Tools, own: Ownership) -> TakenOver:
+async def _conversions(tools: Tools, own: Ownership) -> TakenOver:
     decisions = decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
     policies = PolicyBook(tools.rules.policy, tools.fences, tools.learnt or LearntBook(tools.fences))
     stage = CreditStage(own, policies, tools.rules.partitions, decisions)
     # Where the fence will stand when the decisions are applied.
     start = decisions[-1].next if decisions else own.fence.found.offset_on(own.broker)
     return TakenOver(stage, start, ())
+
+
+KINDS: Mapping[str, Kind] = {
+    HITS: Kind(_hits),
+    CONVERSIONS: Kind(_conversions, CREDIT_TRIGGERS, CREDIT_WAIT_SECONDS),
+}
+"""The topics that a worker reads, and the stage of each."""

@@ -27,6 +27,7 @@ from streams.audit import AuditConfig, start_audit
 from streams.exit_codes import EXIT_BROKER_CHANGED, EXIT_FAILED, EXIT_MISCONFIGURED
 from streams.fence import FenceStore
 from streams.health import serve_health
+from streams.journal import JOURNAL_OF
 from streams.journal_log import KafkaJournals
 from streams.kafka_admin import cluster_id
 from streams.learning import LearnConfig, start_learning
@@ -39,14 +40,11 @@ from streams.recent import DEFAULT_BYTES, RecentTimelines
 from streams.redis_link import LargeCommandConnection
 from streams.room import BATCHES, Room
 from streams.rules import StitchRules
-from streams.takeover import Tools
+from streams.takeover import KINDS, Tools
 from streams.topics import (
     CONVERSIONS,
-    CONVERSIONS_JOURNAL,
     CREDITS,
     DEAD_LETTERS,
-    HITS,
-    HITS_JOURNAL,
     VOLATILE_CLUSTER_PREFIX,
     partition_of,
 )
@@ -116,7 +114,7 @@ class Worker:
             self._config.kafka,
             self._config.partitions,
             idempotent=self._config.kafka_idempotent,
-            names=(CONVERSIONS, CREDITS, DEAD_LETTERS, HITS_JOURNAL, CONVERSIONS_JOURNAL),
+            names=(CONVERSIONS, CREDITS, DEAD_LETTERS, *(JOURNAL_OF[topic] for topic in KINDS)),
             broker=self._broker,
         )
         partitions = self._partitions = Partitions(
@@ -189,7 +187,7 @@ class Worker:
             # A group for each life of the broker: workers of its last life, which find it before they find out that
             # it is another one, die in a group of their own, and nobody waits for their sessions to time out.
             group = f"{group}.{self._broker}"
-        app = create_app(self._config.kafka, group, (HITS, CONVERSIONS), partitions.own, partitions.deliver)
+        app = create_app(self._config.kafka, group, tuple(KINDS), partitions.own, partitions.deliver)
 
         async def on_revoked(_app: FencedApp, _revoked: set[TP], **_: object) -> None:
             await partitions.close()
