@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -38,3 +38,5 @@ class CollectorConfig:
     """ISO 4217 currency of a value that comes without one."""
     drain_seconds: float = 5.0
     """How long a stopping collector waits until Kafka has what the spool holds."""
+    spend_key: str = field(default="", repr=False)
+    """Secret that ``POST /v1/spend`` wants as bearer token; "" = the public write key is enough."""

@@ -12,31 +12,36 @@ from typing import Any
 
 import msgspec
 
+from attribution.spend.fields import MAX_TEXT, NAMES, REQUIRED
+from collector.feeds import SPEND_PATH
 from collector.fields import MAX_LENGTH
 from collector.limits import MAX_BATCH, MAX_BODY, MAX_DECOMPRESSED, MAX_DEPTH, MAX_EVENT, MAX_KEYS
 from collector.pixel import MAX_LENGTH_IN_QUERY
-from collector.reasons import all_reasons, status_of
+from collector.reasons import all_reasons, event_reasons, spend_reasons, status_of
 from collector.responses import (
     BatchAnswer,
     BatchProblem,
     Healthy,
     Problem,
     Ready,
+    SpendAnswer,
+    SpendProblem,
     Success,
     json_bytes,
 )
 from collector.segment import BATCH, KINDS, POSTED, Batch, paths_of
+from collector.spend import FACTS, MAX_FACTS
 
 Schema = dict[str, Any]
+_SPEND = "spend"
 
 JSON, TEXT = "application/json", "text/plain"
 _REF = "#/components/schemas/{name}"
-_ANSWERS = (Problem, BatchAnswer, BatchProblem, Success, Healthy, Ready)
+_ANSWERS = (Problem, BatchAnswer, BatchProblem, SpendAnswer, SpendProblem, Success, Healthy, Ready)
 
 _ANYWHERE = ("bad_http", "incomplete", "slow_request", "url_too_long", "headers_too_large", "internal",
     "too_many_connections")  # fmt: skip
 """Reasons that any request may meet."""
-_ROUTING = ("not_found", "method_not_allowed")
 _MEANINGS = {
     "site": "Public write key of the website. Else the user of HTTP Basic.",
     "event": "Name of what happened; `page_view` if absent.",
@@ -67,28 +72,39 @@ def openapi_json() -> bytes:
 def describe() -> Schema:
     """An OpenAPI 3.1 document of every path."""
     _, answers = msgspec.json.schema_components(_ANSWERS, ref_template=_REF)
-    for name in (Problem.__name__, BatchProblem.__name__):
+    for name in (Problem.__name__, BatchProblem.__name__, SpendProblem.__name__):
         answers[name]["properties"]["code"]["enum"] = sorted(all_reasons())
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Headwater collector",
             "version": "1",
-            "description": "Takes hits. A 2xx says that they are on disk. See docs/collect.md.",
+            "description": "Takes hits and spend. A 2xx says that they are on disk. See docs/collect.md.",
         },
         "paths": {
             "/p.gif": {"get": _pixel()},
             **{path: {"post": _posted(path, kind)} for path, kind in POSTED.items()},
+            SPEND_PATH: {"post": _spend()},
             **_operations(),
         },
         "components": {
-            "schemas": {**answers, **{_event_name(kind): _event(kind) for kind in KINDS}, "Batch": _batch()},
+            "schemas": {
+                **answers,
+                **{_event_name(kind): _event(kind) for kind in KINDS},
+                "Batch": _batch(),
+                "SpendFact": _spend_fact(),
+            },
             "securitySchemes": {
                 "write_key": {
                     "type": "http",
                     "scheme": "basic",
                     "description": "The write key as user. It may also stand in the body: it is public.",
-                }
+                },
+                "spend_key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The secret of HEADWATER_SPEND_KEY, where the settings have one.",
+                },
             },
         },
     }
@@ -97,7 +113,7 @@ def describe() -> Schema:
 def _pixel() -> Schema:
     header = {
         "description": "Why the hit was not kept; absent if it was.",
-        "schema": {"type": "string", "enum": sorted(all_reasons())},
+        "schema": {"type": "string", "enum": sorted(event_reasons())},
     }
     gif = {"image/gif": {"schema": {"type": "string", "format": "binary"}}}
     return {
@@ -145,8 +161,66 @@ def _posted(path: str, kind: str) -> Schema:
         "requestBody": {"required": True, "content": {JSON: body, TEXT: body}},
         "responses": {
             "200": _json("Durable.", _ref(answer.__name__)),
-            **_problems([reason for reason in all_reasons() if reason not in _ROUTING], problem),
+            **_problems(event_reasons(), problem),
         },
+    }
+
+
+def _spend() -> Schema:
+    fact = _ref("SpendFact")
+    facts = {"type": "array", "items": fact, "minItems": 1, "maxItems": MAX_FACTS}
+    site = {"type": ["string", "null"], "description": "Write key for the facts that name none."}
+    envelope = {"type": "object", "properties": {FACTS: facts, "site": site}, "required": [FACTS]}
+    body = {"schema": {"anyOf": [envelope, facts, fact]}}
+    return {
+        "operationId": _SPEND,
+        "summary": f"What ads cost: up to {MAX_FACTS} facts, each the figures of one thing on one day",
+        "description": (
+            f"Plain or gzip, up to {MAX_BODY} bytes ({MAX_DECOMPRESSED} unpacked). Of one thing and day the figures"
+            " read last count; see docs/spend.md. A bad fact costs itself only."
+        ),
+        "security": [{"spend_key": []}, {"write_key": []}, {}],
+        "requestBody": {"required": True, "content": {JSON: body, TEXT: body}},
+        "responses": {
+            "200": _json("Durable, at least one.", _ref(SpendAnswer.__name__)),
+            **_problems(spend_reasons(), SpendProblem),
+        },
+    }
+
+
+_TEXT_FIELD = {"type": ["string", "integer", "null"], "maxLength": MAX_TEXT}
+_COUNT_FIELD = {"type": ["integer", "string", "null"], "minimum": 0, "pattern": "^[0-9]{1,11}$"}
+_AMOUNT_FIELD = {"type": ["number", "string", "null"], "pattern": r"^-?[0-9]{1,11}(\.[0-9]{1,6})?$"}
+_SPEND_FIELDS: dict[str, Schema] = {
+    "site": {
+        "type": ["string", "null"],
+        "description": "Write key; else that of the body, else the user of HTTP Basic.",
+    },
+    **dict.fromkeys(NAMES, _TEXT_FIELD),
+    "day": {"type": "string", "format": "date", "description": "Of the platform's account."},
+    "ad_network": {"type": "string", "pattern": "^[a-z0-9_]{1,64}$"},
+    "cost": {
+        **_AMOUNT_FIELD,
+        "type": ["number", "string"],
+        "description": "In major units; a credit note is below 0.",
+    },
+    "currency": {"type": "string", "description": "ISO 4217."},
+    **dict.fromkeys(("impressions", "reach", "clicks", "views", "installs"), _COUNT_FIELD),
+    **dict.fromkeys(("platform_conversions", "platform_value", "bid"), _AMOUNT_FIELD),
+    "as_of": {
+        "type": ["string", "null"],
+        "format": "date-time",
+        "description": "When the figures were read; now, if it is not told.",
+    },
+}
+
+
+def _spend_fact() -> Schema:
+    return {
+        "type": "object",
+        "description": "The columns of the plain CSV of docs/spend.md, and the site. Other names are not looked at.",
+        "properties": _SPEND_FIELDS,
+        "required": list(REQUIRED),
     }
 
 

@@ -67,6 +67,7 @@ def run_collector(settings: Settings) -> None:
             trusted_proxies=words_of(settings.trusted_proxies),
             cookie_secure=settings.cookie_secure,
             default_currency=settings.currency,
+            spend_key=settings.spend_key.get_secret_value(),
         )
     )
 

@@ -86,6 +86,11 @@ class Settings(BaseSettings):
         "USD", description="ISO 4217 currency that reports use when none is asked for."
     )
 
+    spend_key: SecretStr = Field(
+        SecretStr(""),
+        description="Secret that `POST /v1/spend` wants as bearer token; none = a write key is enough.",
+    )
+
     collector_host: str = Field("127.0.0.1", description="Address the collector listens on.")
     collector_port: int = Field(8080, ge=0, le=MAX_PORT, description="Port of the collector.")
     api_host: str = Field("127.0.0.1", description="Address the query API listens on.")

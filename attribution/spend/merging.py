@@ -77,7 +77,7 @@ def differences(before: Mapping[str, SpendFact], after: Mapping[str, SpendFact])
     entries: list[SpendEntry] = []
     for key in sorted(before.keys() | after.keys()):
         was, is_now = before.get(key), after.get(key)
-        if was is not None and is_now is not None and _figures(was) == _figures(is_now):
+        if was is not None and is_now is not None and same_figures(was, is_now):
             continue
         if was is not None:
             entries.append(SpendEntry(was, -1))
@@ -92,6 +92,11 @@ def balance(entries: Iterable[SpendEntry]) -> dict[tuple[str, str, date], int]:
     for entry in entries:
         sums[entry.fact.ad_network, entry.fact.currency, entry.fact.day] += entry.sign * entry.fact.cost
     return {place: micros for place, micros in sums.items() if micros}
+
+
+def same_figures(one: SpendFact, other: SpendFact) -> bool:
+    """Whether both say the same, whenever they were read."""
+    return _figures(one) == _figures(other)
 
 
 def _figures(fact: SpendFact) -> SpendFact:

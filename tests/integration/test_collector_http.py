@@ -286,7 +286,7 @@ async def test_there_are_exactly_the_routes_of_the_contract(tmp_path: Path) -> N
     async with running(config_of(tmp_path)) as (app, client):
         kinds = ["track", "page", "screen", "identify", "alias", "group", "batch"]
         assert sorted(app.routes) == sorted(
-            ["/p.gif", "/healthz", "/readyz", "/metrics", "/openapi.json"]
+            ["/p.gif", "/v1/spend", "/healthz", "/readyz", "/metrics", "/openapi.json"]
             + [f"/v1/{kind}" for kind in kinds]
             + [f"/v1/{kind[0]}" for kind in kinds]
         )
