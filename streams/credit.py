@@ -22,8 +22,9 @@ from attribution.errors import Rejected
 from streams import metrics
 from streams.credit_parts import insert_in_parts
 from streams.dead_letters import DeadLetter
+from streams.decided import bodies_of, parts_of
 from streams.envelopes import envelopes
-from streams.journal import PART_BYTES, Decided
+from streams.journal import Decided
 from streams.ownership import Ownership
 from streams.pasts import read_pasts
 from streams.patience import patiently
@@ -115,27 +116,13 @@ _decision_of = msgspec.msgpack.Decoder(Decision).decode
 
 
 def entries_of(decision: Decision, owner: str) -> list[Decided]:
-    """``decision`` as journal entries of at most ``PART_BYTES``."""
-    body = _pack(decision)
-    parts = [body[start : start + PART_BYTES] for start in range(0, len(body), PART_BYTES)]
-    return [
-        Decided(owner, decision.broker, decision.next, decision.batch_id, number, len(parts), part)
-        for number, part in enumerate(parts)
-    ]
+    """``decision`` as journal entries."""
+    return parts_of(owner, decision.broker, decision.next, decision.batch_id, _pack(decision))
 
 
 def decisions_of(noted: Iterable[Decided]) -> list[Decision]:
-    """The decisions that were noted completely, in order. An incomplete one has had no effect."""
-    parts: dict[str, dict[int, bytes]] = {}
-    wanted: dict[str, int] = {}
-    for entry in noted:
-        parts.setdefault(entry.batch_id, {})[entry.part] = entry.body
-        wanted[entry.batch_id] = entry.parts
-    return [
-        _decision_of(b"".join(found[number] for number in range(wanted[batch_id])))
-        for batch_id, found in parts.items()
-        if len(found) == wanted[batch_id]
-    ]
+    """The decisions that were noted completely, in order."""
+    return [_decision_of(body) for body in bodies_of(noted)]
 
 
 class CreditStage:

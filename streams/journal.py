@@ -21,11 +21,11 @@ import structlog
 
 from attribution.errors import HeadwaterError
 from streams.patience import patiently
-from streams.topics import CONVERSIONS, CONVERSIONS_JOURNAL, HITS, HITS_JOURNAL
+from streams.topics import CONVERSIONS, CONVERSIONS_JOURNAL, DEALS, DEALS_JOURNAL, HITS, HITS_JOURNAL
 
 log = structlog.get_logger(__name__)
 
-JOURNAL_OF = {HITS: HITS_JOURNAL, CONVERSIONS: CONVERSIONS_JOURNAL}
+JOURNAL_OF = {HITS: HITS_JOURNAL, CONVERSIONS: CONVERSIONS_JOURNAL, DEALS: DEALS_JOURNAL}
 PART_BYTES = 512 * 1024
 """Largest part of a decision: a record must stay below the megabyte that brokers take."""
 
