@@ -76,6 +76,7 @@ class ImportKind(StrEnum):
 
     hits = "hits"
     log = "log"
+    spend = "spend"
 
 
 @app.command()
@@ -159,11 +160,33 @@ def import_(
         str | None,
         typer.Option(help="Address of the website of a log; guessed from its referrers if absent."),
     ] = None,
+    currency: Annotated[
+        list[str] | None,
+        typer.Option(help="Spend: of reports that do not say it, [NETWORK=]CODE, such as linkedin_ads=USD."),
+    ] = None,
+    account: Annotated[
+        list[str] | None, typer.Option(help="Spend: of reports that do not say it, [NETWORK=]ID.")
+    ] = None,
+    time_zone: Annotated[
+        list[str] | None,
+        typer.Option(help="Spend: of accounts that do not say it, [NETWORK=]ZONE such as Europe/Berlin."),
+    ] = None,
+    by_day: Annotated[bool, typer.Option("--by-day", help="Spend: reconcile each day.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Spend: send nothing while a row is bad.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Spend: read and reconcile only.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Load files: hits (CSV, JSONL, Parquet) or web-server access logs. Safe to repeat."""
-    from runtime.processes import run_import
+    """Load files: hits (CSV, JSONL, Parquet), access logs, cost reports (docs/spend.md). Safe to repeat."""
+    from runtime.imports.spend_options import spend_options
+    from runtime.processes import run_import, run_import_spend
 
+    options = spend_options(currency, account, time_zone, by_day=by_day, is_strict=strict, is_dry_run=dry_run)
+    if kind is ImportKind.spend:
+        if base_url is not None:
+            raise Misconfigured("--base-url is for logs.", "Leave it out.")
+        raise typer.Exit(run_import_spend(_installation(data_dir), files, options))
+    if not options.is_default:
+        raise Misconfigured("An option is for `import spend` only.", "Leave out all but --base-url.")
     raise typer.Exit(run_import(_installation(data_dir), kind.value, files, base_url))
 
 

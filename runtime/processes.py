@@ -17,6 +17,7 @@ from runtime.wiring import policy_of, words_of
 
 if TYPE_CHECKING:
     from api.config import ApiConfig
+    from runtime.imports.spend_options import SpendOptions
     from runtime.up import Up, UpOptions
     from streams.audit import AuditConfig
     from streams.learning import LearnConfig
@@ -181,6 +182,13 @@ def run_import(settings: Settings, kind: str, files: list[Path], base_url: str |
     from runtime.imports.command import import_command
 
     return import_command(settings, kind, files, base_url)
+
+
+def run_import_spend(settings: Settings, files: list[Path], options: SpendOptions) -> int:
+    """Load cost reports through the collector; the exit code."""
+    from runtime.imports.command import import_spend_command
+
+    return import_spend_command(settings, files, options)
 
 
 def run_replay(settings: Settings, *, reason: str, dry_run: bool) -> Counter[str]:

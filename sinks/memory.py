@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from attribution.learnt.tables import LearntTable
+from attribution.spend.labels import TouchLabel
 from sinks.learnt_rows import table_from
 from sinks.tables import WRITTEN
 
@@ -53,6 +55,14 @@ class MemoryWriter:
     def find_learnt_table(self, version: str) -> LearntTable | None:
         """The learnt table of that version."""
         return table_from(row for row in self.tables.get("learnt_models", []) if row[0] == version)
+
+    def touch_labels(self) -> list[TouchLabel]:
+        """How many touches of each site name a campaign, by their labels."""
+        sums: Counter[Row] = Counter()
+        for row in self.dicts("touchpoints"):
+            if row["campaign"]:
+                sums[tuple(row[name] for name in TouchLabel._fields[:-1])] += row["sign"]
+        return [TouchLabel(*(*labels, touches)) for labels, touches in sums.items() if touches > 0]
 
     def dicts(self, table: str) -> list[dict[str, Any]]:
         """The rows of a table by column name."""

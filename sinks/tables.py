@@ -101,10 +101,6 @@ SPEND_COLUMNS: tuple[str, ...] = (
     *("installs", "amount", "currency", "platform_conversions", "platform_value", "bid_strategy", "bid"),
     *("time_zone", "sign", "cause", "as_of", "imported_at", "recorded_at"),
 )
-DELIVERIES_COLUMNS: tuple[str, ...] = (
-    *("site", "source", "scheme", "keys", "received_at", "outcome", "events", "facts", "adapter_version"),
-    *("reasons", "problems", "ignored", "headers", "body_base64", *_SOURCE, "position"),
-)
 RESTATEMENTS_COLUMNS: tuple[str, ...] = (
     *("restatement_id", "policy_version", "site", "since", "until", "resends_hits", "phase", "cursor"),
     *("slices", "hits", "conversions", "recorded_at", "noted_at"),
@@ -154,7 +150,6 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "identity_links": IDENTITY_LINKS_COLUMNS,
     "spend": SPEND_COLUMNS,
     "restatements": RESTATEMENTS_COLUMNS,
-    "deliveries": DELIVERIES_COLUMNS,
 }
 """Tables that programs insert into, with their columns."""
 

@@ -22,9 +22,8 @@ from attribution.errors import Rejected
 from streams import metrics
 from streams.credit_parts import insert_in_parts
 from streams.dead_letters import DeadLetter
-from streams.decided import bodies_of, parts_of
 from streams.envelopes import envelopes
-from streams.journal import Decided
+from streams.journal import Decided, parts_of, whole_bodies
 from streams.ownership import Ownership
 from streams.pasts import read_pasts
 from streams.patience import patiently
@@ -122,7 +121,7 @@ def entries_of(decision: Decision, owner: str) -> list[Decided]:
 
 def decisions_of(noted: Iterable[Decided]) -> list[Decision]:
     """The decisions that were noted completely, in order."""
-    return [_decision_of(body) for body in bodies_of(noted)]
+    return [_decision_of(body) for body in whole_bodies(noted)]
 
 
 class CreditStage:

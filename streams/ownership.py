@@ -10,6 +10,7 @@ from typing import Protocol
 
 from attribution.errors import Rejected
 from attribution.learnt.tables import LearntTable
+from attribution.spend.labels import TouchLabel
 from sinks.tables import WRITTEN
 from streams import metrics
 from streams.dead_letters import DeadLetter
@@ -38,6 +39,9 @@ class Writer(Protocol):
 
     def find_learnt_table(self, version: str) -> LearntTable | None:
         """A stored learnt table."""
+
+    def touch_labels(self) -> list[TouchLabel]:
+        """Labels of the touches that name a campaign."""
 
 
 Send = Callable[[str, bytes, bytes], Awaitable[None]]
@@ -96,6 +100,10 @@ class Ownership:
         """The learnt table of ``version`` as it stands in ClickHouse."""
         call = partial(self.writer.find_learnt_table, version)
         return await patiently(lambda: asyncio.to_thread(call), "clickhouse learnt table")
+
+    async def touch_labels(self) -> list[TouchLabel]:
+        """Labels of all touches that name a campaign, as they stand in ClickHouse."""
+        return await patiently(lambda: asyncio.to_thread(self.writer.touch_labels), "clickhouse touches")
 
     async def publish_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
         """Tell Kafka of dead letters, and count them."""

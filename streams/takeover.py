@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import structlog
 
-from attribution.deals.settings import DealSettings
 from attribution.errors import HeadwaterError, Misconfigured
+from streams import spend
 from streams.credit import CreditStage, decisions_of
-from streams.deals import DealsStage, deal_decisions_of
 from streams.fence import Fence, FenceStore, Position
 from streams.journal import Claimed, Decided, Journal, JournalLog
 from streams.learnt import LearntBook
@@ -22,7 +21,8 @@ from streams.recent import RecentTimelines
 from streams.room import Room
 from streams.rules import RuleBook, StitchRules
 from streams.stitch import StitchStage
-from streams.topics import CONVERSIONS, DEALS, HITS
+from streams.topics import CONVERSIONS, HITS, SPEND
+from streams.touch_book import TouchBook
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +30,10 @@ log = structlog.get_logger(__name__)
 CREDIT_TRIGGERS = 1_000
 """Most triggers of one batch of credit."""
 CREDIT_WAIT_SECONDS = 0.02
-DEAL_EVENTS = 2_000
-"""Most events of one batch of deliveries, by their bytes."""
-DEAL_WAIT_SECONDS = 0.05
+SPEND_REPORTS = 1_000
+"""Most facts of one batch of spend."""
+SPEND_WAIT_SECONDS = 0.2
+"""An import comes at once, and each batch reads the days it is about."""
 
 
 class Inconsistent(HeadwaterError):
@@ -56,7 +57,7 @@ class Tools:
     room: Room = field(default_factory=Room)
     learnt: LearntBook | None = None
     """None = no learnt model is ever active."""
-    deals: DealSettings = field(default_factory=DealSettings)
+    touches: TouchBook = field(default_factory=TouchBook)
 
 
 class TakenOver(NamedTuple):
@@ -166,17 +167,20 @@ async def _conversions(tools: Tools, own: Ownership) -> TakenOver:
     return TakenOver(stage, start, ())
 
 
-async def _deals(tools: Tools, own: Ownership) -> TakenOver:
-    decisions = deal_decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
-    types = tools.rules.policy.conversion_lookbacks_ms
-    stage = DealsStage(own, tools.deals, types, tools.rules.partitions, decisions)
-    start = decisions[-1].next if decisions else own.fence.found.offset_on(own.broker)
+async def _spend(tools: Tools, own: Ownership) -> TakenOver:
+    step = await own.fence.step()
+    noted = spend.decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
+    decisions = [decision for decision in noted if decision.step > step]
+    stage = spend.SpendStage(own, tools.rules.partitions, tools.touches, step, decisions)
+    start = own.fence.found.offset_on(own.broker)
+    if decisions:  # Where the fence will stand when they are applied.
+        start = decisions[-1].next if decisions[-1].broker == own.broker else 0
     return TakenOver(stage, start, ())
 
 
 KINDS: Mapping[str, Kind] = {
     HITS: Kind(_hits),
     CONVERSIONS: Kind(_conversions, CREDIT_TRIGGERS, CREDIT_WAIT_SECONDS),
-    DEALS: Kind(_deals, DEAL_EVENTS, DEAL_WAIT_SECONDS),
+    SPEND: Kind(_spend, SPEND_REPORTS, SPEND_WAIT_SECONDS),
 }
 """The topics that a worker reads, and the stage of each."""

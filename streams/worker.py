@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 from faust.types import TP
@@ -18,7 +18,6 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from attribution.deals.settings import DealSettings
 from attribution.errors import Misconfigured
 from attribution.policy import AttributionPolicy
 from sinks.writer import RowWriter
@@ -49,6 +48,7 @@ from streams.topics import (
     VOLATILE_CLUSTER_PREFIX,
     partition_of,
 )
+from streams.touch_book import LOOK_EVERY_SECONDS, TouchBook
 from streams.watchdog import STUCK_AFTER_SECONDS, Watchdog
 
 log = structlog.get_logger(__name__)
@@ -72,7 +72,6 @@ class WorkerConfig:
     batch_wait_ms: int
     metrics_port: int
     writer_factory: Callable[[], RowWriter]
-    deals: DealSettings = field(default_factory=DealSettings)
     timelines_max_bytes: int = DEFAULT_BYTES
     """Recent visitors' timelines in memory, all partitions together."""
     group: str = "headwater-worker"
@@ -80,6 +79,8 @@ class WorkerConfig:
     """None = this worker takes no part in the self-audit."""
     learn: LearnConfig | None = None
     """None = this worker lets no child learn."""
+    touches_every_seconds: float = LOOK_EVERY_SECONDS
+    """How often touches are looked for that spend stands beside."""
     stuck_after_seconds: float = STUCK_AFTER_SECONDS
     """The process ends when something that is to be done shows no sign of life for so long."""
 
@@ -181,7 +182,7 @@ class Worker:
             RecentTimelines(config.timelines_max_bytes),
             Room(BATCHES * config.batch_max_hits),
             self._learnt,
-            config.deals,
+            TouchBook(config.touches_every_seconds),
         )
 
     def _create_app(self, partitions: Partitions) -> FencedApp:

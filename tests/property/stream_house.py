@@ -15,11 +15,10 @@ from typing import Any
 from redis.asyncio import Redis
 from stream_worlds import T0, TABLES, assert_books_balance
 
-from attribution.deals.delivery import Delivery, encode_deliveries
-from attribution.deals.settings import DealSettings
 from attribution.hit import Hit, Restated, decode_envelope, encode_envelope
 from attribution.policy import AttributionPolicy
 from sinks.memory import MemoryWriter
+from sinks.tables import SPEND_COLUMNS
 from streams.fence import Fenced, FenceStore
 from streams.journal import JournalTaken
 from streams.journal_log import MemoryJournals
@@ -33,7 +32,6 @@ from streams.takeover import Tools, take_over
 from streams.tally import Tally, tally_of
 from streams.topics import (
     CONVERSIONS,
-    DEALS,
     HITS,
     VOLATILE_CLUSTER_PREFIX,
     dirty_key,
@@ -43,11 +41,13 @@ from streams.topics import (
     tallies_key,
     tally_key,
 )
+from streams.touch_book import TouchBook
 from streams.triggers import Trigger, encode_trigger
 
 PARTITIONS = 2
 RESTATED_AT = T0 + 10**12
 """When the first restatement began: behind every hit."""
+SPEND_NAMES = ("campaign", "ad_group", "ad")
 MOST_TURNS = 3_000
 """Far more than any example needs: a stream that never settles fails instead of hanging."""
 
@@ -109,7 +109,18 @@ class CrashingWriter(MemoryWriter):
         super().insert(table, columns, rows, token)
         if table == "credits":
             assert_books_balance(self)
+        if table == "spend":
+            assert_spend_stands_once(self)
         self.faults.point()
+
+
+def assert_spend_stands_once(writer: MemoryWriter) -> None:
+    """What is taken back and what takes its place come at once: no figure is ever missing or there twice."""
+    standing: Counter[tuple[Any, ...]] = Counter()
+    for row in writer.dicts("spend"):
+        thing = tuple(row[name] for name in SPEND_COLUMNS[:11] if name not in SPEND_NAMES)
+        standing[thing] += row["sign"]
+    assert set(standing.values()) <= {0, 1}
 
 
 @dataclass
@@ -163,13 +174,6 @@ class House:
     """``recorded_at`` of the corrections → version of the policy."""
     copies: list[dict[bytes, bytes]] = field(default_factory=list)
     """Valkey as it was, oldest first."""
-    deals: DealSettings | None = None
-    """None = nobody delivers anything."""
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """Those that have something to say."""
-        return (HITS, CONVERSIONS) if self.deals is None else (HITS, CONVERSIONS, DEALS)
 
     def __post_init__(self) -> None:
         self.fences = CrashingFences(self.redis, range_events=5)
@@ -205,7 +209,7 @@ class House:
             self.recent,
             self.room,
             learnt,
-            self.deals or DealSettings(),
+            TouchBook(every_seconds=0.0),
         )
         taken = await take_over(tools, topic, partition)
         await taken.stage.start()
@@ -254,7 +258,7 @@ class House:
 
     def mark_ends(self) -> None:
         """Empty envelopes: when the fences have passed them nothing is left of what was begun under other rules."""
-        for topic in self.topics:
+        for topic in (HITS, CONVERSIONS):
             for partition in range(PARTITIONS):
                 log = self.logs[topic, partition]
                 log.append(Record(len(log), T0, b"", b"[]"))
@@ -335,14 +339,9 @@ class House:
             topic, partition, worker = self.rng.choice(self.zombies)
             await self.work(worker, topic, partition, self.rng.randint(1, 3))
 
-    def forget_broker(self, number: int) -> list[tuple[str, Record]]:
+    def forget_broker(self, number: int) -> list[Record]:
         """The broker dies with its log; returns what its producer will send again."""
-        spool = [
-            (topic, record)
-            for (topic, _), log in self.logs.items()
-            if topic in (HITS, DEALS)
-            for record in log
-        ]
+        spool = [record for (topic, _), log in self.logs.items() if topic == HITS for record in log]
         self.logs.clear()
         self.all_die()
         self.journals = CrashingJournals(self)
@@ -371,14 +370,12 @@ async def play(
     crashes: list[int],
     accidents: Accidents = Accidents(),
     restated: Sequence[AttributionPolicy] = (),
-    deliveries: Sequence[Delivery] = (),
-    deals: DealSettings | None = None,
 ) -> House:
     """Everything arrives, in the order and with the accidents of ``seed``; returns when all is settled.
 
     With several policies each worker starts with the one of its time: they change as the hits arrive. ``restated``:
     policies that everything is restated under, the first when three quarters of the hits have arrived, the others when
-    all is settled; the workers start with each. ``deliveries`` arrive among the hits, each at least once.
+    all is settled; the workers start with each.
     """
     rng = random.Random(seed)
     redis = Redis.from_url(empty_valkey)
@@ -387,9 +384,6 @@ async def play(
     broker = f"{VOLATILE_CLUSTER_PREFIX}1" if is_volatile else "durable"
     recent = RecentTimelines(rng.choice((0, 3 * held_bytes(200), DEFAULT_BYTES)))
     house = House(redis, policies[0], Faults(crashes), broker, rng, recent)
-    house.deals = deals
-    delivered = [*deliveries, *rng.sample(deliveries, k=rng.randint(0, len(deliveries)))]
-    rng.shuffle(delivered)
     arriving = hits + rng.sample(hits, k=rng.randint(0, len(hits)))
     rng.shuffle(arriving)
     waiting = len(arriving)
@@ -406,13 +400,9 @@ async def play(
             if rng.random() < accidents.sets_back:
                 await house.set_back(rng.choice(house.copies))
             if rng.random() < accidents.sleeps:
-                house.fall_asleep(rng.choice(house.topics), rng.randrange(PARTITIONS))
+                house.fall_asleep(rng.choice((HITS, CONVERSIONS)), rng.randrange(PARTITIONS))
             if house.zombies and rng.random() < 0.3:
                 await house.wake()
-            if delivered and rng.random() < 0.4:
-                size = rng.randint(1, 3)
-                part, delivered = delivered[:size], delivered[size:]
-                house.append(DEALS, part[0].site.encode(), encode_deliveries(part))
             if arriving and action < 0.4:
                 size = rng.randint(1, 4)
                 by_partition: dict[int, list[Hit]] = defaultdict(list)
@@ -425,17 +415,17 @@ async def play(
                     house.policy = policies[(waiting - len(arriving)) * (len(policies) - 1) // waiting]
             elif forgets and action < 0.4 + forgets and number < 4:
                 number += 1
-                for topic, record in house.forget_broker(number):
-                    house.append(topic, record.key, record.value)
+                for record in house.forget_broker(number):
+                    house.append(HITS, record.key, record.value)
                 if house.ends:
                     house.mark_ends()
                 if house.restated_under is not None:  # its triggers died with the broker
                     house.restate(house.restated_under, house.restated_at)
             elif action < 0.9:
-                topic = rng.choice(house.topics)
+                topic = rng.choice((HITS, CONVERSIONS))
                 await house.turn(topic, rng.randrange(PARTITIONS), rng.randint(1, 3))
             else:
-                house.workers.pop((rng.choice(house.topics), rng.randrange(PARTITIONS)), None)
+                house.workers.pop((rng.choice((HITS, CONVERSIONS)), rng.randrange(PARTITIONS)), None)
             if (
                 left
                 and house.policy is not left[0]
@@ -445,7 +435,7 @@ async def play(
                 house.start_with(left[0])
             if left and house.policy is left[0] and await house.is_quiet():
                 house.restate(left.pop(0), RESTATED_AT + len(house.restatements))
-            if not arriving and not delivered and await settled(house, rng):
+            if not arriving and await settled(house, rng):
                 if not left:
                     break
                 house.start_with(left[0])
@@ -462,7 +452,7 @@ async def play(
 async def settled(house: House, rng: random.Random) -> bool:
     """True when every log is processed, every store is as its workers left it, and no conversion waits."""
     before = house.times_set_back
-    for topic in house.topics:
+    for topic in (HITS, CONVERSIONS):
         for partition in range(PARTITIONS):
             if await house.turn(topic, partition, rng.randint(1, 3)):
                 return False
@@ -480,11 +470,6 @@ async def settled(house: House, rng: random.Random) -> bool:
             return False
         if await house.redis.hlen(outbox_key(partition)):
             house.workers.pop((CONVERSIONS, partition), None)
-            return False
-        if await house.redis.hlen(dirty_key(partition, DEALS)) or await house.redis.hlen(
-            outbox_key(partition, DEALS)
-        ):
-            house.workers.pop((DEALS, partition), None)
             return False
     if house.zombies:
         return await all_asleep(house)
