@@ -13,7 +13,7 @@ Cell = int | str | Decimal | None
 
 
 class OtherCurrency(msgspec.Struct, frozen=True):
-    """Revenue that the answer does not add up, because it is in another currency."""
+    """Revenue that the answer does not add up: it is in another currency and there is no rate, or none was wanted."""
 
     currency: str
     revenue: str
@@ -22,8 +22,41 @@ class OtherCurrency(msgspec.Struct, frozen=True):
     """What dropped hits claim included."""
 
 
+class ConvertedCurrency(msgspec.Struct, frozen=True):
+    """Revenue that was billed in another currency and is part of the answer, at the rates of its days."""
+
+    currency: str
+    revenue: str
+    """As billed."""
+    worth: str
+    """In the currency asked for; rounded by itself."""
+    oldest_rate_days: int
+    """By how many days the oldest rate used is older than the day of the money: 1 to 3 over a weekend."""
+
+
+class BilledSpend(msgspec.Struct, frozen=True):
+    """What ads cost in one currency."""
+
+    currency: str
+    spend: str
+    """As billed."""
+    worth: str | None
+    """In the currency asked for; ``None``: it is not in the answer, because there is no rate or none was wanted."""
+    oldest_rate_days: int | None
+
+
+class SpendCoverage(msgspec.Struct, frozen=True):
+    """All spend of the date range, on the sites asked for, whatever the rows show of it."""
+
+    spend: str
+    billed: tuple[BilledSpend, ...]
+
+
 class CoveragePart(msgspec.Struct, frozen=True):
-    """Revenue and conversions that fare alike: ``revenue`` in the currency asked for, ``conversions`` in all."""
+    """Revenue and conversions that fare alike: ``revenue`` in the currency asked for, ``conversions`` in all.
+
+    Where money was converted the parts are rounded so that they add up (largest remainder).
+    """
 
     name: str
     """``attributed``, or why not: one of ``attribution.missing.Missing``, ``not_told`` for what was credited before the
@@ -59,6 +92,7 @@ class Coverage(msgspec.Struct, frozen=True):
     """Hits of robots that were dropped in the hours and on the sites asked for, whatever they claim. ``None`` as of an
     instant: drops are not dated."""
     other_currencies: tuple[OtherCurrency, ...]
+    converted: tuple[ConvertedCurrency, ...] = ()
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -107,6 +141,8 @@ class QueryMeta(msgspec.Struct, frozen=True):
     next_offset: int | None
     """Where the next page begins; ``None`` if this is the last."""
     elapsed_ms: float
+    spend: SpendCoverage | None = None
+    """``None`` unless something of what ads cost is asked for."""
 
 
 class QueryAnswer(msgspec.Struct, frozen=True):

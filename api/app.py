@@ -21,6 +21,7 @@ from api.auth import ReadKeys, check_private
 from api.changes import ChangesRequest
 from api.config import ApiConfig
 from api.description import JSON, DescribedApp, answer, changes_question, problems, question, status_answer
+from api.exchange import Exchange
 from api.metrics import ApiMetrics
 from api.models import ModelList
 from api.observer import Observer
@@ -58,6 +59,7 @@ class _Backend:
 
     def __init__(self, config: ApiConfig, client_factory: Callable[[], Client]) -> None:
         self._config = config
+        self._exchange = Exchange(config.database)
         self._connect = client_factory
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -77,6 +79,8 @@ class _Backend:
             config.database,
             config.policy,
             currency=config.currency,
+            qualified_leads=config.qualified_leads,
+            exchange=self._exchange,
             max_seconds=config.max_seconds,
         )
 

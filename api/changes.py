@@ -15,9 +15,10 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import Cell
-from api.catalog import DIMENSIONS, LATER_DIMENSIONS, money_text, plain_number
+from api.catalog import DIMENSIONS, LATER_DIMENSIONS
 from api.instants import instant_text, parse_instant
 from api.models import check_model
+from api.numbers import money_text, plain_number
 from api.queries import load_sql
 from api.requests import MAX_LIMIT, Filter, Name
 from api.selection import all_of, check_names, condition_of, hours_within, parse_range, wanted_currency

@@ -13,8 +13,8 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from api.catalog import money_text, plain_number
 from api.instants import instant_text as _instant
+from api.numbers import money_text, plain_number
 from api.person import PersonExplained, find_person
 from api.queries import load_sql
 from attribution.acquisition import Acquisition

@@ -101,6 +101,7 @@ SPEND_COLUMNS: tuple[str, ...] = (
     *("installs", "amount", "currency", "platform_conversions", "platform_value", "bid_strategy", "bid"),
     *("time_zone", "sign", "cause", "as_of", "imported_at", "recorded_at"),
 )
+FX_RATES_COLUMNS: tuple[str, ...] = ("currency", "day", "rate", "source", "recorded_at")
 RESTATEMENTS_COLUMNS: tuple[str, ...] = (
     *("restatement_id", "policy_version", "site", "since", "until", "resends_hits", "phase", "cursor"),
     *("slices", "hits", "conversions", "recorded_at", "noted_at"),
@@ -149,6 +150,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "learnt_persons": LEARNT_PERSONS_COLUMNS,
     "identity_links": IDENTITY_LINKS_COLUMNS,
     "spend": SPEND_COLUMNS,
+    "fx_rates": FX_RATES_COLUMNS,
     "restatements": RESTATEMENTS_COLUMNS,
 }
 """Tables that programs insert into, with their columns."""

@@ -59,6 +59,7 @@ def _default(name: str) -> Any:
         "hour_page_views": [1],
         "hour": NOON // 1000,
         "day": "2026-10-02",
+        "rate": "1",
     }
     if name in ("amount", "conversion_value"):
         return "0"
