@@ -13,6 +13,8 @@ from api.requests import QueryRequest
 from attribution.errors import Rejected
 from sinks.names import qualify
 
+_ALSO_TOLD = frozenset({"impressions"})
+"""Of traffic, but reports of ad networks tell them too."""
 _WITHOUT_MODEL = frozenset({Side.traffic, Side.cost})
 
 
@@ -61,27 +63,26 @@ class Reading:
 
     def facts(self, dimensions: Iterable[Dimension]) -> str:
         """The roll-up if that can answer, else rows of the same shape. The roll-up has no past."""
+        sides = {measure.side for measure in self.measures}
+        if any(measure.name in _ALSO_TOLD for measure in self.measures):
+            sides.add(Side.cost)
         if self.as_of is None and all(dimension.in_roll_up for dimension in dimensions):
-            return qualify(self.database, "channel_metrics")
-        return self._detail(
-            {measure.side for measure in self.measures},
-            any(one.name == "impressions" for one in self.measures),
-        )
+            return qualify(self.database, "all_metrics" if Side.cost in sides else "channel_metrics")
+        return self._detail(sides)
 
     def credit_facts(self) -> str:
         """Rows of the ledger only, by what the roll-up knows."""
         if self.as_of is None:
             return qualify(self.database, "channel_metrics")
-        return replace(self, spread=())._detail({Side.credit}, has_impressions=False)
+        return replace(self, spread=())._detail({Side.credit})
 
     def cost_facts(self) -> str:
         """Rows of what ads cost only, by what the roll-up knows."""
         if self.as_of is None:
-            return qualify(self.database, "channel_metrics")
-        return replace(self, spread=())._detail({Side.cost}, has_impressions=False)
+            return qualify(self.database, "all_metrics")
+        return replace(self, spread=())._detail({Side.cost})
 
-    def _detail(self, sides: set[Side], has_impressions: bool) -> str:
-        """Ads of platforms have impressions too, beside those that were heard."""
+    def _detail(self, sides: set[Side]) -> str:
         costs = load_sql("facts_cost", spend=qualify(self.database, "spend"), known=self.known)
         return load_sql(
             "facts_detail",
@@ -91,7 +92,7 @@ class Reading:
             known=self.known,
             reads_traffic=str(int(Side.traffic in sides)),
             reads_credit=str(int(Side.credit in sides)),
-            costs=f"UNION ALL\n{costs}" if Side.cost in sides or has_impressions else "",
+            costs=f"UNION ALL\n{costs}" if Side.cost in sides else "",
         )
 
     def rows_of_sides(self) -> str:

@@ -77,6 +77,7 @@ class ImportKind(StrEnum):
     hits = "hits"
     log = "log"
     spend = "spend"
+    rates = "rates"
 
 
 @app.command()
@@ -176,7 +177,10 @@ def import_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Spend: read and reconcile only.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Load files: hits (CSV, JSONL, Parquet), access logs, cost reports (docs/spend.md). Safe to repeat."""
+    """Load files: hits (CSV, JSONL, Parquet), access logs, cost reports (docs/spend.md), own exchange rates (CSV).
+
+    Safe to repeat.
+    """
     from runtime.imports.spend_options import spend_options
     from runtime.processes import run_import, run_import_spend
 

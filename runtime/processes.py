@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,6 +162,7 @@ def run_migrate(settings: Settings) -> list[str]:
     """Create or upgrade topics and tables; one line per thing done."""
     from sinks.client import connect
     from sinks.migrate import migrate
+    from sinks.rates import fill_bank_rates
     from sinks.windows import check_windows
     from streams.kafka_admin import ensure_topics
     from streams.topics import ALL
@@ -169,16 +171,24 @@ def run_migrate(settings: Settings) -> list[str]:
     client = connect(settings.clickhouse, settings.database)
     applied = migrate(client, settings.database)
     check_windows(client, settings.database)
+    rates = fill_bank_rates(client, settings.database, time.time_ns() // 1_000_000)
     lines = [f"topic {name}: {settings.partitions} partitions" for name in ALL]
     return [
         *lines,
         *(f"migration {name}: applied" for name in applied),
+        *([f"exchange rates: {rates} of the ECB written"] if rates else []),
         f"database {settings.database}: up to date",
     ]
 
 
 def run_import(settings: Settings, kind: str, files: list[Path], base_url: str | None) -> int:
-    """Load files through the collector; the exit code."""
+    """Load files, all but exchange rates through the collector; the exit code."""
+    if kind == "rates":
+        from rich.console import Console
+
+        from runtime.imports.rates import import_rates
+
+        return import_rates(settings, files, Console())
     from runtime.imports.command import import_command
 
     return import_command(settings, kind, files, base_url)

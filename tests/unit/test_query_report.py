@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from api.answers import Cell, Coverage, CoveragePart, OtherCurrency, QueryAnswer, QueryMeta, encode
-from api.numbers import money_text, plain_number
 from api.explain import ConversionFacts, Correction, Explanation, Move, Share, TouchpointExplained
+from api.numbers import money_text, plain_number
 from api.person import LinkExplained, PersonExplained
 from api.report import coverage_line, explanation_to_text, to_csv, to_json, to_table
 
