@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from api.measures import MEASURES, Side
-from api.numbers import money_each, money_each_finely, money_text, plain_number, ratio
+from api.numbers import money_each, money_each_finely, money_text, plain_number, ratio, rounded_money
 
 _SIDES = {measure.name: measure.side for measure in MEASURES}
 
@@ -130,7 +130,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("people", _traffic, ("visitors", JOINED), "m_visitors", _people),
         *(Metric(name, _cost, (name,), f"m_{name}", _count) for name in ("clicks", "views", "installs")),
-        Metric("spend", _cost, ("spend",), "m_spend", _money),
+        Metric("spend", _cost, ("spend",), "m_spend", rounded_money),
         Metric("conversions", _credit, ("conversions",), "m_conversions", _weight),
         Metric("revenue", _credit, ("revenue",), "m_revenue", _money),
         Metric("qualified_leads", _credit, ("qualified_leads",), "m_qualified_leads", _weight),
@@ -186,6 +186,7 @@ DIMENSIONS: dict[str, Dimension] = {
         Dimension("medium", "medium", of_touch=True),
         Dimension("campaign", "campaign", of_touch=True),
         Dimension("landing_page", "landing_page", of_touch=True, in_roll_up=False, of_cost=False),
+        Dimension("ad_network", "ad_network", of_touch=True, in_roll_up=False),
         Dimension("site", "site"),
         Dimension("conversion_type", "conversion_type", of_traffic=False),
         Dimension("hour", "hour", "formatDateTime({0}, '%Y-%m-%dT%H:00:00Z', 'UTC')"),
@@ -195,7 +196,7 @@ DIMENSIONS: dict[str, Dimension] = {
     )
 }
 
-LATER_DIMENSIONS = frozenset({"term", "content", "ad_network", "country", "device", "stage"})
+LATER_DIMENSIONS = frozenset({"term", "content", "country", "device", "stage"})
 """Named by the contract, answered by a later version."""
 
 OPERATORS: dict[str, str] = {

@@ -30,6 +30,11 @@ def money_text(amount: Decimal, currency: str) -> str:
     return f"{rounded if is_whole else amount.normalize():f}"
 
 
+def rounded_money(amount: Decimal, currency: str) -> str:
+    """``amount``, a sum of micros, rounded half to even to the decimals of its currency."""
+    return f"{amount.quantize(minor_unit(currency), ROUND_HALF_EVEN):f}"
+
+
 def plain_number(amount: Decimal) -> Decimal:
     """``amount`` without zeros at the end: ``1.500000000`` is 1.5, ``100`` stays 100."""
     return Decimal(f"{amount.normalize():f}")
