@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attribution.errors import Misconfigured
 from runtime.settings import Settings
-from runtime.wiring import policy_of, words_of
+from runtime.wiring import deals_of, policy_of, words_of
 
 if TYPE_CHECKING:
     from api.config import ApiConfig
@@ -100,6 +100,7 @@ def run_worker(settings: Settings) -> int:
                 default_currency=settings.currency,
                 batch_max_hits=settings.batch_max_hits,
                 batch_wait_ms=settings.batch_wait_ms,
+                deals=deals_of(settings),
                 timelines_max_bytes=settings.timelines_max_bytes,
                 metrics_port=settings.worker_metrics_port,
                 writer_factory=lambda: RowWriter(client, settings.database),

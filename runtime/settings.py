@@ -151,6 +151,9 @@ class Settings(BaseSettings):
     policy: Path | None = Field(
         None, description="Policy file (TOML); `<data dir>/policy.toml` if that exists. See policies.md."
     )
+    deals_file: Path | None = Field(
+        None, description="Settings of deals (TOML); `<data dir>/deals.toml` if that exists. See deals.md."
+    )
     session_gap_minutes: int = Field(30, ge=1, description="Minutes of silence that end a session.")
     session_switch: SessionSwitch = Field(
         SessionSwitch.tagged_or_paid, description="What else starts a session."
