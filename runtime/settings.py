@@ -159,8 +159,8 @@ class Settings(BaseSettings):
         SessionSwitch.tagged_or_paid, description="What else starts a session."
     )
     conversion_lookbacks: Annotated[str, AfterValidator(_checked_lookbacks)] = Field(
-        "purchase=90,opportunity=90,lead=30,sign_up=30",
-        description="Conversion events and their lookback in days.",
+        "purchase=90,renewal=90,opportunity=90,deal_won=90,lead=30,mql=30,sql=30,sign_up=30",
+        description="Conversion types and their lookback in days.",
     )
 
     @field_validator("read_keys")

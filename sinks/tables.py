@@ -102,6 +102,10 @@ SPEND_COLUMNS: tuple[str, ...] = (
     *("time_zone", "sign", "cause", "as_of", "imported_at", "recorded_at"),
 )
 FX_RATES_COLUMNS: tuple[str, ...] = ("currency", "day", "rate", "source", "recorded_at")
+DELIVERIES_COLUMNS: tuple[str, ...] = (
+    *("site", "source", "scheme", "keys", "received_at", "outcome", "events", "facts", "adapter_version"),
+    *("reasons", "problems", "ignored", "headers", "body_base64", *_SOURCE, "position"),
+)
 RESTATEMENTS_COLUMNS: tuple[str, ...] = (
     *("restatement_id", "policy_version", "site", "since", "until", "resends_hits", "phase", "cursor"),
     *("slices", "hits", "conversions", "recorded_at", "noted_at"),
@@ -152,6 +156,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "spend": SPEND_COLUMNS,
     "fx_rates": FX_RATES_COLUMNS,
     "restatements": RESTATEMENTS_COLUMNS,
+    "deliveries": DELIVERIES_COLUMNS,
 }
 """Tables that programs insert into, with their columns."""
 

@@ -22,6 +22,7 @@ from streams.patience import patiently
 from streams.records import Batch
 from streams.tally import RANGE_EVENTS, Counts
 from streams.topics import (
+    awaits_visitors_key,
     dirty_key,
     fence_key,
     outbox_key,
@@ -99,6 +100,9 @@ class FenceStore:
         self.commit_credit = redis.register_script(_lua("commit_credit.lua"))
         self.commit_spend = redis.register_script(_lua("commit_spend.lua"))
         self.read_days = redis.register_script(_lua("read_days.lua"))
+        self.read_state_fields = redis.register_script(_lua("read_fields.lua"))
+        self.commit_deals = redis.register_script(_lua("commit_deals.lua"))
+        self.write_abouts = redis.register_script(_lua("write_abouts.lua"))
 
     async def acquire(self, topic: str, partition: int) -> Fence:
         """Become the owner of a partition, and learn where the last one stopped."""
@@ -192,21 +196,26 @@ class Fence:
         dirty: dict[bytes, bytes],
         counts: Counts,
         spread: tuple[str, bytes] = ("", b""),
-    ) -> None:
+        *,
+        tells_of_others: bool = True,
+    ) -> bool:
         """Write timelines, dirty conversions, what the batch became and the fence in one atomic step.
 
-        ``spread``: field and value of what the batch means for other visitors.
+        ``spread``: field and value of what the batch means for other visitors. False, and nothing is written: it must
+        tell of those without links, too (``tells_of_others``), because a conversion may be about one of them.
         """
         partition, next_offset = self.partition, batch.last + 1
         keys: list[Any] = [self._key, dirty_key(partition), tally_key(partition), tallies_key(partition)]
-        keys += (spreads_key(partition), *timelines)
+        keys += (spreads_key(partition), awaits_visitors_key(partition), *timelines)
         args: list[Any] = [self.found.owner, batch.broker, batch.first, next_offset, journal]
         args += [TIMELINE_TTL_SECONDS, self.store.range_events, msgspec.json.encode(counts), *spread]
-        args += [len(timelines), *timelines.values()]
+        args += [int(tells_of_others), len(timelines), *timelines.values()]
         for field, value in dirty.items():
             args += (field, value)
-        await self.store.run(self.store.commit_stitch, keys, args, "commit stitch")
+        if await self.store.run(self.store.commit_stitch, keys, args, "commit stitch") == b"OTHERS":
+            return False
         self._stands = (batch.broker, next_offset)
+        return True
 
     async def end_spread(self, field: str, dirty: dict[bytes, bytes]) -> None:
         """The conversions that a spread is about are dirty, and so the spread is done."""
@@ -266,6 +275,31 @@ class Fence:
         """How many decisions the store knows."""
         return int(await self.store.field(self._key, "step") or 0)
 
+    async def commit_deals(
+        self,
+        place: tuple[str, int],
+        journal: int,
+        batch_id: str,
+        outbox: bytes,
+        hashes: Mapping[str, Mapping[bytes, bytes]],
+        remembered: Mapping[bytes, tuple[bytes, int]],
+    ) -> None:
+        """Write what was told, what follows from it, the outbox (b"" = none) and the fence.
+
+        ``place``: broker and next offset; where the fence stands already if no batch is the cause. ``hashes``: by key
+        the fields that change, b"" = it goes. ``remembered``: by key value and seconds.
+        """
+        keys: list[Any] = [self._key, outbox_key(self.partition, self.topic), *hashes, *remembered]
+        args: list[Any] = [self.found.owner, *self._stands, *place, journal, batch_id, outbox, len(hashes)]
+        for fields in hashes.values():
+            args.append(len(fields))
+            for field, value in fields.items():
+                args += (field, value)
+        for value, seconds in remembered.values():
+            args += (value, seconds)
+        await self.store.run(self.store.commit_deals, keys, args, "commit deals")
+        self._stands = place
+
     async def put_back(self, states: dict[str, bytes]) -> None:
         """Values by key as they were before this owner's last commit; b"" = there was none."""
         if states:
@@ -279,6 +313,15 @@ class Fence:
         for start in range(0, len(keys), READ_AT_ONCE):
             part = [self._key, *keys[start : start + READ_AT_ONCE]]
             values += await self.store.run(self.store.read_states, part, args, "read states")
+        return values
+
+    async def read_fields(self, key: str, fields: Sequence[str] | Sequence[bytes]) -> list[bytes | None]:
+        """Fields of the hash ``key``, as ``read_states``."""
+        values: list[bytes | None] = []
+        for start in range(0, len(fields), READ_AT_ONCE):
+            args = [self.found.owner, *self._stands, *fields[start : start + READ_AT_ONCE]]
+            keys = [self._key, key]
+            values += await self.store.run(self.store.read_state_fields, keys, args, "read fields")
         return values
 
     async def note_journal(self, journal: int) -> None:

@@ -21,11 +21,25 @@ import structlog
 
 from attribution.errors import HeadwaterError
 from streams.patience import patiently
-from streams.topics import CONVERSIONS, CONVERSIONS_JOURNAL, HITS, HITS_JOURNAL, SPEND, SPEND_JOURNAL
+from streams.topics import (
+    CONVERSIONS,
+    CONVERSIONS_JOURNAL,
+    DEALS,
+    DEALS_JOURNAL,
+    HITS,
+    HITS_JOURNAL,
+    SPEND,
+    SPEND_JOURNAL,
+)
 
 log = structlog.get_logger(__name__)
 
-JOURNAL_OF = {HITS: HITS_JOURNAL, CONVERSIONS: CONVERSIONS_JOURNAL, SPEND: SPEND_JOURNAL}
+JOURNAL_OF = {
+    HITS: HITS_JOURNAL,
+    CONVERSIONS: CONVERSIONS_JOURNAL,
+    SPEND: SPEND_JOURNAL,
+    DEALS: DEALS_JOURNAL,
+}
 PART_BYTES = 512 * 1024
 """Largest part of a decision: a record must stay below the megabyte that brokers take."""
 

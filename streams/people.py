@@ -7,6 +7,7 @@ from functools import partial
 
 from attribution.persons import Graph, IdentityRules, L, Visitor, circle_of
 from attribution.stored_past import StoredPast
+from streams.abouts import AboutStore
 from streams.fence import FenceStore
 from streams.link_store import LinkStore
 from streams.topics import partition_of, timeline_key
@@ -17,6 +18,7 @@ class People:
 
     def __init__(self, store: FenceStore, partitions: int) -> None:
         self.links = LinkStore(store)
+        self.abouts = AboutStore(store, partitions)
         self._store = store
         self._partitions = partitions
 

@@ -15,7 +15,7 @@ from attribution.errors import HeadwaterError, Rejected
 from attribution.timeline import Timeline
 from streams import metrics
 from streams.journal import Claimed
-from streams.news import news_from, pack_news
+from streams.news import News, news_from, pack_news
 from streams.ownership import Ownership
 from streams.people import People
 from streams.pump import estimate_events
@@ -63,6 +63,8 @@ class StitchStage:
         self._room = room
         self._people = People(own.fence.store, rules.own.partitions)
         self._wishes = Wishes(own, rules.own.partitions)
+        self._tells_of_others = False
+        """Some conversion is about a visitor of this partition whom its sender named, so all their news are told."""
 
     async def start(self) -> None:
         """Finish the range that carries its records, then send every trigger that nobody has answered.
@@ -154,29 +156,31 @@ class StitchStage:
         await self._own.publish_dead_letters(output.dead_letters)
         dirty = {trigger.field: encode_trigger(trigger) for trigger in output.triggers}
         stored = {visitor: loan.timeline(visitor).to_bytes() for visitor in output.changed}
-        news = pack_news(output.news)
-        place = f"{batch.broker}:{batch.first}:{self._own.journal.owner}" if news else ""
-        await self._fence.commit_stitch(
-            batch,
-            self._own.journal_done(batch.broker, batch.last + 1),
-            {loan.key(visitor): value for visitor, value in stored.items()},
-            dirty,
-            Counts(
-                records=len(batch.records),
-                events=events,
-                hits=len(output.rows["hits"]),
-                sessions=len(output.rows["sessions"]),
-                touchpoints=len(output.rows["touchpoints"]),
-                drops=output.dropped.total(),
-                dead_letters=len(output.dead_letters),
-                restated=output.restated,
-            ),
-            (place, news),
+        counts = Counts(
+            records=len(batch.records),
+            events=events,
+            hits=len(output.rows["hits"]),
+            sessions=len(output.rows["sessions"]),
+            touchpoints=len(output.rows["touchpoints"]),
+            drops=output.dropped.total(),
+            dead_letters=len(output.dead_letters),
+            restated=output.restated,
         )
+        journal = self._own.journal_done(batch.broker, batch.last + 1)
+        timelines = {loan.key(visitor): value for visitor, value in stored.items()}
+        told = output.all_news(with_others=self._tells_of_others)
+        place, news = self._spread_of(batch, told)
+        if not await self._fence.commit_stitch(
+            batch, journal, timelines, dirty, counts, (place, news), tells_of_others=self._tells_of_others
+        ):
+            self._tells_of_others = True
+            told = output.all_news(with_others=True)
+            place, news = self._spread_of(batch, told)
+            await self._fence.commit_stitch(
+                batch, journal, timelines, dirty, counts, (place, news), tells_of_others=True
+            )
         # Nobody changes them before the next batch of this partition, which waits for the spread.
-        linked = {
-            (one.site, one.visitor_id): loan.timeline((one.site, one.visitor_id)) for one in output.news
-        }
+        linked = {(one.site, one.visitor_id): loan.timeline((one.site, one.visitor_id)) for one in told}
         loan.give_back({visitor: len(value) for visitor, value in stored.items()}, output.poisoned)
         await refusals.forget()
         metrics.HITS.inc(output.accepted)
@@ -188,6 +192,14 @@ class StitchStage:
             dirty |= await self._spread(place, news, linked)
         # All at once: a conversion that the batch concerns twice is credited once.
         await self._wishes.send(dirty)
+
+    def _spread_of(self, batch: Batch, news: Sequence[News]) -> tuple[str, bytes]:
+        """Field and value of a batch's news; empty when there are none."""
+        return (
+            (f"{batch.broker}:{batch.first}:{self._own.journal.owner}", pack_news(news))
+            if news
+            else ("", b"")
+        )
 
     async def _spread(
         self, place: str, packed: bytes, known: Mapping[Visitor, Timeline]

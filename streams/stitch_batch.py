@@ -99,6 +99,12 @@ class StitchOutput:
     """What the batch means for visitors other than its own."""
     refused_ids: Counter[str] = field(default_factory=Counter)
     """Ids that link nobody, by the reason; the hits that name them are kept."""
+    news_of_others: list[News] = field(default_factory=list)
+    """What visitors whom no id was ever linked with did: a CRM may have named one of them."""
+
+    def all_news(self, *, with_others: bool) -> list[News]:
+        """``news``, and if wanted those of visitors without links."""
+        return [*self.news, *self.news_of_others] if with_others else self.news
 
 
 def read_batch(batch: Batch, rules: StitchRules, *, attempt: int = 1, isolate: bool = False) -> ReadBatch:
@@ -252,6 +258,7 @@ def stitch(
     poisoned: list[Visitor] = []
     links: list[Row | WrittenRow] = []
     news: list[News] = []
+    news_of_others: list[News] = []
     refused_ids: Counter[str] = Counter()
     drops, dropped_conversions = read.drops, read.dropped_conversions
     dead_letters = read.dead_letters
@@ -295,6 +302,8 @@ def stitch(
             if timeline.is_linked:
                 links += _link_rows(visitor, again, changed_again, broker, partition, first)
                 news += _news(visitor, timeline, again, changed_again)
+            else:
+                news_of_others += _news_without_links(visitor, again, changed_again)
         elif not accepted:
             continue
         changed.append(visitor)
@@ -308,6 +317,8 @@ def stitch(
         if timeline.is_linked and accepted:
             links += _link_rows(visitor, accepted, change, broker, partition, first)
             news += _news(visitor, timeline, accepted, change)
+        elif change.touchpoints_plus or change.touchpoints_minus:
+            news_of_others += _news_without_links(visitor, accepted, change)
         if change.ids_refused or change.links_lost:
             refused_ids[BLOCKED_VALUE] += change.ids_refused
             refused_ids[TOO_MANY_IDS] += change.links_lost
@@ -326,7 +337,17 @@ def stitch(
     for (_, _, reason), count in drops.items():
         dropped[reason] += count
     return StitchOutput(
-        rows, triggers, changed, poisoned, dead_letters, len(hits), dropped, restated, news, refused_ids
+        rows,
+        triggers,
+        changed,
+        poisoned,
+        dead_letters,
+        len(hits),
+        dropped,
+        restated,
+        news,
+        refused_ids,
+        news_of_others,
     )
 
 
@@ -405,6 +426,15 @@ def _news(visitor: Visitor, timeline: Timeline, items: list[ReadHit], change: Ch
         recorded_at = max(item.received_at for item in items)
         policy = restated.policy if restated is not None else ""
         yield News(*visitor, min(changed, default=NEVER), recorded_at, change.links, policy)
+
+
+def _news_without_links(visitor: Visitor, items: list[ReadHit], change: Change) -> Iterator[News]:
+    """What somebody did whom hits name by no id."""
+    restated = items[-1].restated
+    changed = [touch.touched_at for touch in (*change.touchpoints_minus, *change.touchpoints_plus)]
+    if changed:
+        recorded_at = max(item.received_at for item in items)
+        yield News(*visitor, min(changed), recorded_at, (), restated.policy if restated is not None else "")
 
 
 def _trigger(

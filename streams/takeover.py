@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import structlog
 
+from attribution.deals.settings import DealSettings
 from attribution.errors import HeadwaterError, Misconfigured
 from streams import spend
 from streams.credit import CreditStage, decisions_of
+from streams.deals import DealsStage, deal_decisions_of
 from streams.fence import Fence, FenceStore, Position
 from streams.journal import Claimed, Decided, Journal, JournalLog
 from streams.learnt import LearntBook
@@ -21,7 +23,7 @@ from streams.recent import RecentTimelines
 from streams.room import Room
 from streams.rules import RuleBook, StitchRules
 from streams.stitch import StitchStage
-from streams.topics import CONVERSIONS, HITS, SPEND
+from streams.topics import CONVERSIONS, DEALS, HITS, SPEND
 from streams.touch_book import TouchBook
 
 log = structlog.get_logger(__name__)
@@ -34,6 +36,9 @@ SPEND_REPORTS = 1_000
 """Most facts of one batch of spend."""
 SPEND_WAIT_SECONDS = 0.2
 """An import comes at once, and each batch reads the days it is about."""
+DEAL_EVENTS = 2_000
+"""Most events of one batch of deliveries, by their bytes."""
+DEAL_WAIT_SECONDS = 0.05
 
 
 class Inconsistent(HeadwaterError):
@@ -58,6 +63,7 @@ class Tools:
     learnt: LearntBook | None = None
     """None = no learnt model is ever active."""
     touches: TouchBook = field(default_factory=TouchBook)
+    deals: DealSettings = field(default_factory=DealSettings)
 
 
 class TakenOver(NamedTuple):
@@ -178,9 +184,18 @@ async def _spend(tools: Tools, own: Ownership) -> TakenOver:
     return TakenOver(stage, start, ())
 
 
+async def _deals(tools: Tools, own: Ownership) -> TakenOver:
+    decisions = deal_decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
+    types = tools.rules.policy.conversion_lookbacks_ms
+    stage = DealsStage(own, tools.deals, types, tools.rules.partitions, decisions)
+    start = decisions[-1].next if decisions else own.fence.found.offset_on(own.broker)
+    return TakenOver(stage, start, ())
+
+
 KINDS: Mapping[str, Kind] = {
     HITS: Kind(_hits),
     CONVERSIONS: Kind(_conversions, CREDIT_TRIGGERS, CREDIT_WAIT_SECONDS),
     SPEND: Kind(_spend, SPEND_REPORTS, SPEND_WAIT_SECONDS),
+    DEALS: Kind(_deals, DEAL_EVENTS, DEAL_WAIT_SECONDS),
 }
 """The topics that a worker reads, and the stage of each."""

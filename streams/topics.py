@@ -18,7 +18,8 @@ DEAD_LETTERS = "headwater.dead-letters.v1"
 HITS_JOURNAL = "headwater.hits-journal.v1"
 CONVERSIONS_JOURNAL = "headwater.conversions-journal.v1"
 SPEND_JOURNAL = "headwater.spend-journal.v1"
-"""What the workers are about to do with these topics (``streams.journal``); for nobody else."""
+DEALS_JOURNAL = "headwater.deals-journal.v1"
+"""What the workers are about to do with the topic that each is named after (``streams.journal``); for nobody else."""
 ALL = (
     HITS,
     DEALS,
@@ -29,6 +30,7 @@ ALL = (
     HITS_JOURNAL,
     CONVERSIONS_JOURNAL,
     SPEND_JOURNAL,
+    DEALS_JOURNAL,
 )
 
 VOLATILE_CLUSTER_PREFIX = "hw-mem-"
@@ -128,9 +130,45 @@ def conversion_key(partition: int, conversion_id: str) -> str:
     return f"c{{c{partition}}}{conversion_id}"
 
 
-def outbox_key(partition: int) -> str:
-    """Hash: ledger rows decided but not yet known to be in ClickHouse (field = batch id)."""
-    return f"hw:{{c{partition}}}:outbox"
+def outbox_key(partition: int, topic: str = CONVERSIONS) -> str:
+    """Hash: rows decided but not yet known to be in ClickHouse (field = batch id)."""
+    return f"hw:{{{_tag(topic)}{partition}}}:outbox"
+
+
+def deal_objects_key(partition: int) -> str:
+    """Hash: what CRMs and shops have told of their objects, by object (``streams.deal_states``)."""
+    return f"hw:{{d{partition}}}:objects"
+
+
+def deal_names_key(partition: int) -> str:
+    """Hash: by name the objects that are found by it."""
+    return f"hw:{{d{partition}}}:names"
+
+
+def deal_told_key(partition: int) -> str:
+    """Hash: by conversion the last that credit was told of it."""
+    return f"hw:{{d{partition}}}:told"
+
+
+def deal_rules_key(partition: int) -> str:
+    """Hash with one field, ``version``: of the rules that everything told follows from."""
+    return f"hw:{{d{partition}}}:deal-rules"
+
+
+def remembered_key(partition: int, site: str, event: str) -> bytes:
+    """String: an event that a sender has told; it goes when the sender no longer tries again."""
+    digest = hashlib.blake2b(f"{site}\0{event}".encode(), digest_size=12).digest()
+    return b"r{d%d}" % partition + digest
+
+
+def about_key(site: str, id_: str) -> bytes:
+    """Hash: the conversions that are told to be about an id (``streams.abouts``)."""
+    return b"a" + hashlib.blake2b(f"{site}\0{id_}".encode(), digest_size=12).digest()
+
+
+def awaits_visitors_key(partition: int) -> str:
+    """String: there is when a conversion is about some visitor of that partition of hits whom its sender named."""
+    return f"hw:{{h{partition}}}:awaits-visitors"
 
 
 def refused_key(topic: str, partition: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from faust.types import TP
@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from attribution.deals.settings import DealSettings
 from attribution.errors import Misconfigured
 from attribution.policy import AttributionPolicy
 from sinks.writer import RowWriter
@@ -72,6 +73,7 @@ class WorkerConfig:
     batch_wait_ms: int
     metrics_port: int
     writer_factory: Callable[[], RowWriter]
+    deals: DealSettings = field(default_factory=DealSettings)
     timelines_max_bytes: int = DEFAULT_BYTES
     """Recent visitors' timelines in memory, all partitions together."""
     group: str = "headwater-worker"
@@ -183,6 +185,7 @@ class Worker:
             Room(BATCHES * config.batch_max_hits),
             self._learnt,
             TouchBook(config.touches_every_seconds),
+            config.deals,
         )
 
     def _create_app(self, partitions: Partitions) -> FencedApp:

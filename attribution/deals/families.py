@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from attribution.deals.facts import ObjectKey, ObjectState, ObjectType
+from attribution.deals.identities import pointers_of
 
 
 def business_id(state: ObjectState) -> str:
@@ -30,6 +31,17 @@ def names_of(state: ObjectState) -> frozenset[str]:
     if isinstance(into := state.get("merged_into"), str):
         names.add(_object(ObjectKey(site, source, object_type, into)))
     return frozenset(names)
+
+
+def name_of_contact(contact: ObjectKey) -> str:
+    """By this name those are found that are about ``contact``: what is told of it is told of them."""
+    return f"{contact.site}/about/{contact.source}/{contact.id}"
+
+
+def found_by(state: ObjectState) -> frozenset[str]:
+    """Every name under which an object is filed: those of its family, and those of its contacts."""
+    contacts = (one for one in pointers_of(state) if one.type is ObjectType.contact)
+    return names_of(state) | {name_of_contact(contact) for contact in contacts}
 
 
 def families_of(states: Mapping[ObjectKey, ObjectState]) -> Iterator[dict[ObjectKey, ObjectState]]:

@@ -6,7 +6,7 @@ whom it is about and when its key moments were follow from the objects that tell
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from attribution.conversions import BookedValue, ConversionFact, conversion_id_of_order
@@ -44,7 +44,9 @@ def told_of(
     for booking in books.bookings:
         by_name.setdefault((booking.site, booking.conversion_type, booking.order_id), []).append(booking)
     everything = {**others, **states}
-    moments = [*books.moments, *books_of(others, rules).moments] if by_name else []
+    moments: dict[ObjectKey, list[Moment]] = {}
+    for moment in (*books.moments, *books_of(others, rules).moments):
+        moments.setdefault(moment.object, []).append(moment)
     tellers: dict[tuple[str, str], list[ObjectKey]] = {}
     children: dict[ObjectKey, list[ObjectKey]] = {}
     for key, state in everything.items():
@@ -71,14 +73,14 @@ def _told(
     bookings: list[Booking],
     roots: list[ObjectKey],
     states: Mapping[ObjectKey, ObjectState],
-    moments: Iterable[Moment],
+    moments: Mapping[ObjectKey, Sequence[Moment]],
 ) -> Told:
     currency, values = values_of(bookings)
     who = [who_of(states, root) for root in roots]
     ids = sorted({id_ for one in who for id_ in one.ids if not id_.startswith(ACCOUNT)})
     visitors = sorted({visitor for one in who for visitor in one.visitors})
     about = {key for root in roots for key in related_to(states, root)}
-    steps = [moment for moment in moments if moment.object in about]
+    steps = [moment for key in about for moment in moments.get(key, ())]
     teller = min(bookings, key=_in_order).object
     fact = ConversionFact(
         conversion_id=conversion_id_of_order(site, type_, order_id),

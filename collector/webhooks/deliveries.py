@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from attribution.deals.remembered import REMEMBER_FOR
 from collector.webhooks.verified import WebhookScheme
 
 SOAP_ACK = (
@@ -19,8 +20,6 @@ SOAP_ACK = (
     b"</notificationsResponse></soapenv:Body></soapenv:Envelope>"
 )
 """Without it Salesforce sends the message again, whatever the status."""
-_UNSTAMPED = timedelta(days=30)
-"""Nothing but the keys refuses an old request of a sender that signs no stamp, so they are kept longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +55,11 @@ _HUBSPOT = Delivery(
     tries_for=timedelta(hours=24),
     waits_for=timedelta(seconds=5),
     tries_again_on="4xx, 5xx, no connection, no answer in time; 10 times, at random moments",
-    remember_for=timedelta(days=2),
+    remember_for=REMEMBER_FOR[WebhookScheme.hubspot_v3],
     answer=_EMPTY,
     source="https://developers.hubspot.com/docs/api/webhooks#retries",
 )
-_HUBSPOT_UNSTAMPED = replace(_HUBSPOT, remember_for=_UNSTAMPED)
+_HUBSPOT_UNSTAMPED = replace(_HUBSPOT, remember_for=REMEMBER_FOR[WebhookScheme.hubspot_v1])
 DELIVERIES: dict[WebhookScheme, Delivery] = {
     WebhookScheme.hubspot_v1: _HUBSPOT_UNSTAMPED,
     WebhookScheme.hubspot_v2: _HUBSPOT_UNSTAMPED,
@@ -69,7 +68,7 @@ DELIVERIES: dict[WebhookScheme, Delivery] = {
         tries_for=timedelta(hours=24),
         waits_for=timedelta(seconds=60),
         tries_again_on="anything but an Ack of true; the pause grows to two hours",
-        remember_for=_UNSTAMPED,
+        remember_for=REMEMBER_FOR[WebhookScheme.salesforce_soap],
         answer=WebhookAnswer(200, "text/xml; charset=utf-8", SOAP_ACK),
         source="https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/"
         "sforce_api_om_outboundmessaging_notifications.htm",
@@ -78,7 +77,7 @@ DELIVERIES: dict[WebhookScheme, Delivery] = {
         tries_for=None,
         waits_for=None,
         tries_again_on="not published",
-        remember_for=_UNSTAMPED,
+        remember_for=REMEMBER_FOR[WebhookScheme.salesforce_data360],
         answer=_EMPTY,
         source="https://developer.salesforce.com/docs/data/data-cloud-int/references/webhook-data-action-targets",
     ),
@@ -86,7 +85,7 @@ DELIVERIES: dict[WebhookScheme, Delivery] = {
         tries_for=timedelta(seconds=183),
         waits_for=timedelta(seconds=10),
         tries_again_on=f"{_NOT_2XX}; after 3, 30 and 150 seconds",
-        remember_for=_UNSTAMPED,
+        remember_for=REMEMBER_FOR[WebhookScheme.pipedrive_basic],
         answer=_EMPTY,
         source="https://pipedrive.readme.io/docs/guide-for-webhooks-v2#retry-logic",
     ),
@@ -94,7 +93,7 @@ DELIVERIES: dict[WebhookScheme, Delivery] = {
         tries_for=timedelta(days=3),
         waits_for=None,
         tries_again_on=_NOT_2XX,
-        remember_for=timedelta(days=4),
+        remember_for=REMEMBER_FOR[WebhookScheme.stripe_v1],
         answer=_EMPTY,
         source="https://docs.stripe.com/workbench/webhooks",
     ),
@@ -102,7 +101,7 @@ DELIVERIES: dict[WebhookScheme, Delivery] = {
         tries_for=timedelta(hours=4),
         waits_for=timedelta(seconds=5),
         tries_again_on=f"{_NOT_2XX}; 8 times",
-        remember_for=_UNSTAMPED,
+        remember_for=REMEMBER_FOR[WebhookScheme.shopify_hmac],
         answer=_EMPTY,
         source="https://shopify.dev/changelog/updates-to-webhook-retry-mechanism",
     ),
@@ -110,7 +109,7 @@ DELIVERIES: dict[WebhookScheme, Delivery] = {
         tries_for=timedelta(hours=75, minutes=35, seconds=5),
         waits_for=timedelta(seconds=15),
         tries_again_on=f"{_NOT_2XX}; 410 ends it. The specification's example; each sender chooses its own",
-        remember_for=timedelta(days=7),
+        remember_for=REMEMBER_FOR[WebhookScheme.standard_v1],
         answer=_EMPTY,
         source="https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
     ),

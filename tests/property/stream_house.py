@@ -15,6 +15,8 @@ from typing import Any
 from redis.asyncio import Redis
 from stream_worlds import T0, TABLES, assert_books_balance
 
+from attribution.deals.delivery import Delivery, encode_deliveries
+from attribution.deals.settings import DealSettings
 from attribution.hit import Hit, Restated, decode_envelope, encode_envelope
 from attribution.policy import AttributionPolicy
 from sinks.memory import MemoryWriter
@@ -32,6 +34,7 @@ from streams.takeover import Tools, take_over
 from streams.tally import Tally, tally_of
 from streams.topics import (
     CONVERSIONS,
+    DEALS,
     HITS,
     VOLATILE_CLUSTER_PREFIX,
     dirty_key,
@@ -174,6 +177,13 @@ class House:
     """``recorded_at`` of the corrections → version of the policy."""
     copies: list[dict[bytes, bytes]] = field(default_factory=list)
     """Valkey as it was, oldest first."""
+    deals: DealSettings | None = None
+    """None = nobody delivers anything."""
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Those that have something to say."""
+        return (HITS, CONVERSIONS) if self.deals is None else (HITS, CONVERSIONS, DEALS)
 
     def __post_init__(self) -> None:
         self.fences = CrashingFences(self.redis, range_events=5)
@@ -210,6 +220,7 @@ class House:
             self.room,
             learnt,
             TouchBook(every_seconds=0.0),
+            self.deals or DealSettings(),
         )
         taken = await take_over(tools, topic, partition)
         await taken.stage.start()
@@ -258,7 +269,7 @@ class House:
 
     def mark_ends(self) -> None:
         """Empty envelopes: when the fences have passed them nothing is left of what was begun under other rules."""
-        for topic in (HITS, CONVERSIONS):
+        for topic in self.topics:
             for partition in range(PARTITIONS):
                 log = self.logs[topic, partition]
                 log.append(Record(len(log), T0, b"", b"[]"))
@@ -339,9 +350,14 @@ class House:
             topic, partition, worker = self.rng.choice(self.zombies)
             await self.work(worker, topic, partition, self.rng.randint(1, 3))
 
-    def forget_broker(self, number: int) -> list[Record]:
+    def forget_broker(self, number: int) -> list[tuple[str, Record]]:
         """The broker dies with its log; returns what its producer will send again."""
-        spool = [record for (topic, _), log in self.logs.items() if topic == HITS for record in log]
+        spool = [
+            (topic, record)
+            for (topic, _), log in self.logs.items()
+            if topic in (HITS, DEALS)
+            for record in log
+        ]
         self.logs.clear()
         self.all_die()
         self.journals = CrashingJournals(self)
@@ -370,12 +386,14 @@ async def play(
     crashes: list[int],
     accidents: Accidents = Accidents(),
     restated: Sequence[AttributionPolicy] = (),
+    deliveries: Sequence[Delivery] = (),
+    deals: DealSettings | None = None,
 ) -> House:
     """Everything arrives, in the order and with the accidents of ``seed``; returns when all is settled.
 
     With several policies each worker starts with the one of its time: they change as the hits arrive. ``restated``:
     policies that everything is restated under, the first when three quarters of the hits have arrived, the others when
-    all is settled; the workers start with each.
+    all is settled; the workers start with each. ``deliveries`` arrive among the hits, each at least once.
     """
     rng = random.Random(seed)
     redis = Redis.from_url(empty_valkey)
@@ -384,6 +402,9 @@ async def play(
     broker = f"{VOLATILE_CLUSTER_PREFIX}1" if is_volatile else "durable"
     recent = RecentTimelines(rng.choice((0, 3 * held_bytes(200), DEFAULT_BYTES)))
     house = House(redis, policies[0], Faults(crashes), broker, rng, recent)
+    house.deals = deals
+    delivered = [*deliveries, *rng.sample(deliveries, k=rng.randint(0, len(deliveries)))]
+    rng.shuffle(delivered)
     arriving = hits + rng.sample(hits, k=rng.randint(0, len(hits)))
     rng.shuffle(arriving)
     waiting = len(arriving)
@@ -400,9 +421,13 @@ async def play(
             if rng.random() < accidents.sets_back:
                 await house.set_back(rng.choice(house.copies))
             if rng.random() < accidents.sleeps:
-                house.fall_asleep(rng.choice((HITS, CONVERSIONS)), rng.randrange(PARTITIONS))
+                house.fall_asleep(rng.choice(house.topics), rng.randrange(PARTITIONS))
             if house.zombies and rng.random() < 0.3:
                 await house.wake()
+            if delivered and rng.random() < 0.4:
+                size = rng.randint(1, 3)
+                part, delivered = delivered[:size], delivered[size:]
+                house.append(DEALS, part[0].site.encode(), encode_deliveries(part))
             if arriving and action < 0.4:
                 size = rng.randint(1, 4)
                 by_partition: dict[int, list[Hit]] = defaultdict(list)
@@ -415,17 +440,17 @@ async def play(
                     house.policy = policies[(waiting - len(arriving)) * (len(policies) - 1) // waiting]
             elif forgets and action < 0.4 + forgets and number < 4:
                 number += 1
-                for record in house.forget_broker(number):
-                    house.append(HITS, record.key, record.value)
+                for topic, record in house.forget_broker(number):
+                    house.append(topic, record.key, record.value)
                 if house.ends:
                     house.mark_ends()
                 if house.restated_under is not None:  # its triggers died with the broker
                     house.restate(house.restated_under, house.restated_at)
             elif action < 0.9:
-                topic = rng.choice((HITS, CONVERSIONS))
+                topic = rng.choice(house.topics)
                 await house.turn(topic, rng.randrange(PARTITIONS), rng.randint(1, 3))
             else:
-                house.workers.pop((rng.choice((HITS, CONVERSIONS)), rng.randrange(PARTITIONS)), None)
+                house.workers.pop((rng.choice(house.topics), rng.randrange(PARTITIONS)), None)
             if (
                 left
                 and house.policy is not left[0]
@@ -435,7 +460,7 @@ async def play(
                 house.start_with(left[0])
             if left and house.policy is left[0] and await house.is_quiet():
                 house.restate(left.pop(0), RESTATED_AT + len(house.restatements))
-            if not arriving and await settled(house, rng):
+            if not arriving and not delivered and await settled(house, rng):
                 if not left:
                     break
                 house.start_with(left[0])
@@ -452,7 +477,7 @@ async def play(
 async def settled(house: House, rng: random.Random) -> bool:
     """True when every log is processed, every store is as its workers left it, and no conversion waits."""
     before = house.times_set_back
-    for topic in (HITS, CONVERSIONS):
+    for topic in house.topics:
         for partition in range(PARTITIONS):
             if await house.turn(topic, partition, rng.randint(1, 3)):
                 return False
@@ -470,6 +495,11 @@ async def settled(house: House, rng: random.Random) -> bool:
             return False
         if await house.redis.hlen(outbox_key(partition)):
             house.workers.pop((CONVERSIONS, partition), None)
+            return False
+        if await house.redis.hlen(dirty_key(partition, DEALS)) or await house.redis.hlen(
+            outbox_key(partition, DEALS)
+        ):
+            house.workers.pop((DEALS, partition), None)
             return False
     if house.zombies:
         return await all_asleep(house)
