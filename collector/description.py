@@ -5,19 +5,17 @@ Nothing in it belongs to one installation: no site, no address, no setting.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 import msgspec
 
-from attribution.spend.fields import MAX_TEXT, NAMES, REQUIRED
-from collector.feeds import SPEND_PATH
+from collector.description_feeds import feeds_paths, spend_fact
+from collector.description_parts import JSON, REF, TEXT, Schema, json_of, problems, ref
 from collector.fields import MAX_LENGTH
 from collector.limits import MAX_BATCH, MAX_BODY, MAX_DECOMPRESSED, MAX_DEPTH, MAX_EVENT, MAX_KEYS
 from collector.pixel import MAX_LENGTH_IN_QUERY
-from collector.reasons import all_reasons, event_reasons, spend_reasons, status_of
+from collector.reasons import all_reasons, event_reasons
 from collector.responses import (
     BatchAnswer,
     BatchProblem,
@@ -30,13 +28,7 @@ from collector.responses import (
     json_bytes,
 )
 from collector.segment import BATCH, KINDS, POSTED, Batch, paths_of
-from collector.spend import FACTS, MAX_FACTS
 
-Schema = dict[str, Any]
-_SPEND = "spend"
-
-JSON, TEXT = "application/json", "text/plain"
-_REF = "#/components/schemas/{name}"
 _ANSWERS = (Problem, BatchAnswer, BatchProblem, SpendAnswer, SpendProblem, Success, Healthy, Ready)
 
 _ANYWHERE = ("bad_http", "incomplete", "slow_request", "url_too_long", "headers_too_large", "internal",
@@ -71,7 +63,7 @@ def openapi_json() -> bytes:
 
 def describe() -> Schema:
     """An OpenAPI 3.1 document of every path."""
-    _, answers = msgspec.json.schema_components(_ANSWERS, ref_template=_REF)
+    _, answers = msgspec.json.schema_components(_ANSWERS, ref_template=REF)
     for name in (Problem.__name__, BatchProblem.__name__, SpendProblem.__name__):
         answers[name]["properties"]["code"]["enum"] = sorted(all_reasons())
     return {
@@ -79,12 +71,12 @@ def describe() -> Schema:
         "info": {
             "title": "Headwater collector",
             "version": "1",
-            "description": "Takes hits and spend. A 2xx says that they are on disk. See docs/collect.md.",
+            "description": "Takes hits, spend, webhooks and postbacks. A 2xx says that they are on disk.",
         },
         "paths": {
             "/p.gif": {"get": _pixel()},
             **{path: {"post": _posted(path, kind)} for path, kind in POSTED.items()},
-            SPEND_PATH: {"post": _spend()},
+            **feeds_paths(),
             **_operations(),
         },
         "components": {
@@ -92,7 +84,7 @@ def describe() -> Schema:
                 **answers,
                 **{_event_name(kind): _event(kind) for kind in KINDS},
                 "Batch": _batch(),
-                "SpendFact": _spend_fact(),
+                "SpendFact": spend_fact(),
             },
             "securitySchemes": {
                 "write_key": {
@@ -130,7 +122,7 @@ def _pixel() -> Schema:
                 "headers": {"X-Headwater-Dropped": header},
                 "content": gif,
             },
-            **_problems(_ANYWHERE),
+            **problems(_ANYWHERE),
         },
     }
 
@@ -147,7 +139,7 @@ def _parameter(name: str, is_required: bool) -> Schema:
 
 def _posted(path: str, kind: str) -> Schema:
     is_batch = kind == BATCH
-    body = {"schema": _ref("Batch" if is_batch else _event_name(kind))}
+    body = {"schema": ref("Batch" if is_batch else _event_name(kind))}
     is_short = path != f"/v1/{kind}"
     answer, problem = (BatchAnswer, BatchProblem) if is_batch else (Success, Problem)
     return {
@@ -160,67 +152,9 @@ def _posted(path: str, kind: str) -> Schema:
         "security": [{"write_key": []}, {}],
         "requestBody": {"required": True, "content": {JSON: body, TEXT: body}},
         "responses": {
-            "200": _json("Durable.", _ref(answer.__name__)),
-            **_problems(event_reasons(), problem),
+            "200": json_of("Durable.", ref(answer.__name__)),
+            **problems(event_reasons(), problem),
         },
-    }
-
-
-def _spend() -> Schema:
-    fact = _ref("SpendFact")
-    facts = {"type": "array", "items": fact, "minItems": 1, "maxItems": MAX_FACTS}
-    site = {"type": ["string", "null"], "description": "Write key for the facts that name none."}
-    envelope = {"type": "object", "properties": {FACTS: facts, "site": site}, "required": [FACTS]}
-    body = {"schema": {"anyOf": [envelope, facts, fact]}}
-    return {
-        "operationId": _SPEND,
-        "summary": f"What ads cost: up to {MAX_FACTS} facts, each the figures of one thing on one day",
-        "description": (
-            f"Plain or gzip, up to {MAX_BODY} bytes ({MAX_DECOMPRESSED} unpacked). Of one thing and day the figures"
-            " read last count; see docs/spend.md. A bad fact costs itself only."
-        ),
-        "security": [{"spend_key": []}, {"write_key": []}, {}],
-        "requestBody": {"required": True, "content": {JSON: body, TEXT: body}},
-        "responses": {
-            "200": _json("Durable, at least one.", _ref(SpendAnswer.__name__)),
-            **_problems(spend_reasons(), SpendProblem),
-        },
-    }
-
-
-_TEXT_FIELD = {"type": ["string", "integer", "null"], "maxLength": MAX_TEXT}
-_COUNT_FIELD = {"type": ["integer", "string", "null"], "minimum": 0, "pattern": "^[0-9]{1,11}$"}
-_AMOUNT_FIELD = {"type": ["number", "string", "null"], "pattern": r"^-?[0-9]{1,11}(\.[0-9]{1,6})?$"}
-_SPEND_FIELDS: dict[str, Schema] = {
-    "site": {
-        "type": ["string", "null"],
-        "description": "Write key; else that of the body, else the user of HTTP Basic.",
-    },
-    **dict.fromkeys(NAMES, _TEXT_FIELD),
-    "day": {"type": "string", "format": "date", "description": "Of the platform's account."},
-    "ad_network": {"type": "string", "pattern": "^[a-z0-9_]{1,64}$"},
-    "cost": {
-        **_AMOUNT_FIELD,
-        "type": ["number", "string"],
-        "description": "In major units; a credit note is below 0.",
-    },
-    "currency": {"type": "string", "description": "ISO 4217."},
-    **dict.fromkeys(("impressions", "reach", "clicks", "views", "installs"), _COUNT_FIELD),
-    **dict.fromkeys(("platform_conversions", "platform_value", "bid"), _AMOUNT_FIELD),
-    "as_of": {
-        "type": ["string", "null"],
-        "format": "date-time",
-        "description": "When the figures were read; now, if it is not told.",
-    },
-}
-
-
-def _spend_fact() -> Schema:
-    return {
-        "type": "object",
-        "description": "The columns of the plain CSV of docs/spend.md, and the site. Other names are not looked at.",
-        "properties": _SPEND_FIELDS,
-        "required": list(REQUIRED),
     }
 
 
@@ -237,32 +171,17 @@ _SUMMARIES = {
 
 def _operations() -> Schema:
     def get(name: str, summary: str, ok: Schema, more: Mapping[str, Schema]) -> Schema:
-        responses = {"200": ok, **_problems(_ANYWHERE), **more}
+        responses = {"200": ok, **problems(_ANYWHERE), **more}
         return {"get": {"operationId": name, "summary": summary, "responses": responses}}
 
-    ready = _json("Events can, or cannot, be made durable.", _ref("Ready"))
-    busy = _json("Not ready, or too many connections.", {"anyOf": [_ref("Ready"), _ref("Problem")]})
+    ready = json_of("Events can, or cannot, be made durable.", ref("Ready"))
+    busy = json_of("Not ready, or too many connections.", {"anyOf": [ref("Ready"), ref("Problem")]})
     metrics = {"description": "Prometheus text.", "content": {TEXT: {"schema": {"type": "string"}}}}
     return {
-        "/healthz": get("healthz", "The process lives", _json("It does.", _ref("Healthy")), {}),
+        "/healthz": get("healthz", "The process lives", json_of("It does.", ref("Healthy")), {}),
         "/readyz": get("readyz", "Events can be made durable", ready, {"503": busy}),
-        "/metrics": get("metrics", "For private networks only", metrics, _problems(["not_found"])),
-        "/openapi.json": get("openapi", "This document", _json("It.", {"type": "object"}), {}),
-    }
-
-
-def _problems(reasons: Iterable[str], shape: type[Problem] = Problem) -> Schema:
-    """The errors with these reasons by status, and that others have the same shape."""
-    by_status: defaultdict[int, list[str]] = defaultdict(list)
-    for reason in sorted(reasons):
-        by_status[status_of(reason)].append(reason)
-    schema = _ref(shape.__name__)
-    return {
-        **{
-            str(status): _json(f"`{'`, `'.join(names)}`.", schema)
-            for status, names in sorted(by_status.items())
-        },
-        "default": _json("Any other error.", _ref(Problem.__name__)),
+        "/metrics": get("metrics", "For private networks only", metrics, problems(["not_found"])),
+        "/openapi.json": get("openapi", "This document", json_of("It.", {"type": "object"}), {}),
     }
 
 
@@ -301,7 +220,7 @@ def _leaf(field: str) -> Schema:
 
 
 def _batch() -> Schema:
-    _, components = msgspec.json.schema_components([Batch], ref_template=_REF)
+    _, components = msgspec.json.schema_components([Batch], ref_template=REF)
     schema: Schema = components[Batch.__name__]
     events = {
         "type": "array",
@@ -317,11 +236,3 @@ def _batch() -> Schema:
 
 def _event_name(kind: str) -> str:
     return f"{kind.title()}Event"
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": _REF.format(name=name)}
-
-
-def _json(description: str, schema: Schema) -> Schema:
-    return {"description": description, "content": {JSON: {"schema": schema}}}

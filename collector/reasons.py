@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from collector.webhooks.reasons import WebhookRefusal
+from collector.webhooks.reasons import status_of as status_of_webhook
+
 
 class Refusal(StrEnum):
-    """Reasons of the collector. Money has its own, named by ``attribution.money``."""
+    """Reasons of the collector. Money has its own, named by ``attribution.money``; webhooks and spend, too."""
 
     bad_http = "bad_http"
     """No HTTP/1.1 or HTTP/1.0 request, or one that two servers could read differently."""
@@ -93,6 +96,7 @@ _STATUS: dict[str, int] = {
     Refusal.too_many_connections: 503,
     Refusal.too_busy: 503,
     Refusal.state_away: 503,
+    **{reason: status_of_webhook(reason) for reason in WebhookRefusal},
 }
 
 
@@ -106,12 +110,13 @@ _OF_EVENTS = frozenset(
         Refusal.bad_email_hash,
     }
 )
-_OF_SPEND = frozenset({Refusal.unauthorized, Refusal.state_away})
+_OF_JSON = frozenset({Refusal.malformed, Refusal.not_utf8, Refusal.too_deep, Refusal.wrong_type})
+_OF_BATCHES = frozenset({Refusal.batch_too_large, Refusal.bad_encoding, Refusal.gzip_bomb})
 
 
 def event_reasons() -> frozenset[str]:
     """Every ``code`` of the routes that take events."""
-    return frozenset({*Refusal} - _ROUTING - _OF_SPEND) | MONEY_REASONS
+    return frozenset({*Refusal} - _ROUTING - {Refusal.unauthorized, Refusal.state_away}) | MONEY_REASONS
 
 
 def spend_reasons() -> frozenset[str]:
@@ -119,9 +124,22 @@ def spend_reasons() -> frozenset[str]:
     return frozenset({*Refusal} - _ROUTING - _OF_EVENTS) | SPEND_REASONS
 
 
+def webhook_reasons() -> frozenset[str]:
+    """Every ``code`` of ``/webhooks/*``."""
+    others = _ROUTING | _OF_EVENTS | _OF_JSON | _OF_BATCHES
+    others |= {Refusal.unauthorized, Refusal.unknown_site, Refusal.state_away}
+    return frozenset({*Refusal} - others | {*WebhookRefusal})
+
+
+def postback_reasons() -> frozenset[str]:
+    """Every ``code`` of ``/postback``."""
+    others = _ROUTING | _OF_EVENTS | _OF_BATCHES | {Refusal.state_away}
+    return frozenset({*Refusal} - others | {Refusal.too_many_keys})
+
+
 def all_reasons() -> frozenset[str]:
     """Every ``code`` that an answer can have."""
-    return frozenset({reason.value for reason in Refusal}) | MONEY_REASONS | SPEND_REASONS
+    return frozenset({reason.value for reason in Refusal}) | MONEY_REASONS | SPEND_REASONS | {*WebhookRefusal}
 
 
 def status_of(reason: str) -> int:

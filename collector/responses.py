@@ -27,6 +27,7 @@ JSON_HEADERS: Headers = [
     _CORS,
     ("x-content-type-options", "nosniff"),
 ]
+NO_STORE_HEADERS: Headers = [_NO_STORE]
 TEXT_HEADERS: Headers = [
     ("content-type", "text/plain; version=0.0.4; charset=utf-8"),
     _NO_STORE,

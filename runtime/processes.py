@@ -49,6 +49,7 @@ def run_collector(settings: Settings) -> None:
     """One collector until it is told to stop."""
     from collector.config import CollectorConfig
     from collector.server import run
+    from runtime.webhooks_file import webhooks_of
 
     sites = words_of(settings.sites)
     if not sites:
@@ -70,6 +71,7 @@ def run_collector(settings: Settings) -> None:
             cookie_secure=settings.cookie_secure,
             default_currency=settings.currency,
             spend_key=settings.spend_key.get_secret_value(),
+            webhooks=webhooks_of(settings, frozenset(sites)),
         )
     )
 

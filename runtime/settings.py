@@ -91,6 +91,11 @@ class Settings(BaseSettings):
         description="Secret that `POST /v1/spend` wants as bearer token; none = a write key is enough.",
     )
 
+    webhooks_file: Path | None = Field(
+        None,
+        description="File of who may send webhooks (TOML); `<data dir>/webhooks.toml` if that exists. See webhooks.md.",
+    )
+
     collector_host: str = Field("127.0.0.1", description="Address the collector listens on.")
     collector_port: int = Field(8080, ge=0, le=MAX_PORT, description="Port of the collector.")
     api_host: str = Field("127.0.0.1", description="Address the query API listens on.")

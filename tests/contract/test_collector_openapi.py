@@ -14,18 +14,23 @@ import attribution.money
 from collector.app import CollectorApp
 from collector.config import CollectorConfig
 from collector.description import describe
+from collector.feeds import SPEND_PATH, WEBHOOKS
 from collector.fields import MAX_LENGTH
 from collector.pixel import parse_query
+from collector.postbacks import PATH as POSTBACK_PATH
 from collector.reasons import (
     MONEY_REASONS,
     SPEND_REASONS,
     Refusal,
     all_reasons,
     event_reasons,
+    postback_reasons,
     spend_reasons,
     status_of,
+    webhook_reasons,
 )
 from collector.segment import KINDS, POSTED, fields_of, parse_event
+from collector.webhooks.reasons import WebhookRefusal
 
 DOCUMENT = describe()
 POSTS = {path: methods["post"] for path, methods in DOCUMENT["paths"].items() if "post" in methods}
@@ -63,14 +68,21 @@ def test_the_reasons_are_those_of_the_code() -> None:
     raised = re.findall(r'Rejected\(\s*"(\w+)"', Path(attribution.money.__file__).read_text())
     assert set(raised) == MONEY_REASONS
     told = set(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"])
-    assert told == all_reasons() == {*Refusal, *MONEY_REASONS, *SPEND_REASONS}
-    assert event_reasons() | spend_reasons() == all_reasons() - {"not_found", "method_not_allowed"}
+    assert told == all_reasons() == {*Refusal, *MONEY_REASONS, *SPEND_REASONS, *WebhookRefusal}
+    anywhere = event_reasons() | spend_reasons() | webhook_reasons() | postback_reasons()
+    assert anywhere == all_reasons() - {"not_found", "method_not_allowed"}
 
 
 @pytest.mark.parametrize("path", POSTS)
 def test_every_reason_stands_at_its_status(path: str) -> None:
     responses = POSTS[path]["responses"]
-    reasons = event_reasons() if path in POSTED else spend_reasons()
+    reasons = (
+        event_reasons()
+        if path in POSTED
+        else webhook_reasons()
+        if path in WEBHOOKS
+        else {SPEND_PATH: spend_reasons, POSTBACK_PATH: postback_reasons}[path]()
+    )
     for reason in reasons:
         assert f"`{reason}`" in responses[str(status_of(reason))]["description"]
     listed = " ".join(responses[status]["description"] for status in responses if status > "200")
