@@ -64,6 +64,16 @@ class MemoryWriter:
                 sums[tuple(row[name] for name in TouchLabel._fields[:-1])] += row["sign"]
         return [TouchLabel(*(*labels, touches)) for labels, touches in sums.items() if touches > 0]
 
+    def click_visitors(self, clicks: Sequence[str]) -> list[tuple[str, str, str, str, int]]:
+        """Who landed with each of ``clicks`` first."""
+        first: dict[tuple[str, str, str], tuple[int, str, int]] = {}
+        for row in self.dicts("hits"):
+            if row["click_id"] and row["click_id"] in clicks:
+                place = (row["site"], row["click_id_param"], row["click_id"])
+                landed = (row["occurred_at"], row["visitor_id"], row["received_at"])
+                first[place] = min(first.get(place, landed), landed)
+        return [(*place, visitor, heard_at) for place, (_, visitor, heard_at) in first.items()]
+
     def dicts(self, table: str) -> list[dict[str, Any]]:
         """The rows of a table by column name."""
         return [dict(zip(WRITTEN[table], row, strict=True)) for row in self.tables.get(table, [])]

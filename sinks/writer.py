@@ -157,6 +157,15 @@ class RowWriter:
         """How many touches of each site name a campaign, by their labels. Raises as ``count_rows`` does."""
         return [TouchLabel(*row) for row in ask(self._client, self._database, "touch_labels", {})]
 
+    def click_visitors(self, clicks: Sequence[str]) -> list[tuple[str, str, str, str, int]]:
+        """(site, click parameter, click id, the visitor who landed with it first, when that was heard, epoch ms) of
+        those of ``clicks`` that landed. Raises as ``count_rows`` does.
+        """
+        rows = ask(self._client, self._database, "click_visitors", {"clicks": list(clicks)})
+        return [
+            (str(site), str(param), str(click), str(name), int(at)) for site, param, click, name, at in rows
+        ]
+
     def _encode(self, rows: Sequence[tuple[Any, ...] | msgspec.Raw]) -> bytes:
         try:
             return self._encoder.encode_lines(rows)

@@ -57,7 +57,7 @@ class ReadDelivery(msgspec.Struct):
         change.
         """
         if self.outcome is Outcome.repeated:
-            return all(problem.reason != "no_time_of_change" for problem in self.problems)
+            return all(fact.at_ms != self.delivery.received_at for fact in self.mapped.facts)
         return self.outcome is Outcome.read
 
     def row(self, batch: Batch) -> Row:

@@ -24,6 +24,15 @@ from streams import metrics
 from streams.abouts import AboutStore, abouts_of
 from streams.dead_letters import DeadLetter
 from streams.deal_batch import Outcome, ReadDeliveries, read_deliveries, sort_out_repeats
+from streams.deal_clicks import (
+    LOOK_SECONDS,
+    ORPHAN_FOR_MS,
+    ORPHANS_AT_ONCE,
+    landings,
+    lent,
+    wants_visitor,
+    with_visitor,
+)
 from streams.deal_states import DealStates, KeptTold, pack_told
 from streams.journal import Decided, parts_of, whole_bodies
 from streams.ownership import Ownership
@@ -34,6 +43,7 @@ from streams.topics import (
     DEALS,
     deal_names_key,
     deal_objects_key,
+    deal_orphans_key,
     deal_rules_key,
     deal_told_key,
     dirty_key,
@@ -66,6 +76,8 @@ class DealDecision(msgspec.Struct, array_like=True):
     """Keys of events, with value and seconds."""
     rows: dict[str, list[Row]] = {}
     """By table."""
+    orphans: dict[bytes, bytes] = {}
+    """Conversions whose click is missing, and since when; b"" = it has come."""
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -89,9 +101,10 @@ class DealsStage:
         partitions: int,
         decisions: Sequence[DealDecision] = (),
         now: Callable[[], float] = time.time,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         """``types``: conversion types that have a window; ``decisions``: what earlier owners decided and the store has
-        forgotten, in order; ``now``: seconds since 1970."""
+        forgotten, in order; ``now``: seconds since 1970; ``look_seconds``: how often missing clicks are looked for."""
         self._own = own
         self._fence = own.fence
         self._store = own.fence.store
@@ -103,6 +116,8 @@ class DealsStage:
         self._wishes = Wishes(own, partitions)
         self._decisions = decisions
         self._now = now
+        self._look_seconds = look_seconds
+        self._looked_at = -look_seconds
 
     async def start(self) -> None:
         """Finish what earlier owners left, do what the store has forgotten, then follow other rules."""
@@ -120,9 +135,13 @@ class DealsStage:
         await self._wishes.resend(older_than=0.0)
 
     async def idle(self) -> None:
-        """See that the store still is what it was, and send again what credit has not answered for a while."""
+        """See that the store still is what it was, send again what credit has not answered for a while, and look for
+        clicks that were missing."""
         await self._fence.check()
         await self._wishes.resend(older_than=RESEND_AFTER_SECONDS)
+        if time.monotonic() - self._looked_at >= self._look_seconds:
+            await self._look_for_clicks()
+            self._looked_at = time.monotonic()
 
     async def process(self, batch: Batch) -> None:
         """Tell credit what has changed by the batch's deliveries."""
@@ -133,6 +152,7 @@ class DealsStage:
         told_before, before = told_of(gathered.before, gathered.others, self._settings.rules)
         told, after = told_of(gathered.after, gathered.others, self._settings.rules)
         known = await self._states.told({*told_before, *told})
+        told, orphans = await self._joined(told, known)
         nonce = f"{batch.broker}:{batch.first}:{self._own.journal.owner}"
         new, wishes, unknown = self._news(told, known, read.recorded_at, nonce)
         read.note(sorted(({*after.problems} - {*before.problems}) | unknown))
@@ -146,6 +166,7 @@ class DealsStage:
             told=new,
             wishes=wishes,
             remembered=remembered,
+            orphans=orphans,
             rows={
                 "deliveries": [one.row(batch) for one in read.deliveries],
                 "dead_letters": [letter.row() for letter in letters],
@@ -183,6 +204,58 @@ class DealsStage:
                 known.update(key for event in events for key in event)
         sort_out_repeats(read, seen)
         return new
+
+    async def _joined(
+        self, told: Mapping[str, Told], known: Mapping[str, KeptTold]
+    ) -> tuple[dict[str, Told], dict[bytes, bytes]]:
+        """``told`` with the visitors of their clicks; which clicks are missing, and which no longer are."""
+        found = lent(told, known)
+        landed = await landings(self._own, {i: one for i, one in found.items() if wants_visitor(one)})
+        orphans: dict[bytes, bytes] = {}
+        noted_at = b"%d" % int(self._now() * 1000)
+        for conversion_id, one in found.items():
+            if conversion_id in landed:
+                found[conversion_id] = with_visitor(one, landed[conversion_id].visitor_id)
+            if one.clicks:
+                is_missing = wants_visitor(one) and conversion_id not in landed
+                orphans[conversion_id.encode()] = noted_at if is_missing else b""
+        return found, orphans
+
+    async def _look_for_clicks(self) -> None:
+        """Orphans whose click has come are about its visitor; those that are too old are given up."""
+        kept = await self._store.fields(deal_orphans_key(self._partition))
+        if not kept:
+            return
+        oldest = int(self._now() * 1000) - ORPHAN_FOR_MS
+        orphans = {conversion: b"" for conversion, at in kept.items() if int(at) < oldest}
+        looked_for = sorted(conversion.decode() for conversion in kept.keys() - orphans.keys())
+        # Those of late first at one time, of early at another: more than are looked for at once all have their turn.
+        start = int(self._now()) % max(1, len(looked_for) - ORPHANS_AT_ONCE + 1)
+        known = await self._states.told(looked_for[start : start + ORPHANS_AT_ONCE])
+        told = {i: Told(one.fact, one.clicks) for i, one in known.items()}
+        landed = await landings(self._own, {i: one for i, one in told.items() if wants_visitor(one)})
+        joined = {i: with_visitor(told[i], to.visitor_id) for i, to in landed.items()}
+        orphans |= dict.fromkeys((i.encode() for i in joined), b"")
+        if not orphans:
+            return
+        heard_at = max((to.received_at for to in landed.values()), default=0)
+        recorded_at = max((heard_at, *(known[i].fact.received_at for i in joined)))
+        nonce = f"clicks:{self._own.journal.owner}:{int(self._now() * 1000)}"
+        new, wishes, _ = self._news(joined, {i: known[i] for i in joined}, recorded_at, nonce)
+        await self._tell_anew(new, wishes, {deal_orphans_key(self._partition): orphans})
+        await self._wishes.send(wishes)
+        log.info("clicks_found", partition=self._partition, conversions=len(joined), left=len(kept))
+
+    async def _tell_anew(
+        self,
+        new: Mapping[bytes, bytes],
+        wishes: Mapping[bytes, bytes],
+        more: Mapping[str, Mapping[bytes, bytes]],
+    ) -> None:
+        """What no delivery is the cause of: it follows from the store, so no journal needs to have it."""
+        await self._write_abouts(wishes)
+        hashes = {deal_told_key(self._partition): new, dirty_key(self._partition, DEALS): wishes, **more}
+        await self._fence.commit_deals(self._fence.stands_at, 0, "", b"", hashes, {})
 
     def _news(
         self, told: Mapping[str, Told], known: Mapping[str, KeptTold], recorded_at: int, nonce: str
@@ -238,6 +311,7 @@ class DealsStage:
                 deal_names_key(self._partition): decision.names,
                 deal_told_key(self._partition): decision.told,
                 dirty_key(self._partition, DEALS): decision.wishes,
+                deal_orphans_key(self._partition): decision.orphans,
             },
             decision.remembered,
         )
@@ -305,26 +379,16 @@ class DealsStage:
         states: Mapping[ObjectKey, ObjectState] = await self._states.everything()
         told, _ = told_of(states, {}, self._settings.rules)
         known = await self._states.all_told()
+        told = lent(told, known)
         began = int(self._now() * 1000)
         new, wishes, unknown = self._news(told, known, began, f"rules:{self._own.journal.owner}")
         fields, wanted = sorted(new.items()), sorted(wishes.items())
         for start in range(0, max(len(fields), 1), _TOLD_AT_ONCE):
             part = dict(wanted[start : start + _TOLD_AT_ONCE])
             ids = sorted(conversion_of(field) for field in part)
-            await self._write_abouts(part)
             is_last = start + _TOLD_AT_ONCE >= len(fields)
-            await self._fence.commit_deals(
-                self._fence.stands_at,
-                0,
-                "",
-                b"",
-                {
-                    deal_told_key(self._partition): {i: new[i] for i in ids},
-                    dirty_key(self._partition, DEALS): part,
-                    **({key: {_VERSION: version}} if is_last else {}),
-                },
-                {},
-            )
+            more = {key: {_VERSION: version}} if is_last else {}
+            await self._tell_anew({i: new[i] for i in ids}, part, more)
         log.info("told_anew", partition=self._partition, conversions=len(new), without_window=len(unknown))
 
     def _count(self, read: ReadDeliveries) -> None:

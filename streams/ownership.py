@@ -43,6 +43,9 @@ class Writer(Protocol):
     def touch_labels(self) -> list[TouchLabel]:
         """Labels of the touches that name a campaign."""
 
+    def click_visitors(self, clicks: Sequence[str]) -> list[tuple[str, str, str, str, int]]:
+        """(site, click parameter, click id, visitor, when that was heard)."""
+
 
 Send = Callable[[str, bytes, bytes], Awaitable[None]]
 """(topic, key, value): returns when the broker has it. Raises ``Transient`` when the same call may work later."""
@@ -104,6 +107,11 @@ class Ownership:
     async def touch_labels(self) -> list[TouchLabel]:
         """Labels of all touches that name a campaign, as they stand in ClickHouse."""
         return await patiently(lambda: asyncio.to_thread(self.writer.touch_labels), "clickhouse touches")
+
+    async def click_visitors(self, clicks: Sequence[str]) -> list[tuple[str, str, str, str, int]]:
+        """(site, click parameter, click id, the visitor who landed with it first, when that was heard, epoch ms)."""
+        call = partial(self.writer.click_visitors, clicks)
+        return await patiently(lambda: asyncio.to_thread(call), "clickhouse clicks")
 
     async def publish_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
         """Tell Kafka of dead letters, and count them."""

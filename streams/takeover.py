@@ -12,6 +12,7 @@ from attribution.deals.settings import DealSettings
 from attribution.errors import HeadwaterError, Misconfigured
 from streams import spend
 from streams.credit import CreditStage, decisions_of
+from streams.deal_clicks import LOOK_SECONDS
 from streams.deals import DealsStage, deal_decisions_of
 from streams.fence import Fence, FenceStore, Position
 from streams.journal import Claimed, Decided, Journal, JournalLog
@@ -64,6 +65,8 @@ class Tools:
     """None = no learnt model is ever active."""
     touches: TouchBook = field(default_factory=TouchBook)
     deals: DealSettings = field(default_factory=DealSettings)
+    clicks_every_seconds: float = LOOK_SECONDS
+    """How often missing clicks of deals are looked for."""
 
 
 class TakenOver(NamedTuple):
@@ -187,7 +190,14 @@ async def _spend(tools: Tools, own: Ownership) -> TakenOver:
 async def _deals(tools: Tools, own: Ownership) -> TakenOver:
     decisions = deal_decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
     types = tools.rules.policy.conversion_lookbacks_ms
-    stage = DealsStage(own, tools.deals, types, tools.rules.partitions, decisions)
+    stage = DealsStage(
+        own,
+        tools.deals,
+        types,
+        tools.rules.partitions,
+        decisions,
+        look_seconds=tools.clicks_every_seconds,
+    )
     start = decisions[-1].next if decisions else own.fence.found.offset_on(own.broker)
     return TakenOver(stage, start, ())
 

@@ -150,6 +150,11 @@ def deal_told_key(partition: int) -> str:
     return f"hw:{{d{partition}}}:told"
 
 
+def deal_orphans_key(partition: int) -> str:
+    """Hash: conversions whose click has not come yet, and since when (``streams.deal_clicks``)."""
+    return f"hw:{{d{partition}}}:orphans"
+
+
 def deal_rules_key(partition: int) -> str:
     """Hash with one field, ``version``: of the rules that everything told follows from."""
     return f"hw:{{d{partition}}}:deal-rules"

@@ -199,7 +199,7 @@ def _amount(context: _Context, state: ObjectState, at_ms: int, default_currency:
     """
     default = default_currency or context.rules.default_currency
     raw = state.at("currency", at_ms) or state.first("currency") or default
-    amount = state.at("amount", at_ms)
+    amount = state.first("amount") if state.get("keeps_first_amount") is True else state.at("amount", at_ms)
     try:
         currency = currency_of(str(raw)).code
         if amount in (None, ""):
@@ -223,7 +223,9 @@ def _sale_lines(context: _Context) -> Iterator[Line]:
         for at_ms in state.instants():
             is_standing = state.at("status", at_ms) == PAID and not _is_gone(state, at_ms)
             worths.append((at_ms, Worth(is_standing, *_amount(context, state, at_ms))))
-        line = Line(key.site, context.rules.purchase_type, business_id(state), key, tuple(worths))
+        own_type = state.get("conversion_type")
+        type_ = own_type if isinstance(own_type, str) and own_type else context.rules.purchase_type
+        line = Line(key.site, type_, business_id(state), key, tuple(worths))
         if line.stood_at is None:
             continue
         subscription = state.get("subscription")

@@ -27,5 +27,7 @@ class DealRules(msgspec.Struct, frozen=True):
     """Conversion type of orders, payments, and the first paid invoice of a subscription."""
     renewal_type: str = "renewal"
     """Conversion type of a subscription's later paid invoices."""
-    sources: tuple[str, ...] = ("shopify", "standard", "stripe", "salesforce", "hubspot", "pipedrive")
+    sources: tuple[str, ...] = (
+        *("shopify", "standard", "stripe", "salesforce", "hubspot", "pipedrive", "postback"),
+    )
     """Of two senders that tell the same order, the first of these is believed."""

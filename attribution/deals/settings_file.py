@@ -112,6 +112,9 @@ class DealsFile(Table):
     accepts_test_data: bool = False
     shopify_order_id: str = Field("id", pattern="^(id|order_number|name)$")
     shopify_money: str = Field("shop", pattern="^(shop|customer)$")
+    postback_events: dict[str, _Type] = AdapterRules(site="").postback_events
+    postback_refusals: list[str] = list(AdapterRules(site="").postback_refusals)
+    postback_duplicates: str = Field("replace", pattern="^(replace|ignore)$")
     own_fields: dict[_Place, dict[str, _Field]] = {}
     own_objects: dict[_Sender, dict[str, ObjectType]] = {}
 
@@ -150,5 +153,8 @@ class DealsFile(Table):
             "shopify_order_id": self.shopify_order_id,
             "is_shop_money": self.shopify_money == "shop",
             "accepts_test_data": self.accepts_test_data,
+            "postback_events": {name.strip().lower(): type_ for name, type_ in self.postback_events.items()},
+            "postback_refusals": tuple(name.strip().lower() for name in self.postback_refusals),
+            "postback_duplicates": self.postback_duplicates,
         }
         return DealSettings(AdapterRules(site="", **senders), rules)

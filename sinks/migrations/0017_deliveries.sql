@@ -1,5 +1,6 @@
 -- Purpose: what CRMs, shops and networks delivered, unchanged, and what was made of it. One row for each delivery that the
--- worker took, repeats included.
+-- worker took, repeats included. And a way to the visitor of a click that they name: hits are not in order of clicks, and
+-- few of them have one. Hits written before this migration are covered once their parts are merged.
 
 CREATE TABLE IF NOT EXISTS {database}.deliveries
 (
@@ -25,3 +26,6 @@ CREATE TABLE IF NOT EXISTS {database}.deliveries
 ENGINE = MergeTree
 ORDER BY (site, source, received_at)
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
+
+ALTER TABLE {database}.hits
+    ADD INDEX IF NOT EXISTS click click_id TYPE bloom_filter(0.01) GRANULARITY 4;

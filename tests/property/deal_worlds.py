@@ -82,6 +82,18 @@ def standard(day: float, type_: str, **data: Any) -> Delivery:
     )
 
 
+def postback(day: float, *, scheme: str = "postback", **said: str) -> Delivery:
+    """A call of a network, as the collector delivers it."""
+    return Delivery(
+        site="s",
+        source="postback",
+        scheme=scheme,
+        keys=[[f"postback:{json.dumps(said, sort_keys=True)}"]],
+        received_at=T0 + int(day * DAY_MS),
+        body=json.dumps(said).encode(),
+    )
+
+
 _INVOICE = {"object": "invoice", "id": "in_1", "status": "paid", "amount_paid": 4900, "currency": "eur"}
 _REFUND = {"object": "refund", "amount": 900, "currency": "eur", "payment_intent": "pi_1"}
 
@@ -120,6 +132,9 @@ SHOP_STORY = [
         6, "refund.succeeded", id="R1", amount="10", currency="USD", parent={"object": "order", "id": "A1"}
     ),
     standard(8, "order.cancelled", id="A1"),
+    postback(2, click_id="g1", transaction_id="t1", payout="12.50", currency="EUR"),
+    postback(4, click_id="g1", transaction_id="t1", event="rejected"),
+    postback(5, click_id="g2", event="lead"),
     standard(3, "order.paid", id="A2", order_id="o1", amount="5", currency="EUR", email=EMAIL_OF_ANN),
 ]
 

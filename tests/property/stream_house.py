@@ -221,6 +221,7 @@ class House:
             learnt,
             TouchBook(every_seconds=0.0),
             self.deals or DealSettings(),
+            clicks_every_seconds=0.0,
         )
         taken = await take_over(tools, topic, partition)
         await taken.stage.start()

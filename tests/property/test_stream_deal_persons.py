@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from deal_worlds import EMAIL_OF_ANN, T0, hubspot, of_hubspot, standard
+from deal_worlds import EMAIL_OF_ANN, T0, hubspot, of_hubspot, postback, standard
 from redis.asyncio import Redis
 from stream_house import MOST_TURNS, PARTITIONS, Faults, House, settled
 
 from attribution.conversions import conversion_id_of_order
 from attribution.deals.delivery import Delivery, encode_deliveries
+from attribution.deals.rules import DealRules
 from attribution.deals.settings import DealSettings
 from attribution.hit import Hit, encode_envelope
 from attribution.policy import DAY_MS, AttributionPolicy
+from streams.deal_clicks import ORPHAN_FOR_MS
 from streams.topics import CONVERSIONS, DEALS, HITS
 from streams.triggers import Trigger, decode_triggers
 
@@ -144,3 +147,44 @@ async def test_a_page_and_a_shop_that_tell_one_order_are_one_conversion(house: H
     await arrive(house, bought, SOLD)
     stands = [row for row in house.writer.dicts("conversions") if row["sign"] == 1]
     assert {row["conversion_id"] for row in stands} == {ORDER}
+
+
+TOLD = postback(2, click_id="e1", transaction_id="t1", payout="12.50", currency="EUR")
+POSTED = conversion_id_of_order("s", "purchase", "t1")
+
+
+async def test_a_postback_is_about_the_visitor_who_landed_with_its_click(house: House) -> None:
+    await arrive(house, visit("e1", "v1", 1))
+    assert asked(await arrive(house, TOLD), POSTED) == [("v1", "")]
+    assert not await house.redis.keys("*orphans")
+    assert asked(await arrive(house, visit("e2", "v1", 1.5)), POSTED) == [("v1", "")]
+
+
+async def test_a_click_that_comes_after_its_postback_is_joined(house: House) -> None:
+    assert asked(await arrive(house, TOLD), POSTED) == [("", "")]
+    (orphans,) = await house.redis.keys("*orphans")
+    assert await house.redis.hkeys(orphans) == [POSTED.encode()]
+    assert ("v1", "") in asked(await arrive(house, visit("e1", "v1", 1)), POSTED)
+    assert not await house.redis.keys("*orphans")
+    # What is told again of it keeps its visitor.
+    more = postback(3, click_id="e1", transaction_id="t1", payout="13", currency="EUR")
+    (fact,) = [one.fact for one in await arrive(house, more) if one.conversion_id == POSTED]
+    assert fact is not None
+    assert (fact.visitor_id, [one.value_minor for one in fact.bookings]) == ("v1", [1250, 1300])
+
+
+async def test_under_other_rules_the_visitor_of_a_click_stays(house: House) -> None:
+    await arrive(house, visit("e1", "v1", 1), TOLD)
+    house.all_die()
+    house.deals = DealSettings(rules=DealRules(default_currency="GBP"))
+    assert asked(await arrive(house), POSTED) == []
+
+
+async def test_an_orphan_of_long_ago_is_given_up(house: House) -> None:
+    """Its conversion stays, about nobody."""
+    await arrive(house, TOLD)
+    (orphans,) = await house.redis.keys("*orphans")
+    long_ago = int(time.time() * 1000) - ORPHAN_FOR_MS - 1
+    await house.redis.hset(orphans, POSTED, str(long_ago))
+    assert asked(await arrive(house, visit("e1", "v1", 1)), POSTED) == []
+    assert not await house.redis.keys("*orphans")

@@ -57,6 +57,19 @@ class AdapterRules(msgspec.Struct, frozen=True):
     """Shopify: amounts in the shop's currency; False = in the one that the customer was shown."""
     accepts_test_data: bool = False
     """Stripe's test mode and Shopify's test orders count."""
+    postback_events: dict[str, str] = msgspec.field(
+        default_factory=lambda: {
+            **dict.fromkeys(("", "conversion", "sale", "purchase", "approved", "deposit"), "purchase"),
+            **dict.fromkeys(("lead", "registration"), "lead"),
+        }
+    )
+    """Postback: ``event`` in lower case ("" = none is said) to the conversion type that it is."""
+    postback_refusals: tuple[str, ...] = (
+        *("rejected", "declined", "cancelled", "canceled", "refused", "trash", "chargeback", "refund"),
+    )
+    """Postback: events by which a network takes a conversion back."""
+    postback_duplicates: str = "replace"
+    """Postback, of one transaction told again with another payout: ``replace``, or ``ignore`` for the first one."""
 
 
 class Mapped(NamedTuple):
