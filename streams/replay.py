@@ -15,7 +15,7 @@ from attribution.spend.report import decode_reports
 from sinks.tables import WRITTEN
 from sinks.writer import RowWriter
 from streams.producer import Producer
-from streams.topics import CONVERSIONS, HITS, SPEND, partition_of
+from streams.topics import CONVERSIONS, DEALS, HITS, SPEND, partition_of
 
 KEY_FIELD = {HITS: "visitor_id", CONVERSIONS: "conversion_id"}
 CHUNK = 1_000
@@ -40,7 +40,7 @@ async def replay(
     """
     sql = resources.files("streams").joinpath("sql", "open_dead_letters.sql").read_text()
     counts: Counter[str] = Counter()
-    producer = Producer(kafka, partitions, idempotent=idempotent, names=(HITS, CONVERSIONS, SPEND))
+    producer = Producer(kafka, partitions, idempotent=idempotent, names=(HITS, CONVERSIONS, SPEND, DEALS))
     if not dry_run:
         await producer.open()
     try:
