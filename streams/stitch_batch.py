@@ -317,7 +317,7 @@ def stitch(
         if timeline.is_linked and accepted:
             links += _link_rows(visitor, accepted, change, broker, partition, first)
             news += _news(visitor, timeline, accepted, change)
-        elif change.touchpoints_plus or change.touchpoints_minus:
+        elif change.touchpoints_plus or change.touchpoints_minus or change.affected:
             news_of_others += _news_without_links(visitor, accepted, change)
         if change.ids_refused or change.links_lost:
             refused_ids[BLOCKED_VALUE] += change.ids_refused
@@ -432,6 +432,7 @@ def _news_without_links(visitor: Visitor, items: list[ReadHit], change: Change) 
     """What somebody did whom hits name by no id."""
     restated = items[-1].restated
     changed = [touch.touched_at for touch in (*change.touchpoints_minus, *change.touchpoints_plus)]
+    changed += [item.fact.occurred_at for item in items if item.fact is not None]
     if changed:
         recorded_at = max(item.received_at for item in items)
         yield News(*visitor, min(changed), recorded_at, (), restated.policy if restated is not None else "")

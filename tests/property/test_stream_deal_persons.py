@@ -137,6 +137,11 @@ async def test_a_visitor_whom_the_shop_names_needs_no_link(house: House) -> None
     assert asked(await arrive(house, visit("e4", "v2", 2)), ORDER) == []
 
 
+async def test_a_lead_of_the_visitor_whom_the_shop_names_is_a_moment_of_the_order(house: House) -> None:
+    await arrive(house, visit("e1", "v1", 1), SOLD)
+    assert asked(await arrive(house, hit("e2", "v1", 1.001, event="lead")), ORDER) == [("v1", "")]
+
+
 async def test_the_visitor_whom_the_shop_names_may_come_after_the_order(house: House) -> None:
     await arrive(house, SOLD)
     assert asked(await arrive(house, visit("e1", "v1", 1)), ORDER) == [("v1", "")]
