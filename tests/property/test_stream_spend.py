@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from stream_house import MOST_TURNS, PARTITIONS, Crash, Faults, House
+from stream_house import MOST_TURNS, PARTITIONS, Crash, CrashingJournals, CrashingWriter, Faults, House
 
 from attribution.policy import AttributionPolicy
 from attribution.spend.fact import MICROS, Level, SpendFact
@@ -335,3 +335,35 @@ async def test_labels_that_a_set_back_store_has_forgotten_are_not_given_twice(em
         assert _labels(house) == {("Cross-network", "autumn"): Decimal(2)}
         await house.take_over(SPEND, PARTITION)
         assert _labels(house) == {("Cross-network", "autumn"): Decimal(2)}
+
+
+@pytest.mark.parametrize("keeps_journals", [True, False])
+async def test_the_log_replayed_into_empty_stores_gives_the_same_sums(
+    empty_valkey: str, keeps_journals: bool
+) -> None:
+    async with Redis.from_url(empty_valkey) as redis:
+        house = _house(redis, [])
+        random_ = random.Random(3)
+        for hour in range(12):
+            level = random_.choice([Level.campaign, Level.ad_group])
+            group = "Ax" if level is Level.ad_group else ""
+            _send(house, [_fact(random_.randrange(9) * MICROS, hour % 7, level=level, ad_group_id=group)])
+            while await house.turn(SPEND, PARTITION, random_.randint(1, 3)):
+                pass
+            if hour == 5:
+                house.writer.tables["touchpoints"] = [_touch_row(TOUCH, 1)]
+            await house.workers[SPEND, PARTITION].stage.idle()
+        before = _standing(house.writer.tables["spend"])
+        assert len(house.writer.tables["spend"]) > 6
+        house.all_die()
+        await redis.flushdb()
+        house.writer = CrashingWriter()
+        house.writer.faults = house.faults
+        house.writer.tables["touchpoints"] = [_touch_row(TOUCH, 1)]
+        if not keeps_journals:
+            house.journals = CrashingJournals(house)
+        while await house.turn(SPEND, PARTITION, 4):
+            pass
+        await house.workers[SPEND, PARTITION].stage.idle()
+        assert _standing(house.writer.tables["spend"]) == before
+        assert set(before.values()) == {1}
