@@ -29,6 +29,7 @@ from api.plan import QUALIFIED_LEADS, Plan, Terms, build_plan
 from api.queries import load_sql
 from api.requests import QueryRequest
 from api.selection import wanted_currency
+from api.spend_matching import MatchingAnswer, MatchingRequest, spend_matching
 from attribution.bulk.persons import Joined, Names
 from attribution.policy import AttributionPolicy
 from sinks.engine_errors import explain_error
@@ -124,6 +125,10 @@ class QueryService:
         started = time.perf_counter()
         plan = plan_paths(request, self._database, self._currency)
         return paths_answer(plan, request, plan.read(request.limit, self._ask), started)
+
+    def spend_matching(self, request: MatchingRequest) -> MatchingAnswer:
+        """Spend and touches that did not meet. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
+        return spend_matching(request, self._database, self._ask)
 
     def changes(self, request: ChangesRequest) -> ChangesAnswer:
         """What a report changed by between two instants. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""

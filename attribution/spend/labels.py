@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from attribution.channels import PAID_CHANNELS, classify_channel
+from attribution.channels import COSTS_MONEY, classify_channel
 from attribution.spend.fact import Level, SpendFact, normal_name
 from attribution.spend.kept import Labels
 from attribution.tables import read_rows
@@ -45,7 +45,6 @@ _NETWORK_OF_SOURCE = {
     for row in reversed(read_rows("spend_networks.tsv"))
     for source in (row[1], *(row[3].split(",") if len(row) > 3 and row[3] else ()))
 }
-_COSTS_MONEY = PAID_CHANNELS | {"Affiliates"}
 
 
 def network_of(touch: TouchLabel) -> str:
@@ -53,7 +52,7 @@ def network_of(touch: TouchLabel) -> str:
 
     A click id tells it, else the source of a touch that was paid for.
     """
-    if touch.ad_network or touch.channel not in _COSTS_MONEY:
+    if touch.ad_network or touch.channel not in COSTS_MONEY:
         return touch.ad_network
     source = touch.source.strip().casefold()
     return _NETWORK_OF_SOURCE.get(source, source.replace("-", "_"))
@@ -128,4 +127,4 @@ def _most(touches: Iterable[TouchLabel]) -> Labels:
     sums: defaultdict[Labels, int] = defaultdict(int)
     for touch in touches:
         sums[touch.labels] += touch.touches
-    return min(sums, key=lambda labels: (labels[0] not in _COSTS_MONEY, -sums[labels], labels))
+    return min(sums, key=lambda labels: (labels[0] not in COSTS_MONEY, -sums[labels], labels))

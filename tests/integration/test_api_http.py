@@ -259,6 +259,7 @@ def test_there_are_exactly_these_routes() -> None:
         ("/v1/models", "GET"),
         ("/v1/changes", "POST"),
         ("/v1/paths", "GET"),
+        ("/v1/spend/matching", "GET"),
         ("/v1/conversions", "GET"),
         ("/v1/conversions/{conversion_id:path}", "GET"),
     }
@@ -271,6 +272,7 @@ def test_the_schema_lists_routes_body_and_key(http: TestClient) -> None:
         "/v1/models",
         "/v1/changes",
         "/v1/paths",
+        "/v1/spend/matching",
         "/v1/conversions",
         "/v1/conversions/{conversion_id}",
         "/healthz",

@@ -166,6 +166,7 @@ API_OPERATIONS = {
     ("GET", "/v1/models"): {200},
     ("POST", "/v1/changes"): {400, 422},
     ("GET", "/v1/paths"): {200, 422},
+    ("GET", "/v1/spend/matching"): {200, 422},
     ("GET", "/v1/conversions"): {404, 422},
     ("GET", "/v1/conversions/{conversion_id}"): {404},
     ("GET", "/healthz"): {200},

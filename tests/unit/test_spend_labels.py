@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -15,6 +16,7 @@ from attribution.errors import Rejected
 from attribution.spend.checking import check_report
 from attribution.spend.fact import MAX_COST_MICROS, Level, SpendFact
 from attribution.spend.labels import Touches, TouchLabel, by_network, default_labels, labelled, network_of
+from attribution.spend.matching import CampaignSpend, SharedName, match
 from attribution.spend.report import SpendReport, encode_report
 from attribution.tables import read_rows
 from streams.records import Batch, Record
@@ -197,3 +199,29 @@ def test_one_bad_report_of_an_envelope_is_a_dead_letter_and_the_others_count() -
         (3, 0, "no_site"),
     ]
     assert letters[0].payload == b"{}"
+
+
+def test_what_did_not_meet_is_listed_the_greatest_first() -> None:
+    def cost(
+        campaign_id: str, campaign: str, spend: int, label: str = "", network: str = "google_ads"
+    ) -> CampaignSpend:
+        labels = ("Paid Search", "google", "cpc", label or campaign)
+        return CampaignSpend("s", network, campaign_id, campaign, *labels, "EUR", Decimal(spend), 0)
+
+    met = cost("1", "Brand", 9, "brand")
+    lone, greater, free = cost("2", "Autumn", 3), cost("3", "autumn ", 4), cost("4", "Old", 0)
+    touches = [
+        touch("brand", 5),
+        touch("old", 1),
+        touch("Brand", 1, medium="ppc"),
+        touch("", 2),
+        touch("unknown", 7),
+        touch("unknown", 7, ad_network="", channel="Email"),
+        touch("unknown", 6, ad_network="x_ads", channel="Referral"),
+    ]
+    found = match([lone, met, greater, free], touches, touches)
+    assert found.spend_without_touch == [greater, lone]
+    assert [(one.campaign, one.touches) for one in found.touches_without_spend] == [("unknown", 7), ("", 2)]
+    assert found.shared_names == [SharedName("s", "google_ads", "autumn", ["2", "3"])]
+    assert match([met], [], touches).touches_without_spend == []
+    assert match([met], touches, []).spend_without_touch == [met]
