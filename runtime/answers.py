@@ -295,17 +295,19 @@ async def _fences(settings: Settings) -> tuple[bool, str, str]:
     from redis.asyncio import Redis
     from redis.exceptions import RedisError
 
-    from streams.topics import HITS, dirty_key, fence_key, outbox_key
+    from streams.topics import CONVERSIONS, DEALS, HITS, dirty_key, fence_key, outbox_key
 
     redis = Redis.from_url(settings.redis)
     try:
         waiting = undelivered = pending = 0
         for partition in range(settings.partitions):
-            waiting += int(await redis.hlen(dirty_key(partition)))
-            undelivered += int(await redis.hlen(outbox_key(partition)))
+            for topic in (HITS, DEALS):
+                waiting += int(await redis.hlen(dirty_key(partition, topic)))
+            for topic in (CONVERSIONS, DEALS):
+                undelivered += int(await redis.hlen(outbox_key(partition, topic)))
             pending += bool(await redis.hget(fence_key(HITS, partition), "pending"))
         detail = (
-            f"{waiting} conversions wait for credit, {undelivered} ledger batches undelivered,"
+            f"{waiting} conversions wait for credit, {undelivered} batches undelivered,"
             f" {pending} batches under way"
         )
         return True, "state", detail

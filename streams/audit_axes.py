@@ -23,7 +23,7 @@ from sinks.checks import ALL_HOURS, ALL_IDS, Check, Hours, Ids
 from streams.audit_state import Difference
 from streams.recredit import state_of
 from streams.tally import Tally, tally_of
-from streams.topics import HITS, conversion_key, dirty_key, fence_key, tallies_key, tally_key
+from streams.topics import DEALS, HITS, conversion_key, dirty_key, fence_key, tallies_key, tally_key
 from streams.triggers import conversion_of, decode_triggers
 
 T = TypeVar("T")
@@ -290,7 +290,7 @@ def compare_net(stated: Net, ledger: Net) -> str:
 
 
 class WaitingAxis:
-    """Conversions that stitch has told and credit has not answered. Slice = partition, or partition:field.
+    """Conversions that stitch or deals has told and credit has not answered. Slice = partition, or partition:field.
 
     A sample is enough: when the worker has caught up, only those remain that wait for another reason.
     """
@@ -313,18 +313,20 @@ class WaitingAxis:
         return str(partition), str(partition + 1) if partition + 1 < self._partitions else ""
 
     async def compare(self, slice_: str) -> list[Difference]:
-        """Those told of a hit that is ten minutes old."""
+        """Those told of a hit or delivery that is ten minutes old."""
         partition, _, field = slice_.partition(":")
-        key = dirty_key(int(partition))
-        found: Any
-        if field:
-            value = await self._redis.hget(key, field)
-            found = {} if value is None else {field.encode(): value}
-        else:
-            _, found = await self._redis.hscan(key, 0, count=_SAMPLE)
+        found: dict[bytes, bytes] = {}
+        for topic in (HITS, DEALS):
+            key = dirty_key(int(partition), topic)
+            if field:
+                value: Any = await self._redis.hget(key, field)
+                found |= {} if value is None else {field.encode(): value}
+            else:
+                sample: Any = await self._redis.hscan(key, 0, count=_SAMPLE)
+                found |= dict(list(sample[1].items())[:_SAMPLE])
         return [
             Difference("waiting", f"{partition}:{name.decode()}", conversion_of(name).decode(), trigger.nonce)
-            for name, value in list(found.items())[:_SAMPLE]
+            for name, value in found.items()
             for trigger in decode_triggers(value)
             if trigger.recorded_at < self._now() * 1000 - _WAITS_SINCE_MS
         ]

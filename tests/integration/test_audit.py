@@ -9,7 +9,7 @@ from audit_house import PARTITIONS, SECONDS, T0, House, sound_house
 from msgspec import structs
 
 from attribution.policy import AttributionPolicy
-from streams.topics import HITS, conversion_key, dirty_key, fence_key, partition_of
+from streams.topics import DEALS, HITS, conversion_key, dirty_key, fence_key, partition_of
 from streams.triggers import Trigger, encode_trigger
 
 
@@ -206,19 +206,28 @@ async def test_offsets_that_were_passed_over_or_read_twice_are_remembered(house:
     assert "8 offsets were read twice" in finding.difference.detail
 
 
-async def test_a_conversion_that_nobody_credits_is_an_alarm_after_ten_minutes(house: House) -> None:
+@pytest.mark.parametrize("topic", [HITS, DEALS])
+async def test_a_conversion_that_nobody_credits_is_an_alarm_after_ten_minutes(
+    house: House, topic: str
+) -> None:
     """Its trigger was lost and is not sent again."""
     house.compare_only("waiting")
     field = b"0123|s|v1|touched"
     trigger = Trigger(
-        conversion_id="0123", site="s", visitor_id="v1", hits_partition=1, recorded_at=T0, nonce="n"
+        conversion_id="0123",
+        site="s",
+        visitor_id="v1",
+        hits_partition=1,
+        recorded_at=T0,
+        nonce="n",
+        wished_in=topic,
     )
-    await house.redis.hset(dirty_key(1), field, encode_trigger(trigger))
+    await house.redis.hset(dirty_key(1, topic), field, encode_trigger(trigger))
     assert await house.passes(9) == {}
     assert await house.passes(3) == {"waiting": 1}
-    await house.redis.hset(dirty_key(1), field, encode_trigger(structs.replace(trigger, nonce="m")))
+    await house.redis.hset(dirty_key(1, topic), field, encode_trigger(structs.replace(trigger, nonce="m")))
     assert await house.passes(1) == {"waiting": 1}
-    await house.redis.hdel(dirty_key(1), field)
+    await house.redis.hdel(dirty_key(1, topic), field)
     assert await house.passes(1) == {}
 
 
