@@ -78,6 +78,7 @@ class ImportKind(StrEnum):
     log = "log"
     spend = "spend"
     rates = "rates"
+    deals = "deals"
 
 
 @app.command()
@@ -177,7 +178,8 @@ def import_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Spend: read and reconcile only.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Load files: hits (CSV, JSONL, Parquet), access logs, cost reports (docs/spend.md), own exchange rates (CSV).
+    """Load files: hits (CSV, JSONL, Parquet), access logs, cost reports (docs/spend.md), own exchange rates (CSV),
+    deals and orders of the past (CSV, JSONL; docs/deals.md).
 
     Safe to repeat.
     """

@@ -185,13 +185,17 @@ def run_migrate(settings: Settings) -> list[str]:
 
 
 def run_import(settings: Settings, kind: str, files: list[Path], base_url: str | None) -> int:
-    """Load files, all but exchange rates through the collector; the exit code."""
+    """Load files, all but exchange rates and deals through the collector; the exit code."""
     if kind == "rates":
         from rich.console import Console
 
         from runtime.imports.rates import import_rates
 
         return import_rates(settings, files, Console())
+    if kind == "deals":
+        from runtime.imports.command import import_deals_command
+
+        return import_deals_command(settings, files)
     from runtime.imports.command import import_command
 
     return import_command(settings, kind, files, base_url)

@@ -15,11 +15,15 @@ from pathlib import Path
 import pytest
 from deal_worlds import DEAL_STORY, SHOP_STORY, content, expected_facts, of_hubspot
 from redis.asyncio import Redis
+from rich.console import Console
 from test_worker import PARTITIONS, House
 
 from attribution.conversions import ConversionFact
 from attribution.deals.delivery import Delivery, encode_deliveries
 from attribution.deals.rules import DealRules
+from attribution.deals.settings import DealSettings
+from runtime.imports.deals import import_deals
+from runtime.settings import Settings
 from sinks.writer import RowWriter
 from streams.deal_states import told_from
 from streams.replay import replay
@@ -165,3 +169,46 @@ async def test_samples_of_the_senders_are_read(house: House) -> None:
         await until_quiet(house, len(deliveries))
     assert await told(house) == expected_facts(deliveries, DealRules())
     assert {row["outcome"] for row in rows(house)} <= {"read", "ignored"}
+
+
+HISTORY = """type,timestamp,id,amount,currency,email,order_id,parent.object,parent.id
+deal.created,2025-10-01T09:00:00Z,D-7,12000,EUR,ann@shop.example,,,
+deal.won,2025-10-20T16:30:00Z,D-7,,,,,,
+order.paid,2025-10-03,A-1,49.90,EUR,bob@shop.example,1001,,
+refund.succeeded,2025-10-20,R-1,9.90,EUR,,,order,A-1
+"""
+
+
+async def test_deals_of_the_past_are_imported_once_and_wrong_lines_are_named(
+    house: House, tmp_path: Path
+) -> None:
+    history, more = tmp_path / "history.csv", tmp_path / "more.jsonl"
+    history.write_text(HISTORY + "deal.won,yesterday,D-8,,,,,,\nparty.won,2025-10-20,D-9,,,,,,\n")
+    more.write_text('{"type": "deal.lost", "timestamp": "2025-11-02", "data": {"id": "D-7"}}\nnonsense\n')
+    settings = Settings(
+        kafka=house.kafka,
+        kafka_idempotent=house.idempotent,
+        redis=house.redis,
+        clickhouse=house.clickhouse,
+        database=house.database,
+        partitions=PARTITIONS,
+    )
+    said = Console(record=True, width=200)
+    async with house.working():
+        first = await import_deals([history, more], settings, DealSettings(), "s", said)
+        again = await import_deals([history], settings, DealSettings(), "s", said)
+    text = said.export_text()
+    assert (first.read, first.sent, first.outcomes["read"]) == (8, 5, 5)
+    assert again.outcomes == {"repeated": 4}
+    assert not first.is_complete
+    assert "history.csv:6: timestamp: Send a time" in text
+    assert "history.csv:7: type: Send <object>.<act>" in text
+    assert "more.jsonl:2: Write one JSON object in each line." in text
+    assert "8 records: 5 new, 0 told before, 3 refused." in text
+    facts = (await told(house)).values()
+    values = {(fact.type, fact.order_id): [one.value_minor for one in fact.bookings] for fact in facts}
+    assert values == {
+        ("opportunity", "standard:deal:D-7"): [1_200_000, 0],
+        ("deal_won", "standard:deal:D-7"): [1_200_000, 0],
+        ("purchase", "1001"): [4990, 4000],
+    }
