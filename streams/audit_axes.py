@@ -155,7 +155,7 @@ class HoursAxis:
     async def compare(self, slice_: str) -> list[Difference]:
         """Four queries."""
         low, high = slice_.split("-")
-        return _told(await in_thread(lambda: self._reader.compare_hours(Hours(int(low), int(high)))), slice_)
+        return told(await in_thread(lambda: self._reader.compare_hours(Hours(int(low), int(high)))), slice_)
 
 
 class ConversionsAxis:
@@ -180,9 +180,7 @@ class ConversionsAxis:
     async def compare(self, slice_: str) -> list[Difference]:
         """Four queries."""
         low, _, high = slice_.partition(":")
-        return _told(
-            await in_thread(lambda: self._reader.compare_ids(Ids(low, high or ALL_IDS.high))), slice_
-        )
+        return told(await in_thread(lambda: self._reader.compare_ids(Ids(low, high or ALL_IDS.high))), slice_)
 
 
 class ModelsAxis:
@@ -205,7 +203,7 @@ class ModelsAxis:
 
     async def compare(self, slice_: str) -> list[Difference]:
         """One query."""
-        return _told([await in_thread(lambda: self._reader.compare_model(slice_))], slice_)
+        return told([await in_thread(lambda: self._reader.compare_model(slice_))], slice_)
 
 
 class StatementsAxis:
@@ -352,7 +350,8 @@ def _numbers(slice_: str) -> tuple[int, int]:
     return int(partition), int(number)
 
 
-def _told(checks: Iterable[Check], slice_: str) -> list[Difference]:
+def told(checks: Iterable[Check], slice_: str) -> list[Difference]:
+    """What checks of the stored data found, as differences of a slice."""
     return [
         Difference(check.name, slice_, finding.subject, finding.detail, finding.gap)
         for check in checks
