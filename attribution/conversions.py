@@ -18,6 +18,10 @@ from attribution.policy import AttributionPolicy
 _encode = msgspec.json.Encoder().encode
 
 
+CONVERSION = "conversion"
+"""The cause by which a conversion begins to be worth something."""
+
+
 class BookedValue(msgspec.Struct, frozen=True, array_like=True):
     """What a conversion is worth from an instant on, until the next one."""
 
@@ -76,6 +80,13 @@ class ConversionFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     def is_told(self) -> bool:
         """A sender of deals told it, no hit."""
         return self.revision > 0 or bool(self.bookings)
+
+    @property
+    def worths(self) -> tuple[BookedValue, ...]:
+        """What it was worth when: its bookings, or the one that the report of a hit amounts to."""
+        if self.is_told:
+            return self.bookings
+        return (BookedValue(self.occurred_at, CONVERSION, self.value_minor or 0, 1),)
 
     @property
     def net_minor(self) -> int:

@@ -14,7 +14,8 @@ import msgspec
 
 from attribution.acquisition import DIRECT
 from attribution.channel_rules import is_brand
-from attribution.past import Past
+from attribution.conversions import ConversionFact
+from attribution.past import Past, report_of
 from attribution.policy import (
     AttributionPolicy,
     BrandHandling,
@@ -42,6 +43,18 @@ class Path(msgspec.Struct, frozen=True):
     """When the deal was opened: the last of ``opportunity_events`` in the window, epoch milliseconds, UTC."""
     is_known: bool = True
     """The person had been seen by then: there are touchpoints at or before the conversion, be it that none counts."""
+
+
+def path_of(past: Past, fact: ConversionFact, policy: AttributionPolicy) -> Path:
+    """The path before the conversion of ``fact``. Moments that a sender told win over those of the person's hits."""
+    path = build_path(past, report_of(fact), policy)
+    if fact.lead_at is None and fact.opportunity_at is None:
+        return path
+    return msgspec.structs.replace(
+        path,
+        lead_at=path.lead_at if fact.lead_at is None else fact.lead_at,
+        opportunity_at=path.opportunity_at if fact.opportunity_at is None else fact.opportunity_at,
+    )
 
 
 class Why(StrEnum):

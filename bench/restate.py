@@ -20,8 +20,9 @@ from attribution.bulk import Paths, parts_of, share_by_parts
 from attribution.bulk.statements import credit_many
 from attribution.hit import Hit
 from attribution.learnt.applied import models_of
-from attribution.ledger import WEIGHT_ONE, moves_between
+from attribution.ledger import WEIGHT_ONE
 from attribution.models import MODELS
+from attribution.moves import moves_between
 from attribution.past import report_of
 from attribution.paths import Path, build_path
 from attribution.policy import DAY_MS, AttributionPolicy

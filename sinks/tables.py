@@ -61,7 +61,7 @@ CREDITS_COLUMNS: tuple[str, ...] = (
     *("site", "model", "conversion_id", "touchpoint_id", "conversion_type", "visitor_id"),
     *ACQUISITION,
     *("landing_page", "weight", "amount", "conversion_value", "currency", "cause", "policy_version"),
-    *("touched_at", "converted_at", "recorded_at"),
+    *("touched_at", "converted_at", "recorded_at", "booked_at"),
 )
 PATHS_COLUMNS: tuple[str, ...] = (
     *("site", "conversion_id", "conversion_type", "converted_at", "currency", "value", "channels"),
