@@ -127,7 +127,7 @@ def plan_changes(
     sql = load_sql(
         "changes",
         credits=qualify(database, "credits"),
-        credit_time="converted_at" if request.basis == "conversion" else "touched_at",
+        credit_time="booked_at" if request.basis == "conversion" else "touched_at",
         keys=", ".join(keys),
         keys_as=", ".join(f"{key_sql} AS {key}" for key_sql, key in zip(expressions, keys, strict=True)),
         texts=", ".join(dimension.text.format(f"d{number}") for number, dimension in enumerate(dimensions))

@@ -87,7 +87,7 @@ class Reading:
         return load_sql(
             "facts_detail",
             **{name: qualify(self.database, name) for name in ("sessions", "hits", "credits")},
-            credit_time="converted_at" if self.basis == "conversion" else "touched_at",
+            credit_time="booked_at" if self.basis == "conversion" else "touched_at",
             credit_models=self._models,
             known=self.known,
             reads_traffic=str(int(Side.traffic in sides)),

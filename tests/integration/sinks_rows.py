@@ -32,8 +32,10 @@ _INSTANTS = {
 
 
 def row(table: str, **given: Any) -> tuple[Any, ...]:
-    """One row of ``table`` in table order; unknown column names fail."""
+    """One row of ``table`` in table order; unknown column names fail. Credit counts when its conversion happened."""
     columns = WRITTEN[table]
+    if "booked_at" in columns:
+        given = {"booked_at": given.get("converted_at", NOON), **given}
     unknown = set(given) - set(columns)
     assert not unknown, f"{table} has no {unknown}"
     return tuple(given.get(name, _default(name)) for name in columns)
