@@ -112,7 +112,8 @@ def build_path(past: Past, conversion: TimelineConversion, policy: AttributionPo
         ]
     is_known = bool(counted) or _is_known(past, converted_at)
     reports = past.conversions
-    if len(reports) < 2 and type_ not in policy.stage_events:
+    is_alone = not reports or (len(reports) == 1 and reports[0].conversion_id == conversion.conversion_id)
+    if is_alone and type_ not in policy.stage_events:
         return Path(tuple(counted), converted_at, type_, is_known=is_known)
     lead_at = min(_moments(reports, conversion, policy.lead_events, lookback), default=None)
     opportunity_at = max(_moments(reports, conversion, policy.opportunity_events, lookback), default=None)

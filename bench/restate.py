@@ -204,7 +204,8 @@ async def _alone(house: Installation, conversions: int, policy: AttributionPolic
     states = [state_of(value) for value in packed]
     facts = [state.conversion.winner for state in states]
     began = time.process_time()
-    pasts = await read_pasts(People(store, PARTITIONS), facts, policy.identity)
+    known = [state.conversion for state in states]
+    pasts = await read_pasts(People(store, PARTITIONS), known, policy.identity)
     steps = {"timelines read and cut": (time.process_time() - began) / len(facts)}
     await redis.aclose()
     new = msgspec.structs.replace(policy, time_decay_half_life_ms=3 * DAY_MS)

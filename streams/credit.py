@@ -259,10 +259,8 @@ class CreditStage:
     ) -> list[Work]:
         """With the pasts of those that need one."""
         in_place = [restates_in_place(*one, find) for one in found]
-        winners = [
-            conversion.winner for (conversion, _, _), is_so in zip(found, in_place, strict=True) if not is_so
-        ]
-        pasts = iter(await read_pasts(self._people, winners, self._policies.active.policy.identity))
+        anew = [conversion for (conversion, _, _), is_so in zip(found, in_place, strict=True) if not is_so]
+        pasts = iter(await read_pasts(self._people, anew, self._policies.active.policy.identity))
         return [
             Work(*one, None if is_so else next(pasts)) for one, is_so in zip(found, in_place, strict=True)
         ]

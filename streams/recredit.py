@@ -230,9 +230,7 @@ def _moved_path(
     terms_before = (old.type, old.visitor_id, old.occurred_at)
     cause = _touch_cause(step) if terms_before == (fact.type, fact.visitor_id, fact.occurred_at) else _OTHER
     recorded_at = max(state.recorded_at, *(trigger.recorded_at for trigger in step))
-    after = CreditState(
-        state.conversion, packed, kept.version, recorded_at, True, state.restated_at
-    )
+    after = CreditState(state.conversion, packed, kept.version, recorded_at, True, state.restated_at)
     return Correction(cause, state, after)
 
 

@@ -47,13 +47,17 @@ def _tell(correction: Correction, found: Told) -> None:
     found.credits.extend(lines.rows)
     found.objects.extend(lines.objects)
     if old != new:
-        # What does not stand (any more) has no row; nor is one written that says the same again.
+        # What does not stand (any more) has no row that is not taken back; nor is one written that says the same again.
         given = conversion_row(new, 1, cause, recorded_at) if new.number else None
         taken = conversion_row(old, 1, cause, recorded_at) if old is not None and old.number else None
         if old is not None and taken is not None and (given != taken or not new.is_told):
             found.conversions.append(conversion_row(old, -1, cause, recorded_at))
         if given is not None and (given != taken or not new.is_told):
             found.conversions.append(given)
+        if old is None and given is None and new.bookings:
+            # It is over already when it is heard of. Its rows tell of it: it has entries that may be restated.
+            gone = new.bookings[-1].cause
+            found.conversions.extend(conversion_row(new, sign, gone, recorded_at) for sign in (1, -1))
     if lines.is_same_path and correction.before is not None and correction.before.has_path:
         return
     old_path, new_path = correction.old_path, correction.new_path

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
-from stream_worlds import T0, TABLES, assert_books_balance
+from stream_worlds import OVER, T0, TABLES, assert_books_balance
 
+from attribution.conversions import ConversionFact
 from attribution.deals.delivery import Delivery, encode_deliveries
 from attribution.deals.settings import DealSettings
 from attribution.hit import Hit, Restated, decode_envelope, encode_envelope
 from attribution.policy import AttributionPolicy
 from sinks.memory import MemoryWriter
 from sinks.tables import SPEND_COLUMNS
+from streams.abouts import AboutStore, abouts_of
 from streams.fence import Fenced, FenceStore
 from streams.journal import JournalTaken
 from streams.journal_log import MemoryJournals
@@ -179,6 +181,10 @@ class House:
     """Valkey as it was, oldest first."""
     deals: DealSettings | None = None
     """None = nobody delivers anything."""
+    telling: list[ConversionFact] = field(default_factory=list)
+    """What senders are still to tell of deals."""
+    told: list[ConversionFact] = field(default_factory=list)
+    """What they have told: whoever keeps deals tells it again when Valkey was set back."""
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -197,6 +203,24 @@ class House:
         self.faults.point()
         self.append(topic, key, value)
         self.faults.point()
+
+    async def tell(self, fact: ConversionFact) -> None:
+        """As ``streams.deals``: the wish stands in a dirty hash until credit answers it. Here in one of stitch."""
+        self.told.append(fact)
+        await AboutStore(FenceStore(self.redis), PARTITIONS).write(list(abouts_of(fact)))
+        partition = self.rng.randrange(PARTITIONS)
+        wish = Trigger(
+            conversion_id=fact.conversion_id,
+            site=fact.site,
+            visitor_id=fact.visitor_id,
+            hits_partition=partition,
+            recorded_at=fact.received_at,
+            nonce=f"told {len(self.told)}",
+            fact=fact,
+        )
+        await self.redis.hset(dirty_key(partition), wish.field, encode_trigger(wish))
+        if self.rng.random() < 0.7:
+            self.append(CONVERSIONS, fact.conversion_id.encode(), encode_trigger(wish))
 
     def append(self, topic: str, key: bytes, value: bytes) -> None:
         partition = partition_of(key.decode(), PARTITIONS)
@@ -307,8 +331,9 @@ class House:
         standing: Counter[tuple[str, str]] = Counter()
         for row in self.writer.dicts("conversions"):
             standing[row["site"], row["conversion_id"]] += row["sign"]
+        over = {row["conversion_id"] for row in self.writer.dicts("conversions") if row["cause"] in OVER}
         for (site, conversion_id), sign in standing.items():
-            if sign:
+            if sign or conversion_id in over:
                 wish = Trigger(
                     conversion_id=conversion_id,
                     site=site,
@@ -374,6 +399,8 @@ class House:
         """Valkey as it was. Workers that are alive are not told; what came after never happened."""
         self.times_set_back += 1
         self.copies = self.copies[: self.copies.index(copy) + 1]
+        self.telling += self.told
+        self.told = []
         await self.redis.flushdb()
         for key, value in copy.items():
             await self.redis.restore(key, 0, value)
@@ -389,12 +416,14 @@ async def play(
     restated: Sequence[AttributionPolicy] = (),
     deliveries: Sequence[Delivery] = (),
     deals: DealSettings | None = None,
+    told: Sequence[ConversionFact] = (),
 ) -> House:
     """Everything arrives, in the order and with the accidents of ``seed``; returns when all is settled.
 
     With several policies each worker starts with the one of its time: they change as the hits arrive. ``restated``:
     policies that everything is restated under, the first when three quarters of the hits have arrived, the others when
-    all is settled; the workers start with each. ``deliveries`` arrive among the hits, each at least once.
+    all is settled; the workers start with each. ``deliveries`` arrive among the hits, each at least once, and so does
+    what is ``told`` of conversions without any.
     """
     rng = random.Random(seed)
     redis = Redis.from_url(empty_valkey)
@@ -409,6 +438,8 @@ async def play(
     arriving = hits + rng.sample(hits, k=rng.randint(0, len(hits)))
     rng.shuffle(arriving)
     waiting = len(arriving)
+    house.telling = [*told, *rng.sample(told, k=rng.randint(0, len(told)))]
+    rng.shuffle(house.telling)
     # What a dead broker had is lost for a Valkey that was set back (docs/delivery.md): one or the other.
     forgets = accidents.forgets if is_volatile and not accidents.sets_back else 0.0
     left = list(restated)
@@ -429,6 +460,8 @@ async def play(
                 size = rng.randint(1, 3)
                 part, delivered = delivered[:size], delivered[size:]
                 house.append(DEALS, part[0].site.encode(), encode_deliveries(part))
+            if house.telling and rng.random() < 0.15:
+                await house.tell(house.telling.pop())
             if arriving and action < 0.4:
                 size = rng.randint(1, 4)
                 by_partition: dict[int, list[Hit]] = defaultdict(list)
@@ -461,7 +494,7 @@ async def play(
                 house.start_with(left[0])
             if left and house.policy is left[0] and await house.is_quiet():
                 house.restate(left.pop(0), RESTATED_AT + len(house.restatements))
-            if not arriving and not delivered and await settled(house, rng):
+            if not arriving and not delivered and await settled(house, rng) and not house.telling:
                 if not left:
                     break
                 house.start_with(left[0])
