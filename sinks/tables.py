@@ -55,7 +55,7 @@ CONVERSIONS_COLUMNS: tuple[str, ...] = (
         "value",
         "currency",
     ),
-    *("sign", "cause", "recorded_at"),
+    *("sign", "cause", "recorded_at", "ids"),
 )
 CREDITS_COLUMNS: tuple[str, ...] = (
     *("site", "model", "conversion_id", "touchpoint_id", "conversion_type", "visitor_id"),

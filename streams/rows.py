@@ -179,6 +179,7 @@ def conversion_row(fact: ConversionFact, sign: int, cause: str, recorded_at: int
         sign,
         cause,
         recorded_at,
+        fact.ids,
     )
 
 

@@ -82,8 +82,10 @@ def told_in_rows(rows: Mapping[str, Sequence[Row]]) -> list[Told]:
                 lines = lines_of([_dated(row) for row in its_rows])
                 its.credits.extend(lines.rows)
                 its.objects.extend(lines.objects)
+            elif table == "conversions":
+                its.conversions.extend(_named(row) for row in its_rows)
             else:
-                (its.conversions if table == "conversions" else its.paths).extend(its_rows)
+                its.paths.extend(its_rows)
     return list(found.values())
 
 
@@ -91,6 +93,11 @@ def _dated(row: Row) -> Row:
     """With the instant of its booking, which rows of former versions do not have: that of the conversion."""
     columns = WRITTEN["credits"]
     return (*row, row[columns.index("converted_at")]) if len(row) < len(columns) else row
+
+
+def _named(row: Row) -> Row:
+    """With the ids of a sender, which rows of former versions do not have: they were of hits."""
+    return (*row, ()) if len(row) < len(WRITTEN["conversions"]) else row
 
 
 def rows_of(all_told: Iterable[Told]) -> dict[str, list[Row | WrittenRow]]:

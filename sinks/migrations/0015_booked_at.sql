@@ -6,6 +6,11 @@
 -- The view of 0002 stays as it is: altered or made anew it would not remember which inserts it has seen, and one that is
 -- repeated after an upgrade would count twice. It puts every entry at the hour of its conversion; this view moves those that
 -- count at another hour.
+-- conversions: its value is what the conversion is worth now; one that does not stand (any more) has no row that counts.
+-- ids: whom a sender of deals says that it is about, as identity_links writes ids; of what hits report none.
+
+ALTER TABLE {database}.conversions
+    ADD COLUMN IF NOT EXISTS ids Array(String) AFTER recorded_at;
 
 ALTER TABLE {database}.credits
     ADD COLUMN IF NOT EXISTS booked_at DateTime64(3, 'UTC') DEFAULT converted_at AFTER recorded_at;

@@ -56,6 +56,7 @@ def _default(name: str) -> Any:
         "weight": "1",
         "conversion_type": "purchase",
         "channels": [],
+        "ids": [],
         "hours": [NOON // 1000],
         "hour_hits": [1],
         "hour_page_views": [1],
