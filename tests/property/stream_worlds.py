@@ -108,7 +108,7 @@ def assert_books_balance(writer: MemoryWriter) -> None:
         assert standing[-1] or key in restated or key[0] in over
 
 
-OVER = ("lost", "reopened")
+OVER = ("lost", "reopened", "cancellation")
 """Causes by which conversions of these worlds stop standing."""
 
 

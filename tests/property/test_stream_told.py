@@ -100,7 +100,7 @@ def test_deals_are_credited_alike_whatever_happens(
     hits, policy = world
     accidents = Accidents(sleeps=0.05, sets_back=sets_back)
     restated: Sequence[AttributionPolicy] = [_other(policy)] if restates else []
-    house = asyncio.run(play(empty_valkey, hits, [policy], seed, crashes, accidents, restated, told))
+    house = asyncio.run(play(empty_valkey, hits, [policy], seed, crashes, accidents, restated, told=told))
     note(f"{house.faults.raised} crashes at {house.faults.count} points")
     expected = oracle(hits, restated[-1] if restated else policy, "USD", told=told)
     assert_equals_oracle(house.writer, expected)
