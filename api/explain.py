@@ -134,7 +134,7 @@ class Explanation(msgspec.Struct, frozen=True):
     balanced: dict[str, bool]
     """By model: whether all credit equals the value, to the last unit. Never false at rest."""
     corrections: list[Correction]
-    bookings: list[BookingExplained]
+    bookings: list[BookingExplained] = []
     """In order of time; of a conversion that no sender of deals told there is one."""
 
 

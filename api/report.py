@@ -186,7 +186,32 @@ def explanation_to_text(explanation: Explanation) -> RenderableType:
         credit.add_row(model, *(_share(shares.get(model)) for _, shares in credited))
     books = [model for model, is_balanced in explanation.balanced.items() if not is_balanced]
     verdict = f"NOT BALANCED: {', '.join(books)}" if books else "Credit equals the value under every model."
-    return Group(head, *_person(explanation.person), table, credit, Text(verdict), _history(explanation))
+    return Group(
+        head,
+        *_person(explanation.person),
+        table,
+        credit,
+        Text(verdict),
+        *_bookings(explanation),
+        _history(explanation),
+    )
+
+
+def _bookings(explanation: Explanation) -> list[Table]:
+    """What it was worth when; nothing for a conversion that was always worth the same."""
+    if len(explanation.bookings) < 2:
+        return []
+    table = Table(
+        *("booked at", "cause", "conversions", "value", "worth from then on"),
+        header_style="bold",
+        title="Bookings",
+        title_justify="left",
+    )
+    for one in explanation.bookings:
+        after = f"{one.value_after} {one.currency}"
+        cells = (one.booked_at, one.cause, plain_text(one.conversions), one.value, after)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return [table]
 
 
 def _person(person: PersonExplained) -> list[Text]:
