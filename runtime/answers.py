@@ -295,7 +295,7 @@ async def _fences(settings: Settings) -> tuple[bool, str, str]:
     from redis.asyncio import Redis
     from redis.exceptions import RedisError
 
-    from streams.topics import CONVERSIONS, DEALS, HITS, dirty_key, fence_key, outbox_key
+    from streams.topics import CONVERSIONS, DEALS, HITS, SPEND, dirty_key, fence_key, outbox_key
 
     redis = Redis.from_url(settings.redis)
     try:
@@ -303,7 +303,7 @@ async def _fences(settings: Settings) -> tuple[bool, str, str]:
         for partition in range(settings.partitions):
             for topic in (HITS, DEALS):
                 waiting += int(await redis.hlen(dirty_key(partition, topic)))
-            for topic in (CONVERSIONS, DEALS):
+            for topic in (CONVERSIONS, DEALS, SPEND):
                 undelivered += int(await redis.hlen(outbox_key(partition, topic)))
             pending += bool(await redis.hget(fence_key(HITS, partition), "pending"))
         detail = (

@@ -22,12 +22,12 @@ from streams.patience import patiently
 from streams.records import Batch
 from streams.tally import RANGE_EVENTS, Counts
 from streams.topics import (
+    SPEND,
     awaits_visitors_key,
     dirty_key,
     fence_key,
     outbox_key,
     spend_days_key,
-    spend_outbox_key,
     spreads_key,
     tallies_key,
     tally_key,
@@ -253,7 +253,12 @@ class Fence:
 
         ``steps``: decisions before and with this one. ``days``: by key the day's name, and values by field (b"": none).
         """
-        keys: list[Any] = [self._key, spend_outbox_key(self.partition), spend_days_key(self.partition), *days]
+        keys: list[Any] = [
+            self._key,
+            outbox_key(self.partition, SPEND),
+            spend_days_key(self.partition),
+            *days,
+        ]
         args: list[Any] = [self.found.owner, *self._stands, *steps, broker, next_offset, journal, batch_id]
         args.append(outbox)
         for name, fields in days.values():

@@ -29,7 +29,7 @@ from streams.refusals import Refusals
 from streams.rows import Row
 from streams.spend_batch import DayChange, Place, SpendDecision, change_of, read_batch
 from streams.spend_parts import as_before, insert_in_parts, letters_of
-from streams.topics import SPEND, spend_days_key, spend_key, spend_outbox_key
+from streams.topics import SPEND, outbox_key, spend_days_key, spend_key
 from streams.touch_book import TouchBook
 
 log = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ class SpendStage:
 
     async def start(self) -> None:
         """Finish the outboxes that an earlier owner left, then what the store has forgotten."""
-        left = await self._store.fields(spend_outbox_key(self._partition))
+        left = await self._store.fields(outbox_key(self._partition, SPEND))
         for decision in sorted(map(_decision_of, left.values()), key=lambda one: one.step):
             await self._deliver(decision, is_repeat=True)
             metrics.RECOVERED.inc()
@@ -172,7 +172,7 @@ class SpendStage:
             await self._undo(decision, await insert_in_parts(self._own, decision, refusals, token))
         for row in (row for day in decision.days for row in day.rows):
             metrics.SPEND_ROWS.labels(row[_CAUSE]).inc()
-        await self._store.delete_field(spend_outbox_key(self._partition), decision.batch_id.encode())
+        await self._store.delete_field(outbox_key(self._partition, SPEND), decision.batch_id.encode())
         await refusals.forget()
 
     async def _insert(self, decision: SpendDecision, token: str) -> bool:

@@ -192,10 +192,5 @@ def spend_days_key(partition: int) -> str:
     return f"hw:{{s{partition}}}:days"
 
 
-def spend_outbox_key(partition: int) -> str:
-    """Hash: spend decided but not yet known to be in ClickHouse (field = batch id)."""
-    return f"hw:{{s{partition}}}:outbox"
-
-
 def _tag(topic: str) -> str:
     return {HITS: "h", CONVERSIONS: "c", DEALS: "d", SPEND: "s"}[topic]

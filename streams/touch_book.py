@@ -7,6 +7,7 @@ import time
 
 from attribution.spend.labels import Touches, by_network
 from streams.ownership import Ownership
+from streams.vitals import Calling
 
 LOOK_EVERY_SECONDS = 30.0
 SHARE_OF_TIME = 50
@@ -30,7 +31,10 @@ class TouchBook:
 
     async def look(self, own: Ownership) -> None:
         """Ask ClickHouse, unless somebody did a moment ago. Waits while it is away."""
-        async with self._looking:
+        # Whoever waits for another's look is not stuck: that one is watched.
+        with Calling("another partition's look at touches", float("inf")):
+            await self._looking.acquire()
+        try:
             began = time.monotonic()
             if began < self._next_look:
                 return
@@ -38,3 +42,5 @@ class TouchBook:
             ended = time.monotonic()
             pause = max(self._every_seconds, SHARE_OF_TIME * (ended - began)) if self._every_seconds else 0.0
             self._next_look = ended + pause
+        finally:
+            self._looking.release()

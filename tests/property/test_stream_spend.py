@@ -29,7 +29,7 @@ from streams.fence import Fenced
 from streams.journal import JournalTaken
 from streams.records import Record
 from streams.spend_batch import SpendDecision, spend_row
-from streams.topics import SPEND, VOLATILE_CLUSTER_PREFIX, partition_of, spend_key, spend_outbox_key
+from streams.topics import SPEND, VOLATILE_CLUSTER_PREFIX, outbox_key, partition_of, spend_key
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 SITE = "s"
@@ -115,7 +115,7 @@ async def _assert_books(house: House) -> None:
     """Rows, and those on their way, sum up to what counts of that which Redis knows, at every moment."""
     rows = list(house.writer.tables.get("spend", ()))
     for partition in range(PARTITIONS):
-        for packed in (await house.redis.hgetall(spend_outbox_key(partition))).values():
+        for packed in (await house.redis.hgetall(outbox_key(partition, SPEND))).values():
             (decision,) = [msgspec.msgpack.decode(packed, type=SpendDecision)]
             told = [row for day in decision.days for row in day.rows]
             token = f"spend:{SPEND}:{partition}:{decision.batch_id}"
@@ -151,7 +151,7 @@ async def _is_settled(house: House) -> bool:
         await worker.stage.idle()
         if len(house.writer.tables.get("spend", ())) != before:
             return False
-        assert not await house.redis.hlen(spend_outbox_key(partition))
+        assert not await house.redis.hlen(outbox_key(partition, SPEND))
     return True
 
 
