@@ -111,7 +111,7 @@ def run_checks(client: Client, database: str, *, limit: int = 100, at_rest_secon
 
 
 def check_books(client: Client, database: str, *, ids: Ids = ALL_IDS, limit: int = 100) -> Check:
-    """The credit of every conversion and model equals its value (invariant I2)."""
+    """The credit of every conversion and model equals its value at every instant of booking (invariant I2)."""
 
     def tell(row: Sequence[Any]) -> Finding:
         conversion_id, model, currencies, weight, amount, value = row
@@ -120,7 +120,7 @@ def check_books(client: Client, database: str, *, ids: Ids = ALL_IDS, limit: int
             f"weight {weight:f}, credited {amount:f} of {value:f} {'/'.join(currencies)}",
         )
 
-    promise = "credit equals the value of every conversion under every model"
+    promise = "credit equals the value of every conversion under every model, at every instant of booking"
     found = _ask(client, database, "books", tell, limit=limit, low=ids.low, high=ids.high)
     return Check("books", promise, found)
 

@@ -22,7 +22,7 @@ CHECKS: dict[str, str] = {
     "offsets": "every offset of the log behind the fence was read, and once",
     "roll_up_traffic": "channel_metrics equals a recount of hits and sessions",
     "roll_up_credits": "channel_metrics equals a recount of credits",
-    "books": "credit equals the value of every conversion under every model",
+    "books": "credit equals the value of every conversion under every model, at every instant of booking",
     "uncredited": "every conversion that stands is credited, and no other",
     "statements": "the ledger adds up to what Redis says stands credited",
     "waiting": "no conversion waits for its credit for long",
