@@ -200,7 +200,7 @@ class Incoming(ABC):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_count += 1
-        if self._keeps_lines and self._in_head:
+        if self._keeps_lines:
             self._lines.append((name, value))
         known = KNOWN_HEADERS.get(name)
         if known is None:

@@ -176,3 +176,11 @@ class Settings(BaseSettings):
         if any(key.strip() and key.strip() in sites for key in keys.get_secret_value().split(",")):
             raise ValueError("A read key is also a write key of HEADWATER_SITES, which everybody knows")
         return keys
+
+    @field_validator("spend_key")
+    @classmethod
+    def _check_spend_key(cls, key: SecretStr, info: ValidationInfo) -> SecretStr:
+        sites = {site.strip() for site in info.data.get("sites", "").split(",")}
+        if key.get_secret_value() and key.get_secret_value() in sites:
+            raise ValueError("The spend key is also a write key of HEADWATER_SITES, which everybody knows")
+        return key

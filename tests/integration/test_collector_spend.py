@@ -94,6 +94,15 @@ async def test_what_came_before_is_known_at_once_and_the_newest_figure_wins(
         assert (last.cost, last.currency) == (13_000_000, "USD")
 
 
+async def test_facts_of_one_body_count_one_after_the_other(tmp_path: Path, valkey: str) -> None:
+    newer = fact(campaign_id="30", cost="14", as_of="2026-10-04T06:00:00Z")
+    async with running(config_of(tmp_path, redis=valkey)) as (_, client):
+        answer = await post(
+            client, fact(campaign_id="30"), fact(campaign_id="30"), newer, fact(campaign_id="30")
+        )
+        assert counts(answer) == (1, 1, 2)
+
+
 async def test_what_the_stage_keeps_counts(tmp_path: Path, empty_valkey: str) -> None:
     async with running(config_of(tmp_path / "first", redis=empty_valkey)) as (_, client):
         assert counts(await post(client, fact(), fact(day="2026-10-02"), fact(campaign_id="2"))) == (3, 0, 0)
@@ -101,7 +110,7 @@ async def test_what_the_stage_keeps_counts(tmp_path: Path, empty_valkey: str) ->
         for partition, report in taken(tmp_path / "first"):
             key = spend_key(partition, SITE, "google_ads", report.fact.day)
             store.hset(key, report.fact.key, encode_kept(KeptSpend(report.fact)))
-        store.hset(key, "no fact", b"\xc1")
+            store.hset(key, "google_ads|2026-10-01|campaign|3", b"\xc1 of another version")
     async with running(config_of(tmp_path / "second", redis=empty_valkey)) as (_, client):
         answer = await post(
             client,

@@ -14,6 +14,7 @@ from collector_kit import (
     SITE,
     Broker,
     Client,
+    CollectorProcess,
     config_of,
     eventually,
     ids_in_kafka,
@@ -22,7 +23,9 @@ from collector_kit import (
     spooled,
 )
 
+from attribution.deals.delivery import decode_deliveries
 from attribution.errors import Misconfigured, Transient
+from attribution.spend.report import decode_reports
 from collector import outlets as outlets_module
 from collector import producer as producer_module
 from collector import spool as spool_module
@@ -130,6 +133,29 @@ async def test_each_topics_records_go_to_its_topic_and_wait_for_its_own_fence(
             store.hset(fence_key(DEALS, 0), mapping=fence)
             store.hset(fence_key(DEALS, 3), mapping=fence)
             await eventually(lambda: not stored(config.spool_dir / "deals"))
+
+
+async def test_what_was_answered_survives_a_kill_and_is_sent_by_the_next(
+    broker: Broker, empty_valkey: str, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path / "spool", redis=empty_valkey, kafka=broker.address)
+    fact = {"site": SITE, "day": "2026-10-01", "ad_network": "acme", "cost": 1, "currency": "EUR"}
+    process = CollectorProcess(config)
+    await process.ready()
+    client = Client(config.port)
+    assert (await client.post("/v1/spend", [fact])).status == 200
+    assert (await client.get(f"/postback?site={SITE}&click_id=c1")).status == 200
+    process.kill()
+    await client.close()
+    await broker.start()
+    await kafka_admin.ensure_topics(broker.address, PARTITIONS, names=[HITS, DEALS, SPEND])
+    async with running(config) as (app, _):
+        for topic in (DEALS, SPEND):
+            await eventually(lambda topic=topic: app.metrics.value(Counted.acked, topic) == 1)
+        (spend,) = await values_in(broker.address, SPEND)
+        assert [report.fact.ad_network for report in decode_reports(spend)] == ["acme"]
+        (deals,) = await values_in(broker.address, DEALS)
+        assert [delivery.body for delivery in decode_deliveries(deals)] == [b'{"click_id":"c1"}']
 
 
 async def test_a_full_spool_of_one_topic_refuses_nothing_of_another(

@@ -131,3 +131,12 @@ def test_a_key_that_stands_in_every_page_reads_nothing(
     assert "blog-key" not in said
     monkeypatch.setenv("HEADWATER_READ_KEYS", "a secret")
     assert Settings().read_keys.get_secret_value() == "a secret"
+
+
+def test_a_key_that_stands_in_every_page_takes_no_spend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADWATER_SITES", "shop-key, blog-key")
+    monkeypatch.setenv("HEADWATER_SPEND_KEY", "blog-key")
+    with pytest.raises(ValueError, match="write key"):
+        Settings()
+    monkeypatch.setenv("HEADWATER_SPEND_KEY", "a secret")
+    assert "a secret" not in repr(Settings())

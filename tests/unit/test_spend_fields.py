@@ -57,6 +57,10 @@ def test_figures_arrive_to_the_last_millionth(
     assert sent(fields_of(fact), fact.imported_at) == fact
 
 
+def test_a_platforms_own_word_for_a_time_zone_is_kept() -> None:
+    assert sent(FACT | {"time_zone": "EasternTimeUSCanada"}).time_zone == "EasternTimeUSCanada"
+
+
 def test_numbers_and_texts_mean_the_same() -> None:
     as_text = sent(FACT | {"clicks": "3", "campaign_id": "17", "cost": "-0.1", "bid": "2.50"})
     as_number = FieldReader(NOW).fact_of(
