@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from deal_worlds import EMAIL_OF_ANN, T0, hubspot, of_hubspot, postback, standard
 from redis.asyncio import Redis
 from stream_house import MOST_TURNS, PARTITIONS, Faults, House, settled
+from stream_worlds import cents
 
 from attribution.conversions import conversion_id_of_order
 from attribution.deals.delivery import Delivery, encode_deliveries
@@ -95,10 +97,29 @@ def asked(triggers: Sequence[Trigger], conversion_id: str) -> list[tuple[str, st
     return [(one.visitor_id, one.cause) for one in triggers if one.conversion_id == conversion_id]
 
 
+def credited(house: House, conversion_id: str) -> dict[str, int]:
+    """Cents by channel under the last touch, as the ledger adds up."""
+    found: Counter[str] = Counter()
+    for row in house.writer.dicts("credits"):
+        if (row["conversion_id"], row["model"]) == (conversion_id, "last_touch"):
+            found[row["channel"]] += cents(row["amount"])
+    return {channel: amount for channel, amount in found.items() if amount}
+
+
 async def test_a_visitor_who_is_linked_later_and_parted_again(house: House) -> None:
     await arrive(house, visit("e1", "v1", 1), DEAL, CONTACT)
+    assert credited(house, WON) == {"(unattributed)": 1_200_000}
     assert asked(await arrive(house, identify("e2", "v1", 4)), WON) == [("v1", "merge")]
+    assert credited(house, WON) == {"Paid Search": 1_200_000}
     assert asked(await arrive(house, identify("e3", "v1", 5, "unlink")), WON) == [("v1", "split")]
+    assert credited(house, WON) == {"(unattributed)": 1_200_000}
+
+
+async def test_a_visitor_who_is_linked_before_the_deal_is_told(house: House) -> None:
+    await arrive(house, visit("e1", "v1", 1), identify("e2", "v1", 4), DEAL)
+    assert credited(house, WON) == {"(unattributed)": 1_200_000}  # nobody knows yet whose address it is
+    await arrive(house, CONTACT)
+    assert credited(house, WON) == {"Paid Search": 1_200_000}
 
 
 async def test_a_contact_that_is_told_later_tells_of_its_deals(house: House) -> None:
@@ -169,7 +190,9 @@ async def test_a_click_that_comes_after_its_postback_is_joined(house: House) -> 
     assert asked(await arrive(house, TOLD), POSTED) == [("", "")]
     (orphans,) = await house.redis.keys("*orphans")
     assert await house.redis.hkeys(orphans) == [POSTED.encode()]
+    assert credited(house, POSTED) == {"(unattributed)": 1250}
     assert ("v1", "") in asked(await arrive(house, visit("e1", "v1", 1)), POSTED)
+    assert credited(house, POSTED) == {"Paid Search": 1250}
     assert not await house.redis.keys("*orphans")
     # What is told again of it keeps its visitor.
     more = postback(3, click_id="e1", transaction_id="t1", payout="13", currency="EUR")
