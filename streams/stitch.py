@@ -15,7 +15,7 @@ from attribution.errors import HeadwaterError, Rejected
 from attribution.timeline import Timeline
 from streams import metrics
 from streams.journal import Claimed
-from streams.news import News, news_from, pack_news
+from streams.news import news_from, pack_news
 from streams.ownership import Ownership
 from streams.people import People
 from streams.pump import estimate_events
@@ -28,7 +28,7 @@ from streams.spreads import spread
 from streams.stitch_batch import ReadBatch, StitchOutput, Visitor, read_batch, stitch
 from streams.stitch_parts import insert_in_parts
 from streams.tally import Counts
-from streams.topics import HITS, VOLATILE_CLUSTER_PREFIX, spreads_key, timeline_key
+from streams.topics import HITS, VOLATILE_CLUSTER_PREFIX, awaits_visitors_key, spreads_key, timeline_key
 from streams.triggers import encode_trigger
 from streams.wishes import RESEND_AFTER_SECONDS, Wishes
 
@@ -72,6 +72,8 @@ class StitchStage:
         Such a range is never read again, not even from the broker that it came from: a broker that keeps its log in
         memory may have been replaced a moment ago, and have other records at the same offsets.
         """
+        (awaited,) = await self._fence.store.load([awaits_visitors_key(self._partition)])
+        self._tells_of_others = awaited is not None
         pending = self._fence.found.pending
         if pending is not None and self._fence.found.payload:
             records = unpack_records(self._fence.found.payload)
@@ -168,19 +170,20 @@ class StitchStage:
         )
         journal = self._own.journal_done(batch.broker, batch.last + 1)
         timelines = {loan.key(visitor): value for visitor, value in stored.items()}
-        told = output.all_news(with_others=self._tells_of_others)
-        place, news = self._spread_of(batch, told)
+        news = pack_news(output.news)
+        place = f"{batch.broker}:{batch.first}:{self._own.journal.owner}" if news else ""
         if not await self._fence.commit_stitch(
             batch, journal, timelines, dirty, counts, (place, news), tells_of_others=self._tells_of_others
         ):
+            # Once in an owner's life, as after a crash before the commit: the same rows under the same tokens.
             self._tells_of_others = True
-            told = output.all_news(with_others=True)
-            place, news = self._spread_of(batch, told)
-            await self._fence.commit_stitch(
-                batch, journal, timelines, dirty, counts, (place, news), tells_of_others=True
-            )
+            loan.forget()
+            await self._finish(batch, rules, version, attempt, loan, is_repeat=True)
+            return
         # Nobody changes them before the next batch of this partition, which waits for the spread.
-        linked = {(one.site, one.visitor_id): loan.timeline((one.site, one.visitor_id)) for one in told}
+        linked = {
+            (one.site, one.visitor_id): loan.timeline((one.site, one.visitor_id)) for one in output.news
+        }
         loan.give_back({visitor: len(value) for visitor, value in stored.items()}, output.poisoned)
         await refusals.forget()
         metrics.HITS.inc(output.accepted)
@@ -192,14 +195,6 @@ class StitchStage:
             dirty |= await self._spread(place, news, linked)
         # All at once: a conversion that the batch concerns twice is credited once.
         await self._wishes.send(dirty)
-
-    def _spread_of(self, batch: Batch, news: Sequence[News]) -> tuple[str, bytes]:
-        """Field and value of a batch's news; empty when there are none."""
-        return (
-            (f"{batch.broker}:{batch.first}:{self._own.journal.owner}", pack_news(news))
-            if news
-            else ("", b"")
-        )
 
     async def _spread(
         self, place: str, packed: bytes, known: Mapping[Visitor, Timeline]
@@ -216,7 +211,16 @@ class StitchStage:
         self, read: ReadBatch, batch: Batch, rules: StitchRules, attempt: int, loan: Loan
     ) -> StitchOutput:
         isolate, owner = attempt >= ISOLATE_FROM_ATTEMPT, self._own.journal.owner
-        return stitch(read, loan.timeline, batch, rules, owner=owner, attempt=attempt, isolate=isolate)
+        return stitch(
+            read,
+            loan.timeline,
+            batch,
+            rules,
+            owner=owner,
+            attempt=attempt,
+            isolate=isolate,
+            tells_of_others=self._tells_of_others,
+        )
 
     async def _insert(self, batch: Batch, token: str, output: StitchOutput, *, is_repeat: bool) -> bool:
         """Every table's rows under a token that names the immutable range; a repeat is dropped by ClickHouse.

@@ -99,12 +99,6 @@ class StitchOutput:
     """What the batch means for visitors other than its own."""
     refused_ids: Counter[str] = field(default_factory=Counter)
     """Ids that link nobody, by the reason; the hits that name them are kept."""
-    news_of_others: list[News] = field(default_factory=list)
-    """What visitors whom no id was ever linked with did: a CRM may have named one of them."""
-
-    def all_news(self, *, with_others: bool) -> list[News]:
-        """``news``, and if wanted those of visitors without links."""
-        return [*self.news, *self.news_of_others] if with_others else self.news
 
 
 def read_batch(batch: Batch, rules: StitchRules, *, attempt: int = 1, isolate: bool = False) -> ReadBatch:
@@ -240,11 +234,13 @@ def stitch(
     owner: str = "",
     attempt: int = 1,
     isolate: bool = False,
+    tells_of_others: bool = False,
 ) -> StitchOutput:
     """Apply every visitor's hits to its timeline (which changes in place) and collect what that changes.
 
     ``owner`` is part of each trigger's nonce: a batch that is made again after the store was set back makes new wishes,
     which an answer to the old ones must not fulfil.
+    ``tells_of_others``: visitors whom no hit has linked with anything make news, too: a CRM has named one of them.
     With ``isolate`` a visitor whose timeline raises has its hits dead-lettered and is named in ``poisoned``:
     that timeline object is half changed and must be forgotten.
     """
@@ -258,7 +254,6 @@ def stitch(
     poisoned: list[Visitor] = []
     links: list[Row | WrittenRow] = []
     news: list[News] = []
-    news_of_others: list[News] = []
     refused_ids: Counter[str] = Counter()
     drops, dropped_conversions = read.drops, read.dropped_conversions
     dead_letters = read.dead_letters
@@ -302,8 +297,8 @@ def stitch(
             if timeline.is_linked:
                 links += _link_rows(visitor, again, changed_again, broker, partition, first)
                 news += _news(visitor, timeline, again, changed_again)
-            else:
-                news_of_others += _news_without_links(visitor, again, changed_again)
+            elif tells_of_others:
+                news += _news_without_links(visitor, again, changed_again)
         elif not accepted:
             continue
         changed.append(visitor)
@@ -317,8 +312,8 @@ def stitch(
         if timeline.is_linked and accepted:
             links += _link_rows(visitor, accepted, change, broker, partition, first)
             news += _news(visitor, timeline, accepted, change)
-        elif change.touchpoints_plus or change.touchpoints_minus or change.affected:
-            news_of_others += _news_without_links(visitor, accepted, change)
+        elif tells_of_others and accepted:
+            news += _news_without_links(visitor, accepted, change)
         if change.ids_refused or change.links_lost:
             refused_ids[BLOCKED_VALUE] += change.ids_refused
             refused_ids[TOO_MANY_IDS] += change.links_lost
@@ -347,7 +342,6 @@ def stitch(
         restated,
         news,
         refused_ids,
-        news_of_others,
     )
 
 

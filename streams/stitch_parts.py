@@ -102,5 +102,4 @@ async def insert_in_parts(
         sum(outputs[number].restated for number in good),
         [news for number in good for news in outputs[number].news],
         whole.refused_ids,
-        [news for number in good for news in outputs[number].news_of_others],
     )
