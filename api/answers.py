@@ -122,6 +122,27 @@ class LearntTable(msgspec.Struct, frozen=True):
     """The largest first."""
 
 
+class ArrivedShare(msgspec.Struct, frozen=True):
+    """How much of their revenue touches have brought by an age."""
+
+    days: int
+    share: Decimal
+
+
+class Maturity(msgspec.Struct, frozen=True):
+    """How revenue arrives after the touch, learnt from touches that are older than the longest lookback."""
+
+    conversions: Decimal
+    """With revenue, that these touches brought."""
+    touched_from: str
+    touched_until: str
+    window_days: int
+    """The longest lookback: by then everything has arrived."""
+    arrived: tuple[ArrivedShare, ...]
+    refused: str | None
+    """Why nothing is told, and ``maturity`` is null."""
+
+
 class QueryMeta(msgspec.Struct, frozen=True):
     """How to read the rows."""
 
@@ -143,6 +164,8 @@ class QueryMeta(msgspec.Struct, frozen=True):
     elapsed_ms: float
     spend: SpendCoverage | None = None
     """``None`` unless something of what ads cost is asked for."""
+    maturity: Maturity | None = None
+    """``None`` unless it is asked for."""
 
 
 class QueryAnswer(msgspec.Struct, frozen=True):

@@ -59,6 +59,8 @@ class Metric:
         return Side.traffic in self.sides | self.needs or Side.traffic in sides
 
 
+MATURITY = "projected"
+"""The measure that needs to know how revenue arrives: ``api.maturity``."""
 JOINED = "joined"
 """By how many the visitors of a group are more than the people that they are. SQL does not know it: ``api.people``."""
 
@@ -87,6 +89,25 @@ def _gain(value: Decimal, cost: Decimal, currency: str) -> Decimal | None:
     return ratio(value - cost, cost)
 
 
+def _claimed(value: Decimal, claims: int, currency: str) -> Decimal | None:
+    """What nobody claims is unknown, not 0."""
+    return plain_number(value) if claims else None
+
+
+def _claimed_money(value: Decimal, claims: int, currency: str) -> str | None:
+    return rounded_money(value, currency) if claims else None
+
+
+def _reach(reach: int, with_reach: int, figures: int, currency: str) -> int | None:
+    """People do not add up: only where one figure is the whole answer."""
+    return reach if figures == with_reach == 1 else None
+
+
+def _maturity(value: Decimal, projected: Decimal, currency: str) -> Decimal | None:
+    """Nothing of what has too little of it to be projected."""
+    return ratio(value, projected) if projected.is_finite() else None
+
+
 def _thousandth(value: Decimal, base: int, currency: str) -> str | None:
     return money_each(1000 * value, base, currency)
 
@@ -99,8 +120,13 @@ _both = _credit | _cost
 """Spend without conversions stays, and so do conversions that cost nothing."""
 
 
+def _number(measure: str) -> str:
+    # By way of text: the small embedded engine makes no float of a decimal of 76 digits.
+    return f"toFloat64(toString(m_{measure}))"
+
+
 def _quotient(value: str, base: str) -> str:
-    return f"toFloat64(m_{value}) / nullIf(toFloat64(m_{base}), 0)"
+    return f"{_number(value)} / nullIf({_number(base)}, 0)"
 
 
 def _each(
@@ -131,6 +157,27 @@ METRICS: dict[str, Metric] = {
         Metric("people", _traffic, ("visitors", JOINED), "m_visitors", _people),
         *(Metric(name, _cost, (name,), f"m_{name}", _count) for name in ("clicks", "views", "installs")),
         Metric("spend", _cost, ("spend",), "m_spend", rounded_money),
+        Metric(
+            "platform_conversions",
+            _cost,
+            ("platform_conversions", "claims"),
+            "if(m_claims = 0, NULL, m_platform_conversions)",
+            _claimed,
+        ),
+        Metric(
+            "platform_value",
+            _cost,
+            ("platform_value", "claims_of_value"),
+            "if(m_claims_of_value = 0, NULL, m_platform_value)",
+            _claimed_money,
+        ),
+        Metric(
+            "reach",
+            _cost,
+            ("reach", "figures_with_reach", "figures"),
+            "if(m_figures = 1 AND m_figures_with_reach = 1, m_reach, NULL)",
+            _reach,
+        ),
         Metric("conversions", _credit, ("conversions",), "m_conversions", _weight),
         Metric("revenue", _credit, ("revenue",), "m_revenue", _money),
         Metric("qualified_leads", _credit, ("qualified_leads",), "m_qualified_leads", _weight),
@@ -162,6 +209,15 @@ METRICS: dict[str, Metric] = {
             of_cohort=True,
         ),
         Metric(
+            "maturity",
+            _credit,
+            ("attributed", MATURITY),
+            f"if(isFinite(m_projected), {_number('attributed')} / nullIf(m_projected, 0), NULL)",
+            _maturity,
+            base="what these touches are likely to bring in the end",
+            of_cohort=True,
+        ),
+        Metric(
             "mer",
             _both,
             ("revenue", "spend_base"),
@@ -173,7 +229,7 @@ METRICS: dict[str, Metric] = {
     )
 }
 
-LATER_METRICS = frozenset({"reach", "cac", "ltv", "payback_days"})
+LATER_METRICS = frozenset({"cac", "ltv", "payback_days"})
 """Named by the contract, answered by a later version."""
 
 _DAY = "toDate(hour, 'UTC')"

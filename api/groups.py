@@ -51,10 +51,13 @@ class Groups:
             for name in (*(one.name for one in reading.measures), *["visitors"] * has_visitors)
         )
         places = self._places()
-        if not has_visitors and not reading.converts:
+        has_told = any(measure.is_told for measure in reading.measures)
+        if not has_visitors and not has_told and not reading.converts:
             totals = ", ".join(f"{measure.total} AS m_{measure.name}" for measure in reading.measures)
             return load_sql("grouped", totals=totals, having=having, **places)
         arms, sums = [self._facts_arm(places, has_visitors)], self._sums()
+        if has_told:
+            arms.append(self._told_arm(places, has_visitors))
         if has_visitors:
             arms.append(self._visitors_arm(places))
             sums.append("sum(p_visitors) AS m_visitors")
@@ -89,18 +92,31 @@ class Groups:
         ]
 
     def _facts_arm(self, places: dict[str, str], has_visitors: bool) -> str:
+        return load_sql("grouped_parts", **self._parts(has_visitors, is_told=False), **places)
+
+    def _told_arm(self, places: dict[str, str], has_visitors: bool) -> str:
+        """What networks claim, and what of their figures does not add up."""
+        reading = self.reading
+        facts = load_sql("facts_told", spend=qualify(reading.database, "spend"), known=reading.known)
+        return load_sql(
+            "grouped_parts", **self._parts(has_visitors, is_told=True), **{**places, "facts": facts}
+        )
+
+    def _parts(self, has_visitors: bool, *, is_told: bool) -> dict[str, str]:
+        """What an arm sums: of measures that are not in its rows a zero."""
         converts = self.reading.converts
-        parts = [f"{one.part if converts else one.total} AS p_{one.name}" for one in self.reading.measures]
+        parts = [
+            f"{one.zero if one.is_told != is_told else one.part if converts else one.total} AS p_{one.name}"
+            for one in self.reading.measures
+        ]
         if has_visitors:
             parts.append("toInt64(0) AS p_visitors")
             parts += ["emptyArrayUInt64() AS p_linked"] if self._has_people else []
-        return load_sql(
-            "grouped_parts",
-            of_money=_OF_MONEY if converts else "",
-            by_money=_BY_MONEY if converts else "",
-            parts=", ".join(parts),
-            **places,
-        )
+        return {
+            "of_money": _OF_MONEY if converts else "",
+            "by_money": _BY_MONEY if converts else "",
+            "parts": ", ".join(parts),
+        }
 
     def _visitors_arm(self, places: dict[str, str]) -> str:
         linked = ""

@@ -34,7 +34,8 @@ class Kind(Enum):
     count = "sum(toInt64(0))"
     weight = "sum(toDecimal64(0, 9))"
     money = "sum(toDecimal64(0, 4))"
-    cost = "sum(toDecimal64(0, 6))"
+    millionths = "sum(toDecimal64(0, 6))"
+    estimate = "sum(toFloat64(0))"
 
 
 _WANTED = "currency = {currency:String}"
@@ -52,6 +53,8 @@ class Measure:
     """Which rows are summed."""
     is_of_money: bool = False
     """Only of rows whose money is counted: in the currency asked for, or converted to it."""
+    is_told: bool = False
+    """Read from table ``spend``: the roll-up does not keep what networks claim, nor what does not add up."""
     of: str = ""
     """The metric whose spread it is part of."""
 
@@ -80,6 +83,8 @@ class Measure:
             return f"sum({part})"
         if self.kind is Kind.weight:
             return f"sumIf({part}, to_rate != 0)"
+        if self.kind is Kind.estimate:
+            return f"sum({part} * toFloat64(to_rate) / if(from_rate = 0, 1, toFloat64(from_rate)))"
         return f"sum({in_currency(part)})"
 
 
@@ -100,6 +105,10 @@ PIPELINE = "conversion_type IN {pipeline_types:Array(String)}"
 EARNED = "conversion_type NOT IN {pipeline_types:Array(String)}"
 """An open deal is no revenue: what it may bring is pipeline, what it brought is a conversion of its own."""
 _ATTRIBUTED = f"channel != '{UNATTRIBUTED_CHANNEL}'"
+# The place of an hour in ``arrived`` (sql/arrived.sql) by its age; 0 where too little has arrived by then.
+_AGE = "intDiv(toInt64({at:UInt32}) - toInt64(toUnixTimestamp(hour)), 3600)"
+_PLACE = f"greatest(if({_AGE} < 48, {_AGE}, 46 + intDiv({_AGE}, 24)), 1)"
+_ARRIVED = f"arrayElement({{arrived:Array(Float64)}}, least({_PLACE}, length({{arrived:Array(Float64)}})))"
 _QUALIFIED = "conversion_type IN {qualified_leads:Array(String)}"
 
 _traffic, _credit, _cost = Side.traffic, Side.credit, Side.cost
@@ -123,11 +132,26 @@ MEASURES: tuple[Measure, ...] = (
         f"{PIPELINE} AND {_ATTRIBUTED}",
         is_of_money=True,
     ),
+    Measure(
+        "projected",
+        _credit,
+        Kind.estimate,
+        f"if(revenue = 0, 0, toFloat64(revenue) / {_ARRIVED})",
+        f"{EARNED} AND {_ATTRIBUTED}",
+        is_of_money=True,
+    ),
     Measure("qualified_leads", _credit, Kind.weight, "conversions", _QUALIFIED),
-    Measure("spend", _cost, Kind.cost, "spend", is_of_money=True),
+    Measure("spend", _cost, Kind.millionths, "spend", is_of_money=True),
     Measure("clicks", _cost, Kind.count, "clicks"),
     Measure("views", _cost, Kind.count, "views"),
     Measure("installs", _cost, Kind.count, "installs"),
+    Measure("platform_conversions", _cost, Kind.millionths, "platform_conversions", is_told=True),
+    Measure("claims", _cost, Kind.count, "if(has_platform_conversions, sign, 0)", is_told=True),
+    Measure("platform_value", _cost, Kind.millionths, "platform_value", is_of_money=True, is_told=True),
+    Measure("claims_of_value", _cost, Kind.count, "if(has_platform_value, sign, 0)", is_told=True),
+    Measure("reach", _cost, Kind.count, "reach * sign", is_told=True),
+    Measure("figures_with_reach", _cost, Kind.count, "if(has_reach, sign, 0)", is_told=True),
+    Measure("figures", _cost, Kind.count, "sign", is_told=True),
 )
 """Visitors are no measure: they do not add up over groups and are counted apart (``arm_visitors.sql``)."""
 

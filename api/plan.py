@@ -15,6 +15,7 @@ from api.catalog import (
     JOINED,
     LATER_DIMENSIONS,
     LATER_METRICS,
+    MATURITY,
     METRICS,
     SPREAD,
     Dimension,
@@ -42,6 +43,8 @@ TIMES = ("hour", "day", "week", "month")
 """Dimensions of time: answers that have one are in its order unless told otherwise."""
 _OF_DROPS = ("site", *TIMES)
 """What is known of a dropped hit."""
+_OF_CURVE = ("site", "conversion_type")
+"""Filters that narrow the touches from which maturity is learnt: of a channel alone there are soon too few."""
 _DAY_S = 86_400
 QUALIFIED_LEADS = ("qualified_lead", "sql")
 """Conversion types that are qualified leads unless the installation says otherwise: one name for each sender, so that a
@@ -89,8 +92,14 @@ class Plan:
     """The answer is as it stood then, epoch milliseconds."""
     spread: tuple[str, ...]
     """The models whose answers stand beside each number; none unless asked for."""
-    has_cost: bool = False
+    has_cost: bool
     """What ads cost is asked for: the answer says all of it."""
+    converts: bool
+    """Whether money of other currencies is converted."""
+    has_maturity: bool
+    """The parameters ``arrived`` and ``at`` are to be told: ``api.maturity``."""
+    curve_where: str
+    """Which entries of the ledger tell how revenue arrives: of the sites and types asked for, whatever the time."""
     has_people: bool = False
     """Each row has one column more: the visitors whom any id names, by hash. ``JOINED`` is to be told from them."""
     people_order: tuple[tuple[str, bool], ...] = ()
@@ -177,6 +186,9 @@ def build_plan(
         reading.as_of,
         spread,
         Side.cost in reading.sides,
+        conversion is not None,
+        MATURITY in asked,
+        all_of(*(one.sql for one in conditions if one.dimension.name in _OF_CURVE)) or "1",
         has_people,
         people_order,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -13,13 +14,14 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from msgspec import UNSET
 
-from api.answers import Cell, LearntShare, LearntTable, QueryAnswer, QueryMeta, Range
+from api.answers import Cell, LearntShare, LearntTable, Maturity, QueryAnswer, QueryMeta, Range
 from api.catalog import JOINED, SPREAD
 from api.changes import ChangesAnswer, ChangesRequest, changes_answer, plan_changes
 from api.coverage import coverage_of, spend_of
 from api.exchange import Exchange
 from api.explain import Explanation, explain
 from api.instants import instant_text
+from api.maturity import maturity_of
 from api.models import LEARNT, ModelAbout, models_about
 from api.numbers import plain_number
 from api.order import in_order
@@ -38,7 +40,16 @@ from sinks.names import qualify
 _COUNTS = frozenset(
     {
         *("hits", "page_views", "impressions", "sessions", "sessions_base", "visitors"),
-        *("clicks", "views", "installs"),
+        *(
+            "clicks",
+            "views",
+            "installs",
+            "claims",
+            "claims_of_value",
+            "reach",
+            "figures_with_reach",
+            "figures",
+        ),
     }
 )
 _MONEY_PARTS = frozenset({1, 3, 4})
@@ -61,14 +72,17 @@ class QueryService:
         qualified_leads: tuple[str, ...] = QUALIFIED_LEADS,
         exchange: Exchange | None = None,
         max_seconds: int = 30,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """``currency`` is used when a question names none, ``qualified_leads`` are conversion types; ``max_seconds``
-        limits each statement. ``exchange``: what other services of the database know of currencies.
+        limits each statement. ``exchange``: what other services of the database know of currencies. ``clock``: seconds
+        since 1970, for how old touches are.
         """
         self._client = client
         self._database = database
         self._policy = policy
         self._currency = currency
+        self._clock = clock
         self._terms = Terms(currency, qualified_leads, policy.opportunity_events)
         self._exchange = exchange or Exchange(database)
         self._settings = _limits(client, max_seconds)
@@ -84,7 +98,7 @@ class QueryService:
         """
         started = time.perf_counter()
         credited = self._credited("" if request.spread else request.model)
-        plan, found = self._planned(request, credited)
+        plan, maturity, found = self._planned(request, credited)
         asked = sorted((row for row in found if row[0] == 0), key=lambda row: row[1])
         if not asked and not plan.dimensions and request.offset == 0:
             # A total over nothing is zero, not absent.
@@ -112,6 +126,7 @@ class QueryService:
                     [row[:4] for row in found if row[0] > 0], plan.currency, has_drops=plan.as_of is None
                 ),
                 spend=spend_of([row[:4] for row in found], plan.currency) if plan.has_cost else None,
+                maturity=maturity,
                 spread_models=plan.spread,
                 learnt=self._learnt(request.model) if request.model in LEARNT else None,
                 next_offset=request.offset + plan.limit if more else None,
@@ -138,16 +153,26 @@ class QueryService:
 
     def _planned(
         self, request: QueryRequest, credited: Sequence[str]
-    ) -> tuple[Plan, Sequence[Sequence[Any]]]:
+    ) -> tuple[Plan, Maturity | None, Sequence[Sequence[Any]]]:
         """The plan and what it found; asked anew if that has money of a currency that was not known to be used."""
         while True:
             wanted = wanted_currency(request.currency or self._currency)
             conversion = self._exchange.conversion(wanted, self._ask) if request.convert else None
             plan = build_plan(request, self._database, credited, self._terms, conversion)
+            plan, maturity = self._with_maturity(plan)
             found = self._found(plan)
             seen = frozenset(row[2][0] for row in found if row[0] in _MONEY_PARTS) - {""}
             if not self._exchange.learn(seen) or not request.convert:
-                return plan, found
+                return plan, maturity, found
+
+    def _with_maturity(self, plan: Plan) -> tuple[Plan, Maturity | None]:
+        if not plan.has_maturity:
+            return plan, None
+        at_ms = int(self._clock() * 1000) if plan.as_of is None else plan.as_of
+        maturity, arrived = maturity_of(plan, self._database, self._policy, at_ms, self._ask)
+        return replace(
+            plan, parameters={**plan.parameters, "at": at_ms // 1000, "arrived": arrived}
+        ), maturity
 
     def _found(self, plan: Plan) -> Sequence[Sequence[Any]]:
         if self._has_claims:

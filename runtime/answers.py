@@ -45,7 +45,13 @@ def query_service(settings: Settings) -> QueryService:
     from sinks.client import connect
 
     client = connect(settings.clickhouse, settings.database)
-    return QueryService(client, settings.database, policy_of(settings), currency=settings.currency)
+    return QueryService(
+        client,
+        settings.database,
+        policy_of(settings),
+        currency=settings.currency,
+        qualified_leads=words_of(settings.qualified_leads),
+    )
 
 
 def print_report(

@@ -155,6 +155,7 @@ def api_config(settings: Settings) -> ApiConfig:
         database=settings.database,
         read_keys=words_of(settings.read_keys.get_secret_value()),
         currency=settings.currency,
+        qualified_leads=words_of(settings.qualified_leads),
         policy=policy_of(settings),
         host=settings.api_host,
         port=settings.api_port,

@@ -90,6 +90,10 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Secret that `POST /v1/spend` wants as bearer token; none = a write key is enough.",
     )
+    qualified_leads: str = Field(
+        "qualified_lead,sql",
+        description="Conversion types that are qualified leads, comma separated; each counts by itself.",
+    )
 
     webhooks_file: Path | None = Field(
         None,

@@ -196,3 +196,39 @@ def test_by_ad_network_and_beside_visitors(store: Store) -> None:
         ["", "0.00", 0, 1, 1, "1.00", None],
     ]
     assert store.rows("spend visitors", filters=[["ad_network", "is", ["google_ads"]]]) == [["10.00", 1]]
+
+
+def test_what_platforms_claim_stands_beside_and_is_never_added(store: Store) -> None:
+    """Nobody claims anything for e-mail; what the platform takes back is gone; its money is converted."""
+    store.put("fx_rates", {"currency": "USD", "day": "2026-10-02", "rate": "1.25", "source": "ecb"})
+    first = spent("10", platform_conversions="3.5", platform_value="80", currency="EUR")
+    store.put("spend", first, spent("4", "Display"))
+    store.put("spend", spent("5", campaign_id="2", platform_conversions="1", platform_value="0.5"))
+    store.put("credits", credit(PAID, "60", "2"), credit("Email", "5"))
+    metrics = "spend conversions platform_conversions revenue platform_value"
+    assert store.rows(metrics, "channel", order_by=[["platform_value", "desc"], ["spend", "desc"]]) == [
+        [PAID, "17.50", 2, Decimal("4.5"), "60.00", "100.50"],
+        ["Display", "4.00", 0, None, "0.00", None],
+        ["Email", "0.00", 1, None, "5.00", None],
+    ]
+    assert store.rows("platform_value revenue sessions visitors", convert=False) == [["0.50", "65.00", 0, 0]]
+    store.put(
+        "spend",
+        {**first, "amount": "-10", "platform_conversions": "-3.5", "platform_value": "-80", "sign": -1},
+    )
+    assert store.rows("platform_conversions platform_value", "channel", limit=1) == [[PAID, 1, "0.50"]]
+
+
+def test_reach_is_told_only_where_one_figure_is_the_answer(store: Store) -> None:
+    first = spent("1", reach=700, impressions=1000)
+    store.put("spend", first, spent("1", reach=800, day="2026-10-03"), spent("1", day="2026-10-04"))
+    assert store.rows("reach impressions", "day") == [
+        ["2026-10-02", 700, 1000],
+        ["2026-10-03", 800, 0],
+        ["2026-10-04", None, 0],
+    ]
+    assert store.rows("reach") == [[None]]
+    store.put("spend", {**first, "amount": "-1", "impressions": -1000, "sign": -1}, {**first, "reach": 701})
+    second = spent("1", campaign_id="2", day="2026-10-03")
+    store.put("spend", second)
+    assert store.rows("reach", "day", limit=2) == [["2026-10-02", 701], ["2026-10-03", None]]

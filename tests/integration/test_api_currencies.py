@@ -184,3 +184,21 @@ def test_everything_else_is_the_same_beside_converted_money(store: Store) -> Non
     answer = store.ask("revenue", "channel", spread=True, filters=[["channel", "is", ["Email"]]])
     assert answer.spread[0]["revenue"].low == "0.00"  # type: ignore[index]
     assert answer.spread[0]["revenue"].high == "12.50"  # type: ignore[index]
+
+
+def test_rows_can_be_put_in_the_order_of_every_metric_of_converted_money(store: Store) -> None:
+    friday_rates(store)
+    store.put(
+        "spend",
+        *(
+            {"channel": channel, "amount": amount, "currency": "EUR", "clicks": 1, "impressions": 10}
+            for channel, amount in (("Email", "1"), ("Display", "4"))
+        ),
+    )
+    store.put("credits", credit("Email", "10", currency="EUR"), credit("Display", "20", currency="EUR"))
+    metrics = "spend revenue aov cpc cpm cpa roas roi pipeline_roi platform_value cpql"
+    for metric in metrics.split():
+        rows = store.rows(f"{metric} sessions", "channel", order_by=[[metric, "asc"], ["channel", "asc"]])
+        ordered = [row[1] for row in rows if row[1] is not None]
+        assert ordered == sorted(ordered, key=Decimal)
+    assert store.rows("roas", "channel") == [["Email", 10], ["Display", 5]]

@@ -133,7 +133,7 @@ def test_either_key_works_and_the_scheme_in_any_case() -> None:
         (b"\xff\xfe", "application/json", (400, "malformed_json", "")),
         (b"[" * 60_000, "application/json", (400, "malformed_json", "")),
         (b"[]", "application/json", (422, "invalid_request", "")),
-        (b'{"metrics": ["reach"]}', "application/json", (422, "not_available", "metrics.0")),
+        (b'{"metrics": ["cac"]}', "application/json", (422, "not_available", "metrics.0")),
         (
             b'{"metrics": ["revenue; DROP TABLE hits"]}',
             "application/json",

@@ -185,6 +185,7 @@ def test_an_open_range_is_all_of_time() -> None:
             {"all_metrics", "channel_metrics"},
         ),
         ({"metrics": ["impressions"]}, {"all_metrics", "channel_metrics"}),
+        ({"metrics": ["reach", "platform_value"]}, {"all_metrics", "channel_metrics", "spend"}),
         ({"metrics": ["spend"], "as_of": "2026-10-01"}, {"sessions", "hits", "credits", "spend"}),
         # The roll-up has no past: the ledger answers the rows and the coverage.
         ({"metrics": ["revenue"], "as_of": "2026-10-01"}, {"sessions", "hits", "credits"}),
