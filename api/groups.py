@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.catalog import JOINED, Dimension, Metric
-from api.measures import Side
+from api.measures import Rows, Side
 from api.queries import load_sql
 from api.reading import Reading
 from api.selection import Condition, all_of
@@ -46,43 +46,40 @@ class Groups:
     def _summed(self) -> str:
         reading = self.reading
         has_visitors = any("visitors" in metric.measures for metric in self.metrics)
-        having = " OR ".join(
-            f"m_{name} != 0"
-            for name in (*(one.name for one in reading.measures), *["visitors"] * has_visitors)
-        )
-        places = self._places()
-        has_told = any(measure.is_told for measure in reading.measures)
-        if not has_visitors and not has_told and not reading.converts:
+        read = [measure.name for measure in reading.measures]
+        having = " OR ".join(f"m_{name} != 0" for name in (*read, *["visitors"] * has_visitors))
+        rows = [one for one in Rows if any(one in measure.rows for measure in reading.measures)]
+        if len(rows) == 1 and not has_visitors and not reading.converts:
             totals = ", ".join(f"{measure.total} AS m_{measure.name}" for measure in reading.measures)
-            return load_sql("grouped", totals=totals, having=having, **places)
-        arms, sums = [self._facts_arm(places, has_visitors)], self._sums()
-        if has_told:
-            arms.append(self._told_arm(places, has_visitors))
+            return load_sql("grouped", totals=totals, having=having, **self._places(rows[0]))
+        arms, sums = [self._arm(one, has_visitors) for one in rows], self._sums()
         if has_visitors:
-            arms.append(self._visitors_arm(places))
+            arms.append(self._visitors_arm())
             sums.append("sum(p_visitors) AS m_visitors")
             sums += ["groupArrayArray(p_linked) AS m_linked"] if self._has_people else []
-        rows = "\nUNION ALL\n".join(arms)
+        union = "\nUNION ALL\n".join(arms)
         if reading.converts:
-            rows = load_sql("converted", rows=rows, rates=rates_sql(reading.database))
-        return load_sql("grouped_arms", keys=places["keys"], sums=", ".join(sums), rows=rows, having=having)
+            union = load_sql("converted", rows=union, rates=rates_sql(reading.database))
+        keys = self._keys()["keys"]
+        return load_sql("grouped_arms", keys=keys, sums=", ".join(sums), rows=union, having=having)
 
     @property
     def _has_people(self) -> bool:
         return any(JOINED in metric.measures for metric in self.metrics)
 
-    def _places(self) -> dict[str, str]:
+    def _keys(self) -> dict[str, str]:
         expressions = [dimension.key for dimension in self.dimensions] or ["toUInt8(0)"]
         keys = [f"d{number}" for number in range(len(expressions))]
-        used = [*self.dimensions, *(condition.dimension for condition in self.conditions)]
         return {
             "keys": ", ".join(keys),
             "keys_as": ", ".join(f"{sql} AS {key}" for sql, key in zip(expressions, keys, strict=True)),
-            "where": all_of(
-                *self.time, self.reading.rows_of_sides(), *(condition.sql for condition in self.conditions)
-            ),
-            "facts": self.reading.facts(used),
         }
+
+    def _places(self, rows: Rows) -> dict[str, str]:
+        used = [*self.dimensions, *(condition.dimension for condition in self.conditions)]
+        sides = [self.reading.heard_rows] if rows is Rows.heard else []
+        conditions = [*self.time, *sides, *(condition.sql for condition in self.conditions)]
+        return {**self._keys(), "where": all_of(*conditions) or "1", "facts": self.reading.facts(rows, used)}
 
     def _sums(self) -> list[str]:
         converts = self.reading.converts
@@ -91,45 +88,38 @@ class Groups:
             for measure in self.reading.measures
         ]
 
-    def _facts_arm(self, places: dict[str, str], has_visitors: bool) -> str:
-        return load_sql("grouped_parts", **self._parts(has_visitors, is_told=False), **places)
-
-    def _told_arm(self, places: dict[str, str], has_visitors: bool) -> str:
-        """What networks claim, and what of their figures does not add up."""
-        reading = self.reading
-        facts = load_sql("facts_told", spend=qualify(reading.database, "spend"), known=reading.known)
-        return load_sql(
-            "grouped_parts", **self._parts(has_visitors, is_told=True), **{**places, "facts": facts}
-        )
-
-    def _parts(self, has_visitors: bool, *, is_told: bool) -> dict[str, str]:
-        """What an arm sums: of measures that are not in its rows a zero."""
+    def _arm(self, rows: Rows, has_visitors: bool) -> str:
+        """The sums over some rows; of measures that are not in them a zero."""
         converts = self.reading.converts
         parts = [
-            f"{one.zero if one.is_told != is_told else one.part if converts else one.total} AS p_{one.name}"
+            f"{one.zero if rows not in one.rows else one.part if converts else one.total} AS p_{one.name}"
             for one in self.reading.measures
         ]
         if has_visitors:
             parts.append("toInt64(0) AS p_visitors")
             parts += ["emptyArrayUInt64() AS p_linked"] if self._has_people else []
-        return {
-            "of_money": _OF_MONEY if converts else "",
-            "by_money": _BY_MONEY if converts else "",
-            "parts": ", ".join(parts),
-        }
+        return load_sql(
+            "grouped_parts",
+            of_money=_OF_MONEY if converts else "",
+            by_money=_BY_MONEY if converts else "",
+            parts=", ".join(parts),
+            **self._places(rows),
+        )
 
-    def _visitors_arm(self, places: dict[str, str]) -> str:
+    def _visitors_arm(self) -> str:
         linked = ""
         if self._has_people:
             links = qualify(self.reading.database, "identity_links")
             linked = f", {load_sql('linked_visitors', identity_links=links)} AS p_linked"
+        conditions = [*self.time, *(condition.sql for condition in self.conditions)]
         return load_sql(
             "grouped_visitors",
             sessions=qualify(self.reading.database, "sessions"),
             no_parts=", ".join(f"{measure.zero} AS p_{measure.name}" for measure in self.reading.measures),
             of_money=_OF_NO_MONEY if self.reading.converts else "",
             linked=linked,
-            **{name: places[name] for name in ("keys", "keys_as", "where")},
+            where=all_of(*conditions) or "1",
+            **self._keys(),
         )
 
     def _with_bases(self, grouped: str) -> tuple[str, str]:

@@ -25,6 +25,22 @@ class Side(Enum):
     """What ads cost, and what came with it in the platforms' reports. No model, basis or conversion type."""
 
 
+class Rows(Enum):
+    """Which rows a measure is summed over: those of each are read by a statement of their own."""
+
+    heard = "heard"
+    """Of hits, sessions and the ledger, or their roll-up."""
+    cost = "cost"
+    """Of table ``spend``, or its roll-up."""
+    told = "told"
+    """Of table ``spend``: the roll-up does not keep what networks claim, nor what does not add up."""
+
+
+_HEARD = frozenset({Rows.heard})
+_COST = frozenset({Rows.cost})
+_TOLD = frozenset({Rows.told})
+
+
 class Kind(Enum):
     """What is summed, with an aggregate of the same type that is always zero.
 
@@ -53,8 +69,7 @@ class Measure:
     """Which rows are summed."""
     is_of_money: bool = False
     """Only of rows whose money is counted: in the currency asked for, or converted to it."""
-    is_told: bool = False
-    """Read from table ``spend``: the roll-up does not keep what networks claim, nor what does not add up."""
+    rows: frozenset[Rows] = _HEARD
     of: str = ""
     """The metric whose spread it is part of."""
 
@@ -116,7 +131,7 @@ _traffic, _credit, _cost = Side.traffic, Side.credit, Side.cost
 MEASURES: tuple[Measure, ...] = (
     Measure("hits", _traffic, Kind.count, "hits"),
     Measure("page_views", _traffic, Kind.count, "page_views"),
-    Measure("impressions", _traffic, Kind.count, "impressions"),
+    Measure("impressions", _traffic, Kind.count, "impressions", rows=_HEARD | _COST),
     Measure("sessions", _traffic, Kind.count, "sessions"),
     Measure("conversions", _credit, Kind.weight, "conversions"),
     Measure("revenue", _credit, Kind.money, "revenue", EARNED, is_of_money=True),
@@ -141,17 +156,17 @@ MEASURES: tuple[Measure, ...] = (
         is_of_money=True,
     ),
     Measure("qualified_leads", _credit, Kind.weight, "conversions", _QUALIFIED),
-    Measure("spend", _cost, Kind.millionths, "spend", is_of_money=True),
-    Measure("clicks", _cost, Kind.count, "clicks"),
-    Measure("views", _cost, Kind.count, "views"),
-    Measure("installs", _cost, Kind.count, "installs"),
-    Measure("platform_conversions", _cost, Kind.millionths, "platform_conversions", is_told=True),
-    Measure("claims", _cost, Kind.count, "if(has_platform_conversions, sign, 0)", is_told=True),
-    Measure("platform_value", _cost, Kind.millionths, "platform_value", is_of_money=True, is_told=True),
-    Measure("claims_of_value", _cost, Kind.count, "if(has_platform_value, sign, 0)", is_told=True),
-    Measure("reach", _cost, Kind.count, "reach * sign", is_told=True),
-    Measure("figures_with_reach", _cost, Kind.count, "if(has_reach, sign, 0)", is_told=True),
-    Measure("figures", _cost, Kind.count, "sign", is_told=True),
+    Measure("spend", _cost, Kind.millionths, "spend", is_of_money=True, rows=_COST),
+    Measure("clicks", _cost, Kind.count, "clicks", rows=_COST),
+    Measure("views", _cost, Kind.count, "views", rows=_COST),
+    Measure("installs", _cost, Kind.count, "installs", rows=_COST),
+    Measure("platform_conversions", _cost, Kind.millionths, "platform_conversions", rows=_TOLD),
+    Measure("claims", _cost, Kind.count, "if(has_platform_conversions, sign, 0)", rows=_TOLD),
+    Measure("platform_value", _cost, Kind.millionths, "platform_value", is_of_money=True, rows=_TOLD),
+    Measure("claims_of_value", _cost, Kind.count, "if(has_platform_value, sign, 0)", rows=_TOLD),
+    Measure("reach", _cost, Kind.count, "reach * sign", rows=_TOLD),
+    Measure("figures_with_reach", _cost, Kind.count, "if(has_reach, sign, 0)", rows=_TOLD),
+    Measure("figures", _cost, Kind.count, "sign", rows=_TOLD),
 )
 """Visitors are no measure: they do not add up over groups and are counted apart (``arm_visitors.sql``)."""
 

@@ -229,7 +229,7 @@ class _Coverage:
         spend = load_sql(
             "coverage_spend",
             facts=reading.cost_facts(),
-            where=all_of(self.where, "model = '' AND currency != ''"),
+            where=self.where,
             **self._by_money,
         )
         return f"{self._part('1', credit)}\nUNION ALL\n{self._part('4', spend)}"

@@ -7,15 +7,11 @@ from dataclasses import dataclass, replace
 
 from api.catalog import SPREAD, Dimension, Metric
 from api.instants import parse_instant
-from api.measures import ALWAYS, MEASURES, Measure, Side
+from api.measures import ALWAYS, MEASURES, Measure, Rows, Side
 from api.queries import load_sql
 from api.requests import QueryRequest
 from attribution.errors import Rejected
 from sinks.names import qualify
-
-_ALSO_TOLD = frozenset({"impressions"})
-"""Of traffic, but reports of ad networks tell them too."""
-_WITHOUT_MODEL = frozenset({Side.traffic, Side.cost})
 
 
 @dataclass(frozen=True)
@@ -61,29 +57,26 @@ class Reading:
             read += [measure for measure in spread_measures(spread) if measure.of in asked]
         return cls(database, request.basis, as_of, spread, sides, tuple(read), converts)
 
-    def facts(self, dimensions: Iterable[Dimension]) -> str:
-        """The roll-up if that can answer, else rows of the same shape. The roll-up has no past."""
-        sides = {measure.side for measure in self.measures}
-        if any(measure.name in _ALSO_TOLD for measure in self.measures):
-            sides.add(Side.cost)
-        if self.as_of is None and all(dimension.in_roll_up for dimension in dimensions):
-            return qualify(self.database, "all_metrics" if Side.cost in sides else "channel_metrics")
-        return self._detail(sides)
+    def facts(self, rows: Rows, dimensions: Iterable[Dimension]) -> str:
+        """The roll-up if that can answer, else rows of the same shape. Roll-ups have no past."""
+        in_roll_up = self.as_of is None and all(dimension.in_roll_up for dimension in dimensions)
+        if rows is Rows.heard:
+            return self._heard({measure.side for measure in self.measures}, in_roll_up=in_roll_up)
+        if rows is Rows.cost:
+            return self._cost(in_roll_up=in_roll_up)
+        return load_sql("facts_told", spend=qualify(self.database, "spend"), known=self.known)
 
     def credit_facts(self) -> str:
         """Rows of the ledger only, by what the roll-up knows."""
-        if self.as_of is None:
-            return qualify(self.database, "channel_metrics")
-        return replace(self, spread=())._detail({Side.credit})
+        return replace(self, spread=())._heard({Side.credit}, in_roll_up=self.as_of is None)
 
     def cost_facts(self) -> str:
         """Rows of what ads cost only, by what the roll-up knows."""
-        if self.as_of is None:
-            return qualify(self.database, "all_metrics")
-        return replace(self, spread=())._detail({Side.cost})
+        return self._cost(in_roll_up=self.as_of is None)
 
-    def _detail(self, sides: set[Side]) -> str:
-        costs = load_sql("facts_cost", spend=qualify(self.database, "spend"), known=self.known)
+    def _heard(self, sides: set[Side], *, in_roll_up: bool) -> str:
+        if in_roll_up:
+            return qualify(self.database, "channel_metrics")
         return load_sql(
             "facts_detail",
             **{name: qualify(self.database, name) for name in ("sessions", "hits", "credits")},
@@ -92,19 +85,23 @@ class Reading:
             known=self.known,
             reads_traffic=str(int(Side.traffic in sides)),
             reads_credit=str(int(Side.credit in sides)),
-            costs=f"UNION ALL\n{costs}" if Side.cost in sides else "",
         )
 
-    def rows_of_sides(self) -> str:
-        """Condition: the row is of one of the sides. Those of traffic and cost have neither model nor basis."""
-        has_credit = Side.credit in self.sides
-        if not has_credit:
+    def _cost(self, *, in_roll_up: bool) -> str:
+        if in_roll_up:
+            return load_sql("facts_spend_metrics", spend_metrics=qualify(self.database, "spend_metrics"))
+        return load_sql("facts_cost", spend=qualify(self.database, "spend"), known=self.known)
+
+    @property
+    def heard_rows(self) -> str:
+        """Condition on rows that were heard: they are of one of the sides. Traffic has neither model nor basis."""
+        sides = {measure.side for measure in self.measures if Rows.heard in measure.rows}
+        if Side.credit not in sides:
             return "model = ''"
-        is_plain = bool(self.sides & _WITHOUT_MODEL)
         if self.spread:
             side = "model IN {models:Array(String)} AND basis = {basis:String}"
-            return f"(model = '' OR {side})" if is_plain else side
-        if is_plain:
+            return f"(model = '' OR {side})" if Side.traffic in sides else side
+        if Side.traffic in sides:
             return "model IN ('', {model:String}) AND basis IN ('', {basis:String})"
         return "model = {model:String} AND basis = {basis:String}"
 

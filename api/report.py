@@ -62,7 +62,7 @@ def to_table(answer: QueryAnswer) -> RenderableType:
                 one = _ranges(answer, number)[name]
                 cells.append(Text(f"{plain_text(one.low)} to {plain_text(one.high)}"))
         table.add_row(*cells)
-    lines = [*coverage_parts(answer), *learnt_lines(answer)]
+    lines = [*coverage_parts(answer), *money_lines(answer), *learnt_lines(answer)]
     return Group(table, Text(coverage_line(answer)), *(Text(printable(line)) for line in lines))
 
 
@@ -78,6 +78,30 @@ def learnt_lines(answer: QueryAnswer) -> list[str]:
             for one in learnt.shares
         ),
     ]
+
+
+def money_lines(answer: QueryAnswer) -> list[str]:
+    """What was converted, at how old a rate, and all spend of the time."""
+    meta = answer.meta
+    lines = [
+        f"  converted: {one.revenue} {one.currency} = {one.worth} {meta.currency}{_age(one.oldest_rate_days)}"
+        for one in meta.coverage.converted
+    ]
+    if meta.spend is None:
+        return lines
+    lines.append(f"Spend of the time: {meta.spend.spend} {meta.currency}")
+    lines += [
+        f"  billed: {one.spend} {one.currency}, not added up"
+        if one.worth is None or one.oldest_rate_days is None
+        else f"  billed: {one.spend} {one.currency} = {one.worth} {meta.currency}{_age(one.oldest_rate_days)}"
+        for one in meta.spend.billed
+        if one.currency != meta.currency
+    ]
+    return lines
+
+
+def _age(days: int) -> str:
+    return f" (oldest rate: {counted(days, 'day')} before)" if days else ""
 
 
 def coverage_parts(answer: QueryAnswer) -> list[str]:

@@ -207,7 +207,7 @@ def report(
     basis: Annotated[
         Basis, typer.Option(help="Date credits by the conversion or by the touch.")
     ] = Basis.conversion,
-    currency: Annotated[str | None, typer.Option(help="ISO 4217; only this currency is summed.")] = None,
+    currency: Annotated[str | None, typer.Option(help="ISO 4217; other money is converted.")] = None,
     as_of: Annotated[
         str | None,
         typer.Option("--as-of", help="As it stood at the end of a day or at an instant (ISO 8601)."),
@@ -215,6 +215,10 @@ def report(
     spread: Annotated[
         bool, typer.Option("--spread", help="Beside each number, from what to what the models say.")
     ] = False,
+    convert: Annotated[
+        bool,
+        typer.Option("--convert/--no-convert", help="Other currencies at the rate of the day, or left out."),
+    ] = True,
     changed_since: Annotated[
         str | None,
         typer.Option("--changed-since", help="In place of the report, why it changed since then, by cause."),
@@ -255,6 +259,7 @@ def report(
         currency=currency or settings.currency,
         as_of=as_of,
         spread=spread,
+        convert=convert,
         format_=format_.value,
     )
 

@@ -9,8 +9,7 @@
         '' AS basis, '' AS conversion_type, '' AS currency, toInt64(hour_hit) * sign AS hits,
         toInt64(hour_page_view) * sign AS page_views, toInt64(0) AS impressions,
         toInt64(if(hour_index = 1, sign, 0)) AS sessions,
-        toDecimal64(0, 9) AS conversions, toDecimal64(0, 4) AS revenue,
-        toDecimal64(0, 6) AS spend, toInt64(0) AS clicks, toInt64(0) AS views, toInt64(0) AS installs
+        toDecimal64(0, 9) AS conversions, toDecimal64(0, 4) AS revenue
     FROM $sessions
     ARRAY JOIN hours AS hour, hour_hits AS hour_hit, hour_page_views AS hour_page_view,
         arrayEnumerate(hours) AS hour_index
@@ -20,18 +19,15 @@
     SELECT site, toStartOfHour(occurred_at, 'UTC') AS hour, channel, source, medium, campaign,
         '' AS landing_page, ad_network, '' AS model, '' AS basis, '' AS conversion_type, '' AS currency, toInt64(1) AS hits,
         toInt64(event = 'page_view') AS page_views, toInt64(event = 'impression') AS impressions,
-        toInt64(0) AS sessions, toDecimal64(0, 9) AS conversions, toDecimal64(0, 4) AS revenue,
-        toDecimal64(0, 6) AS spend, toInt64(0) AS clicks, toInt64(0) AS views, toInt64(0) AS installs
+        toInt64(0) AS sessions, toDecimal64(0, 9) AS conversions, toDecimal64(0, 4) AS revenue
     FROM $hits
     WHERE in_session = 0 AND occurred_at >= toDateTime64({from:UInt32}, 3, 'UTC')
         AND occurred_at < toDateTime64({to:UInt32}, 3, 'UTC') AND $reads_traffic
     UNION ALL
     SELECT site, toStartOfHour($credit_time, 'UTC') AS hour, channel, source, medium, campaign, landing_page,
         ad_network, model, {basis:String} AS basis, conversion_type, currency, toInt64(0) AS hits, toInt64(0) AS page_views,
-        toInt64(0) AS impressions, toInt64(0) AS sessions, weight AS conversions, amount AS revenue,
-        toDecimal64(0, 6) AS spend, toInt64(0) AS clicks, toInt64(0) AS views, toInt64(0) AS installs
+        toInt64(0) AS impressions, toInt64(0) AS sessions, weight AS conversions, amount AS revenue
     FROM $credits
     WHERE $credit_models AND $known AND $credit_time >= toDateTime64({from:UInt32}, 3, 'UTC')
         AND $credit_time < toDateTime64({to:UInt32}, 3, 'UTC') AND $reads_credit
-    $costs
 )

@@ -182,10 +182,10 @@ def test_an_open_range_is_all_of_time() -> None:
         ({"metrics": ["revenue"], "spread": True}, {"channel_metrics"}),
         (
             {"metrics": ["spend", "roas", "cpm", "cpql", "pipeline_roi", "mer"]},
-            {"all_metrics", "channel_metrics"},
+            {"spend_metrics", "channel_metrics"},
         ),
-        ({"metrics": ["impressions"]}, {"all_metrics", "channel_metrics"}),
-        ({"metrics": ["reach", "platform_value"]}, {"all_metrics", "channel_metrics", "spend"}),
+        ({"metrics": ["impressions"]}, {"spend_metrics", "channel_metrics"}),
+        ({"metrics": ["reach", "platform_value"]}, {"spend_metrics", "channel_metrics", "spend"}),
         ({"metrics": ["spend"], "as_of": "2026-10-01"}, {"sessions", "hits", "credits", "spend"}),
         # The roll-up has no past: the ledger answers the rows and the coverage.
         ({"metrics": ["revenue"], "as_of": "2026-10-01"}, {"sessions", "hits", "credits"}),
