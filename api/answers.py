@@ -7,9 +7,8 @@ from decimal import Decimal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-_encoder = msgspec.json.Encoder(decimal_format="number")
-
 Cell = int | str | Decimal | None
+_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class OtherCurrency(msgspec.Struct, frozen=True):

@@ -7,10 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TypeVar
 
+from api.answers import Cell
 from api.measures import MEASURES, Side
 from api.numbers import money_each, money_each_finely, money_text, plain_number, ratio, rounded_money
 
+T = TypeVar("T", bound=Cell)
 _SIDES = {measure.name: measure.side for measure in MEASURES}
 
 
@@ -41,7 +44,7 @@ class Metric:
     """Numerator first, then the base of a ratio."""
     order: str
     """SQL over the measures to sort by."""
-    value: Callable[..., int | str | Decimal | None]
+    value: Callable[..., Cell]
     """From the measures (``int`` or ``Decimal``) and the currency to the value in the answer."""
     base: str = ""
     """What a ratio divides by, for ``meta.bases``."""
@@ -112,7 +115,12 @@ def _thousandth(value: Decimal, base: int, currency: str) -> str | None:
     return money_each(1000 * value, base, currency)
 
 
-SPREAD: dict[str, Callable[[Decimal, str], Decimal | str]] = {"conversions": _weight, "revenue": _money}
+def written(value: Callable[..., T], *, converts: bool) -> Callable[..., T | str]:
+    """How a value is written: money of the ledger as it is, but rounded if some of it was converted."""
+    return rounded_money if converts and value is _money else value
+
+
+SPREAD: dict[str, Callable[..., Decimal | str]] = {"conversions": _weight, "revenue": _money}
 """Metrics that every model can be asked for at once, and how their values are written."""
 
 _traffic, _credit, _cost = frozenset({Side.traffic}), frozenset({Side.credit}), frozenset({Side.cost})

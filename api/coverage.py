@@ -31,8 +31,8 @@ PARTS = (*(name for name in IN_BOOKS if name != NOT_TOLD), *DROPPED, NOT_TOLD)
 _RARE = frozenset((DropReason.visitor_over_limit.value, NOT_TOLD))
 """Told only if there is any."""
 _ZERO = Decimal(0)
-_LEDGER = Decimal("0.0001")
-"""The digits of amounts that were not converted."""
+_PLAIN = 2
+"""What a row says of money when none is converted: how much, and of how many conversions."""
 
 
 class _Money(NamedTuple):
@@ -50,7 +50,7 @@ class _Money(NamedTuple):
     @classmethod
     def of(cls, sums: Sequence[str], *, is_wanted: bool) -> _Money:
         revenue, conversions = Decimal(sums[0]), Decimal(sums[1])
-        if len(sums) > 2:
+        if len(sums) > _PLAIN:
             worth, left_out, conversions_left_out, days = sums[2:]
             return cls(
                 revenue,
@@ -94,7 +94,9 @@ def coverage_of(found: Sequence[Sequence[Any]], currency: str, *, has_drops: boo
             told[place] = told[place].plus(_Money.of(sums, is_wanted=code == currency))
     codes = sorted({code for code, _ in told})
     by_part = {name: _sum(told[code, name] for code in codes) for name in PARTS}
-    worth = _rounded({name: money.worth for name, money in by_part.items()}, currency)
+    worth = {name: money.worth for name, money in by_part.items()}
+    if any(len(sums) > _PLAIN for part, _, _, sums in found if part in (1, 3)):
+        worth = _rounded(worth, currency)
     whole, heard = (sum((worth[name] for name in names), _ZERO) for names in (IN_BOOKS, PARTS))
     counted = sum((by_part[name].conversions for name in IN_BOOKS), _ZERO)
     attributed = worth[ATTRIBUTED]
@@ -173,10 +175,9 @@ def _to_unit(amount: Decimal, currency: str) -> Decimal:
 
 
 def _rounded(worth: Mapping[str, Decimal], currency: str) -> dict[str, Decimal]:
-    """Amounts as they are if they are of the ledger. If some were converted they are rounded: those in the books so
-    that they add up to their rounded sum, by largest remainder; the others each by itself."""
-    if all(amount == amount.quantize(_LEDGER) for amount in worth.values()):
-        return dict(worth)
+    """Converted amounts rounded: those in the books so that they add up to their rounded sum, by largest remainder; the
+    others each by itself.
+    """
     unit = minor_unit(currency)
     floors = {name: worth[name].quantize(unit, ROUND_FLOOR) for name in IN_BOOKS}
     missing = _to_unit(sum((worth[name] for name in IN_BOOKS), _ZERO), currency) - sum(floors.values(), _ZERO)

@@ -7,8 +7,6 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from attribution.money import CURRENCIES
 
 RATIO_DIGITS = Decimal("0.000001")
-_LEDGER_DIGITS = Decimal("0.0001")
-"""What the ledger keeps of an amount. One with more digits was converted, or is a sum of micros."""
 _FINER = 2
 """Decimals beyond the minor unit of what one click costs: it is often less than a cent."""
 
@@ -20,18 +18,13 @@ def minor_unit(currency: str) -> Decimal:
 
 
 def money_text(amount: Decimal, currency: str) -> str:
-    """``amount`` with the decimals of its currency.
-
-    Digits of the ledger beyond them are kept rather than rounded away; an amount that is finer than the ledger is
-    rounded half to even.
-    """
-    rounded = amount.quantize(minor_unit(currency), ROUND_HALF_EVEN)
-    is_whole = rounded == amount or amount != amount.quantize(_LEDGER_DIGITS)
-    return f"{rounded if is_whole else amount.normalize():f}"
+    """``amount`` with the decimals of its currency; digits beyond them are kept rather than rounded away."""
+    rounded = amount.quantize(minor_unit(currency))
+    return f"{rounded if rounded == amount else amount.normalize():f}"
 
 
 def rounded_money(amount: Decimal, currency: str) -> str:
-    """``amount``, a sum of micros, rounded half to even to the decimals of its currency."""
+    """``amount``, a sum of micros or converted, rounded half to even to the decimals of its currency."""
     return f"{amount.quantize(minor_unit(currency), ROUND_HALF_EVEN):f}"
 
 

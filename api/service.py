@@ -15,7 +15,7 @@ from clickhouse_connect.driver.exceptions import Error
 from msgspec import UNSET
 
 from api.answers import Cell, LearntShare, LearntTable, Maturity, QueryAnswer, QueryMeta, Range
-from api.catalog import JOINED, SPREAD
+from api.catalog import JOINED, SPREAD, written
 from api.changes import ChangesAnswer, ChangesRequest, changes_answer, plan_changes
 from api.coverage import coverage_of, spend_of
 from api.exchange import Exchange
@@ -257,7 +257,10 @@ def _row(plan: Plan, found: Sequence[Any], joined: Joined | None) -> list[Cell]:
     if joined is not None:
         values[JOINED] = joined.surplus(np.array(linked[0], dtype=np.uint64))
     computed = (
-        metric.value(*(values[name] for name in metric.measures), plan.currency) for metric in plan.metrics
+        written(metric.value, converts=plan.converts)(
+            *(values[name] for name in metric.measures), plan.currency
+        )
+        for metric in plan.metrics
     )
     return [*(dimensions if plan.dimensions else ()), *computed]
 
@@ -272,9 +275,10 @@ def _ranges(plan: Plan, measures: Sequence[str]) -> dict[str, Range]:
                 model: Decimal(values[f"{metric.name}_{number}"]) for number, model in enumerate(plan.spread)
             }
             low, high = min(said.values()), max(said.values())
+            shown = written(SPREAD[metric.name], converts=plan.converts)
             ranges[metric.name] = Range(
-                SPREAD[metric.name](low, plan.currency),
-                SPREAD[metric.name](high, plan.currency),
+                shown(low, plan.currency),
+                shown(high, plan.currency),
                 tuple(model for model, value in said.items() if value == low),
                 tuple(model for model, value in said.items() if value == high),
             )

@@ -130,6 +130,16 @@ def test_rounding_comes_after_summing(store: Store) -> None:
     ]
 
 
+def test_converted_money_has_the_decimals_of_its_currency(store: Store) -> None:
+    """0.05 EUR are 0.0625 USD: half a cent to even, in rows, ranges and coverage."""
+    friday_rates(store)
+    store.put("credits", credit("Email", "0.05", currency="EUR"))
+    answer = store.ask("revenue", "channel", spread=True)
+    assert answer.rows == [["Email", "0.06"]]
+    assert answer.spread[0]["revenue"].high == "0.06"  # type: ignore[index]
+    assert answer.meta.coverage.revenue == answer.meta.coverage.parts[0].revenue == "0.06"
+
+
 def test_the_parts_of_the_coverage_add_up_to_the_cent(store: Store) -> None:
     """Thirds again, two attributed and one not: 0.67 and 0.33 of 1.00."""
     store.put("fx_rates", rate("JPY", "2026-10-02", "3"))
