@@ -146,6 +146,6 @@ class Groups:
 
 def rates_sql(database: str) -> str:
     """A statement: what converts money of each currency and day into the currency asked for."""
-    tables = {name: qualify(database, name) for name in ("fx_rates", "all_metrics")}
-    by_day = load_sql("rates_by_day", **tables)
+    first = load_sql("rates_from", all_metrics=qualify(database, "all_metrics"))
+    by_day = load_sql("rates_by_day", fx_rates=qualify(database, "fx_rates"), first=first)
     return load_sql("rates", by_day=by_day)

@@ -62,7 +62,7 @@ def maturity_of(
         money = f"sum({in_currency('p_money')})"
     sql = load_sql("arrived_by_age", rows=rows, money=money)
     # The rates of all days that these conversions can have.
-    told = {"fx_from": 0} if plan.converts else {}
+    told = {"fx_from": since // DAY_MS} if plan.converts else {}
     parameters = {**plan.parameters, **told, "cohort_from": since, "cohort_to": until, "places": places}
     amounts = [0.0] * places
     conversions = Decimal(0)

@@ -91,7 +91,7 @@ class Measure:
     @property
     def converted(self) -> str:
         """The aggregate over parts ``p_<name>`` by currency and day, beside which ``to_rate`` and ``from_rate`` stand:
-        0 where none is known.
+        the first is 0 where none is known.
         """
         part = f"p_{self.name}"
         if not self.is_of_money:
@@ -99,7 +99,7 @@ class Measure:
         if self.kind is Kind.weight:
             return f"sumIf({part}, to_rate != 0)"
         if self.kind is Kind.estimate:
-            return f"sum({part} * toFloat64(to_rate) / if(from_rate = 0, 1, toFloat64(from_rate)))"
+            return f"sum({part} * toFloat64(to_rate) / toFloat64(from_rate))"
         return f"sum({in_currency(part)})"
 
 
@@ -108,7 +108,7 @@ def in_currency(amount: str) -> str:
     rate is known.
     """
     # Of the engine's functions for 76 digits: a product of Decimal(38) and Decimal(18) is not there in the small one.
-    return f"divideDecimal(multiplyDecimal({amount}, to_rate, 14), if(from_rate = 0, toDecimal64(1, 8), from_rate), 18)"
+    return f"divideDecimal(multiplyDecimal({amount}, to_rate, 14), from_rate, 18)"
 
 
 def _sum(column: str, *conditions: str) -> str:

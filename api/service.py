@@ -148,7 +148,8 @@ class QueryService:
     def changes(self, request: ChangesRequest) -> ChangesAnswer:
         """What a report changed by between two instants. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
         started = time.perf_counter()
-        plan = plan_changes(request, self._database, self._credited(request.model), self._currency)
+        terms, credited = self._terms, self._credited(request.model)
+        plan = plan_changes(request, self._database, credited, terms.currency, terms.pipeline)
         return changes_answer(plan, request, self._ask(plan.sql, plan.parameters), started)
 
     def _planned(
