@@ -52,7 +52,7 @@ def maturity_of(
         credits=qualify(database, "credits"),
         where=plan.curve_where,
         by_money=", of_currency, of_day" if plan.converts else "",
-        of_money=", CAST(currency, 'String') AS of_currency, toDate(converted_at, 'UTC') AS of_day"
+        of_money=", CAST(currency, 'String') AS of_currency, toDate(booked_at, 'UTC') AS of_day"
         if plan.converts
         else "",
         wanted="1" if plan.converts else "currency = {currency:String}",

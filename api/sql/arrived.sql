@@ -6,8 +6,8 @@ SELECT least(if(hours_of < 48, hours_of + 1, 47 + intDiv(hours_of, 24)), {places
     sum(amount) AS p_money, sumIf(weight, amount != 0) AS p_weight
 FROM
 (
-    SELECT greatest(intDiv(toUnixTimestamp64Milli(converted_at) - toUnixTimestamp64Milli(touched_at), 3600000), 0) AS hours_of,
-        currency, converted_at, amount, weight
+    SELECT greatest(intDiv(toUnixTimestamp64Milli(booked_at) - toUnixTimestamp64Milli(touched_at), 3600000), 0) AS hours_of,
+        currency, booked_at, amount, weight
     FROM $credits
     WHERE model = {model:String} AND $where AND $wanted AND channel != '(unattributed)'
         AND conversion_type NOT IN {pipeline_types:Array(String)}
