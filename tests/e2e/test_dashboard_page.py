@@ -136,7 +136,9 @@ class Api:
 
     def get(self, path: str, body: dict[str, Any] | None = None) -> Any:
         headers = {"Authorization": f"Bearer {KEY}"}
-        response = httpx.request("POST" if body else "GET", self.url + path, json=body, headers=headers)
+        response = httpx.request(
+            "POST" if body else "GET", self.url + path, json=body, headers=headers, timeout=60
+        )
         assert response.status_code == 200, response.text
         return response.json()
 
