@@ -398,6 +398,7 @@ def test_moments_that_a_sender_told_win_over_hits() -> None:
         (deal(1, WON), deal(2, WON, currency="EUR"), "amount"),
         (deal(1, WON), deal(2), "conversion"),
         (deal(1, WON), deal(2, WON, BookedValue(NOON + 1, "amount", 900, 1)), "amount"),
+        (deal(1, WON, LOST, BookedValue(NOON + 12, "reopened", 9, 1)), deal(2, WON, LOST), "lost"),
     ],
 )
 def test_a_change_of_bookings_is_named_by_the_latest_that_differs(
