@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := attribution collector streams sinks api runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format bench chaos chaos-long kills ga360 lock clean
+.PHONY: help demo up test check format bench chaos chaos-long kills ga360 story lock clean
 
 help: ## show these words
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ kills: $(VENV)/.dev ## kill -9 of every part of `headwater up` under load, then 
 
 chaos-long: $(VENV)/.dev ## a million events and 200 faults on three Kafka nodes
 	@$(BIN)/python -m bench.storm --long
+
+story: $(VENV)/.dev ## from an ad click to closed revenue with what it cost, every figure checked to the cent
+	@$(BIN)/python -m bench.closed_loop
 
 ga360: $(VENV)/.dev ## one real day of the Google Merchandise Store against Google's own sessions
 	@$(BIN)/python -m bench.ga360

@@ -7,13 +7,12 @@ from decimal import Decimal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-_encoder = msgspec.json.Encoder(decimal_format="number")
-
 Cell = int | str | Decimal | None
+_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class OtherCurrency(msgspec.Struct, frozen=True):
-    """Revenue that the answer does not add up, because it is in another currency."""
+    """Revenue that the answer does not add up: it is in another currency and there is no rate, or none was wanted."""
 
     currency: str
     revenue: str
@@ -22,8 +21,41 @@ class OtherCurrency(msgspec.Struct, frozen=True):
     """What dropped hits claim included."""
 
 
+class ConvertedCurrency(msgspec.Struct, frozen=True):
+    """Revenue that was billed in another currency and is part of the answer, at the rates of its days."""
+
+    currency: str
+    revenue: str
+    """As billed."""
+    worth: str
+    """In the currency asked for; rounded by itself."""
+    oldest_rate_days: int
+    """By how many days the oldest rate used is older than the day of the money: 1 to 3 over a weekend."""
+
+
+class BilledSpend(msgspec.Struct, frozen=True):
+    """What ads cost in one currency."""
+
+    currency: str
+    spend: str
+    """As billed."""
+    worth: str | None
+    """In the currency asked for; ``None``: it is not in the answer, because there is no rate or none was wanted."""
+    oldest_rate_days: int | None
+
+
+class SpendCoverage(msgspec.Struct, frozen=True):
+    """All spend of the date range, on the sites asked for, whatever the rows show of it."""
+
+    spend: str
+    billed: tuple[BilledSpend, ...]
+
+
 class CoveragePart(msgspec.Struct, frozen=True):
-    """Revenue and conversions that fare alike: ``revenue`` in the currency asked for, ``conversions`` in all."""
+    """Revenue and conversions that fare alike: ``revenue`` in the currency asked for, ``conversions`` in all.
+
+    Where money was converted the parts are rounded so that they add up (largest remainder).
+    """
 
     name: str
     """``attributed``, or why not: one of ``attribution.missing.Missing``, ``not_told`` for what was credited before the
@@ -59,6 +91,7 @@ class Coverage(msgspec.Struct, frozen=True):
     """Hits of robots that were dropped in the hours and on the sites asked for, whatever they claim. ``None`` as of an
     instant: drops are not dated."""
     other_currencies: tuple[OtherCurrency, ...]
+    converted: tuple[ConvertedCurrency, ...] = ()
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -88,6 +121,27 @@ class LearntTable(msgspec.Struct, frozen=True):
     """The largest first."""
 
 
+class ArrivedShare(msgspec.Struct, frozen=True):
+    """How much of their revenue touches have brought by an age."""
+
+    days: int
+    share: Decimal
+
+
+class Maturity(msgspec.Struct, frozen=True):
+    """How revenue arrives after the touch, learnt from touches that are older than the longest lookback."""
+
+    conversions: Decimal
+    """With revenue, that these touches brought."""
+    touched_from: str
+    touched_until: str
+    window_days: int
+    """The longest lookback: by then everything has arrived."""
+    arrived: tuple[ArrivedShare, ...]
+    refused: str | None
+    """Why nothing is told, and ``maturity`` is null."""
+
+
 class QueryMeta(msgspec.Struct, frozen=True):
     """How to read the rows."""
 
@@ -107,6 +161,10 @@ class QueryMeta(msgspec.Struct, frozen=True):
     next_offset: int | None
     """Where the next page begins; ``None`` if this is the last."""
     elapsed_ms: float
+    spend: SpendCoverage | None = None
+    """``None`` unless something of what ads cost is asked for."""
+    maturity: Maturity | None = None
+    """``None`` unless it is asked for."""
 
 
 class QueryAnswer(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from api.auth import ReadKeys, check_private
 from api.changes import ChangesRequest
 from api.config import ApiConfig
 from api.description import JSON, DescribedApp, answer, changes_question, problems, question, status_answer
+from api.exchange import Exchange
 from api.metrics import ApiMetrics
 from api.models import ModelList
 from api.observer import Observer
@@ -28,6 +29,7 @@ from api.path_report import PathsRequest
 from api.problems import install_problems
 from api.requests import parse_body, parse_query
 from api.service import QueryService
+from api.spend_matching import MatchingRequest
 from attribution.errors import Misconfigured, Rejected
 from sinks.engine_errors import explain_error
 from sinks.migrate import pending_migrations
@@ -58,6 +60,7 @@ class _Backend:
 
     def __init__(self, config: ApiConfig, client_factory: Callable[[], Client]) -> None:
         self._config = config
+        self._exchange = Exchange(config.database)
         self._connect = client_factory
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -77,6 +80,8 @@ class _Backend:
             config.database,
             config.policy,
             currency=config.currency,
+            qualified_leads=config.qualified_leads,
+            exchange=self._exchange,
             max_seconds=config.max_seconds,
         )
 
@@ -177,6 +182,17 @@ def _add_questions(app: FastAPI, backend: _Backend, keys: ReadKeys, models: Sequ
     async def paths(request: Request, asked: Annotated[PathsRequest, Query()]) -> Response:
         keys.check(request.headers.get("authorization"))
         found = await run_in_threadpool(lambda: backend.service().paths(asked))
+        return Response(encode(found), media_type=JSON)
+
+    @app.get(
+        "/v1/spend/matching",
+        summary="Spend and touches that did not meet",
+        responses={**answer("MatchingAnswer"), **problems(401, 422, 503)},
+        **secured,
+    )
+    async def matching(request: Request, asked: Annotated[MatchingRequest, Query()]) -> Response:
+        keys.check(request.headers.get("authorization"))
+        found = await run_in_threadpool(lambda: backend.service().spend_matching(asked))
         return Response(encode(found), media_type=JSON)
 
     async def explained(request: Request, reference: str) -> Response:

@@ -6,46 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
-from enum import Enum
+from decimal import Decimal
+from typing import TypeVar
 
-from attribution.money import CURRENCIES
+from api.answers import Cell
+from api.measures import MEASURES, Side
+from api.numbers import money_each, money_each_finely, money_text, plain_number, ratio, rounded_money
 
-RATIO_DIGITS = Decimal("0.000001")
-
-UNATTRIBUTED_CHANNEL = "(unattributed)"
-"""The channel of revenue without any touchpoint in its window, so that the rows add up to all revenue."""
-
-
-class Side(Enum):
-    """Which rows a measure comes from."""
-
-    traffic = "traffic"
-    """Hits and sessions; they have no model, basis, conversion type or currency."""
-    credit = "credit"
-    """The ledger, under one model and basis."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A sum that SQL computes over fact rows."""
-
-    name: str
-    side: Side
-    total: str
-    """The aggregate."""
-    zero: str
-    """An aggregate of the same type that is always zero."""
-    condition: str = "1"
-    """Which credit rows are summed."""
-    column: str = ""
-    """Of credit: what is summed."""
-    of: str = ""
-    """The metric whose spread it is part of."""
-
-    def total_of(self, model: str) -> str:
-        """The aggregate over the rows of one of several models that are read at once; ``model`` is SQL."""
-        return f"sumIf({self.column}, {self.condition} AND model = {model})"
+T = TypeVar("T", bound=Cell)
+_SIDES = {measure.name: measure.side for measure in MEASURES}
 
 
 @dataclass(frozen=True)
@@ -59,7 +28,9 @@ class Dimension:
     """A property of the touchpoint: unattributed credit has none, so coverage ignores filters on it."""
     in_roll_up: bool = True
     of_traffic: bool = True
-    """Traffic rows carry it; else they stand under \"\" and filters on it leave them alone."""
+    """Traffic rows carry it; else they stand under \"\" and filters on it leave them alone. So with cost."""
+    of_cost: bool = True
+    """What ads cost is known by it, or does not depend on it; else the two cannot be asked together."""
 
 
 @dataclass(frozen=True)
@@ -67,53 +38,34 @@ class Metric:
     """A column of the answer, computed from measures after everything is summed."""
 
     name: str
-    side: Side
+    sides: frozenset[Side]
     """Whose groups the metric asks for."""
     measures: tuple[str, ...]
     """Numerator first, then the base of a ratio."""
     order: str
     """SQL over the measures to sort by."""
-    value: Callable[..., int | str | Decimal | None]
+    value: Callable[..., Cell]
     """From the measures (``int`` or ``Decimal``) and the currency to the value in the answer."""
     base: str = ""
     """What a ratio divides by, for ``meta.bases``."""
-    needs_traffic: bool = False
-    """A credit metric whose base is traffic."""
+    needs: frozenset[Side] = frozenset()
+    """Sides that a ratio only divides by: read, but their groups are not asked for."""
+    of_all: bool = False
+    """Of all revenue and all spend: no property of a touchpoint can part it."""
+    of_cohort: bool = False
+    """Of touches and what came of them: asked under basis ``touch`` only."""
+
+    @property
+    def has_visits(self) -> bool:
+        """Whether it counts visits, which are not dated by when they became known."""
+        sides = (_SIDES.get(name) for name in self.measures)
+        return Side.traffic in self.sides | self.needs or Side.traffic in sides
 
 
-_COUNT = "sum(toInt64(0))"
-# Not CAST or toDecimal128: the small embedded engine has neither for Decimal(38, n).
-_WEIGHT = "sum(toDecimal64(0, 9))"
-_MONEY = "sum(toDecimal64(0, 4))"
-_IN_CURRENCY = "currency = {currency:String}"
-
-MEASURES: tuple[Measure, ...] = (
-    Measure("hits", Side.traffic, "sum(hits)", _COUNT),
-    Measure("page_views", Side.traffic, "sum(page_views)", _COUNT),
-    Measure("impressions", Side.traffic, "sum(impressions)", _COUNT),
-    Measure("sessions", Side.traffic, "sum(sessions)", _COUNT),
-    Measure("conversions", Side.credit, "sum(conversions)", _WEIGHT, column="conversions"),
-    Measure("revenue", Side.credit, f"sumIf(revenue, {_IN_CURRENCY})", _MONEY, _IN_CURRENCY, "revenue"),
-    # Conversions in the currency asked for: what average order value divides by.
-    Measure("paid", Side.credit, f"sumIf(conversions, {_IN_CURRENCY})", _WEIGHT, _IN_CURRENCY, "conversions"),
-)
-"""Visitors are no measure: they do not add up over groups and are counted apart (``grouped_with_visitors.sql``)."""
-
+MATURITY = "projected"
+"""The measure that needs to know how revenue arrives: ``api.maturity``."""
 JOINED = "joined"
 """By how many the visitors of a group are more than the people that they are. SQL does not know it: ``api.people``."""
-
-
-def money_text(amount: Decimal, currency: str) -> str:
-    """``amount`` with the decimals of its currency; digits beyond them are kept rather than rounded away."""
-    known = CURRENCIES.get(currency)
-    unit = Decimal(1).scaleb(-(known.exponent if known else 2))
-    rounded = amount.quantize(unit)
-    return f"{rounded if rounded == amount else amount.normalize():f}"
-
-
-def plain_number(amount: Decimal) -> Decimal:
-    """``amount`` without zeros at the end: ``1.500000000`` is 1.5, ``100`` stays 100."""
-    return Decimal(f"{amount.normalize():f}")
 
 
 def _count(value: int, currency: str) -> int:
@@ -132,58 +84,160 @@ def _money(value: Decimal, currency: str) -> str:
     return money_text(value, currency)
 
 
-def _ratio(value: Decimal, base: int, currency: str) -> Decimal | None:
-    return plain_number((value / base).quantize(RATIO_DIGITS, ROUND_HALF_EVEN)) if base else None
+def _ratio(value: Decimal | int, base: Decimal | int, currency: str) -> Decimal | None:
+    return ratio(value, base)
 
 
-def _average_money(value: Decimal, base: Decimal, currency: str) -> str | None:
-    if not base:
-        return None
-    known = CURRENCIES.get(currency)
-    unit = Decimal(1).scaleb(-(known.exponent if known else 2))
-    return f"{(value / base).quantize(unit, ROUND_HALF_EVEN):f}"
+def _gain(value: Decimal, cost: Decimal, currency: str) -> Decimal | None:
+    return ratio(value - cost, cost)
 
 
-SPREAD: dict[str, Callable[[Decimal, str], Decimal | str]] = {"conversions": _weight, "revenue": _money}
+def _claimed(value: Decimal, claims: int, currency: str) -> Decimal | None:
+    """What nobody claims is unknown, not 0."""
+    return plain_number(value) if claims else None
+
+
+def _claimed_money(value: Decimal, claims: int, currency: str) -> str | None:
+    return rounded_money(value, currency) if claims else None
+
+
+def _reach(reach: int, with_reach: int, figures: int, currency: str) -> int | None:
+    """People do not add up: only where one figure is the whole answer."""
+    return reach if figures == with_reach == 1 else None
+
+
+def _maturity(value: Decimal, projected: Decimal, currency: str) -> Decimal | None:
+    """Nothing of what has too little of it to be projected."""
+    return ratio(value, projected) if projected.is_finite() else None
+
+
+def _thousandth(value: Decimal, base: int, currency: str) -> str | None:
+    return money_each(1000 * value, base, currency)
+
+
+def written(value: Callable[..., T], *, converts: bool) -> Callable[..., T | str]:
+    """How a value is written: money of the ledger as it is, but rounded if some of it was converted."""
+    return rounded_money if converts and value is _money else value
+
+
+SPREAD: dict[str, Callable[..., Decimal | str]] = {"conversions": _weight, "revenue": _money}
 """Metrics that every model can be asked for at once, and how their values are written."""
+
+_traffic, _credit, _cost = frozenset({Side.traffic}), frozenset({Side.credit}), frozenset({Side.cost})
+_both = _credit | _cost
+"""Spend without conversions stays, and so do conversions that cost nothing."""
+
+
+def _number(measure: str) -> str:
+    # By way of text: the small embedded engine makes no float of a decimal of 76 digits.
+    return f"toFloat64(toString(m_{measure}))"
+
+
+def _quotient(value: str, base: str) -> str:
+    return f"{_number(value)} / nullIf({_number(base)}, 0)"
+
+
+def _each(
+    name: str,
+    sides: frozenset[Side],
+    value: str,
+    base: str,
+    said: str,
+    shown: Callable[..., str | Decimal | None] = money_each,
+) -> Metric:
+    """A plain ratio of two measures."""
+    return Metric(name, sides, (value, base), _quotient(value, base), shown, base=said)
+
+
+def _return(name: str, value: str, said: str, *, of_cohort: bool = False) -> Metric:
+    """(value - spend) / spend: has the order of value / spend."""
+    measures = (value, "spend_base")
+    return Metric(name, _both, measures, _quotient(*measures), _gain, base=said, of_cohort=of_cohort)
+
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         *(
-            Metric(name, Side.traffic, (name,), f"m_{name}", _count)
+            Metric(name, _traffic, (name,), f"m_{name}", _count)
             for name in ("hits", "page_views", "impressions", "sessions", "visitors")
         ),
-        Metric("people", Side.traffic, ("visitors", JOINED), "m_visitors", _people),
-        Metric("conversions", Side.credit, ("conversions",), "m_conversions", _weight),
-        Metric("revenue", Side.credit, ("revenue",), "m_revenue", _money),
+        Metric("people", _traffic, ("visitors", JOINED), "m_visitors", _people),
+        *(Metric(name, _cost, (name,), f"m_{name}", _count) for name in ("clicks", "views", "installs")),
+        Metric("spend", _cost, ("spend",), "m_spend", rounded_money),
         Metric(
-            "cr",
-            Side.credit,
-            ("conversions", "sessions_base"),
-            "toFloat64(m_conversions) / nullIf(m_sessions_base, 0)",
-            _ratio,
-            base="sessions",
-            needs_traffic=True,
+            "platform_conversions",
+            _cost,
+            ("platform_conversions", "claims"),
+            "if(m_claims = 0, NULL, m_platform_conversions)",
+            _claimed,
         ),
         Metric(
-            "aov",
-            Side.credit,
-            ("revenue", "paid"),
-            "toFloat64(m_revenue) / nullIf(toFloat64(m_paid), 0)",
-            _average_money,
-            base="conversions in the currency",
+            "platform_value",
+            _cost,
+            ("platform_value", "claims_of_value"),
+            "if(m_claims_of_value = 0, NULL, m_platform_value)",
+            _claimed_money,
+        ),
+        Metric(
+            "reach",
+            _cost,
+            ("reach", "figures_with_reach", "figures"),
+            "if(m_figures = 1 AND m_figures_with_reach = 1, m_reach, NULL)",
+            _reach,
+        ),
+        Metric("conversions", _credit, ("conversions",), "m_conversions", _weight),
+        Metric("revenue", _credit, ("revenue",), "m_revenue", _money),
+        Metric("qualified_leads", _credit, ("qualified_leads",), "m_qualified_leads", _weight),
+        Metric("pipeline", _credit, ("pipeline",), "m_pipeline", _money),
+        Metric(
+            "cr",
+            _credit,
+            ("conversions", "sessions_base"),
+            _quotient("conversions", "sessions_base"),
+            _ratio,
+            base="sessions",
+            needs=_traffic,
+        ),
+        _each("aov", _credit, "revenue", "paid", "conversions in the currency"),
+        _each("cpc", _cost, "spend", "clicks", "clicks", money_each_finely),
+        _each("cpm", _cost, "spend", "impressions", "thousand impressions", _thousandth),
+        _each("cpv", _cost, "spend", "views", "views", money_each_finely),
+        _each("cpi", _cost, "spend", "installs", "installs"),
+        _each("ctr", _cost, "clicks", "impressions", "impressions", _ratio),
+        _each("cpa", _both, "spend_base", "conversions", "conversions"),
+        _each("cpql", _both, "spend_base", "qualified_leads", "qualified_leads"),
+        _each("roas", _both, "attributed", "spend_base", "spend, of attributed revenue", _ratio),
+        _return("roi", "attributed", "spend, of attributed revenue less spend"),
+        _return("pipeline_roi", "attributed_pipeline", "spend, of attributed pipeline less spend"),
+        _return(
+            "revenue_roi",
+            "attributed",
+            "spend, of attributed revenue of these touches less spend",
+            of_cohort=True,
+        ),
+        Metric(
+            "maturity",
+            _credit,
+            ("attributed", MATURITY),
+            f"if(isFinite(m_projected), {_number('attributed')} / nullIf(m_projected, 0), NULL)",
+            _maturity,
+            base="what these touches are likely to bring in the end",
+            of_cohort=True,
+        ),
+        Metric(
+            "mer",
+            _both,
+            ("revenue", "spend_base"),
+            _quotient("revenue", "spend_base"),
+            _ratio,
+            base="all spend, of all revenue",
+            of_all=True,
         ),
     )
 }
 
-LATER_METRICS = frozenset(
-    {
-        *("reach", "clicks", "views", "installs", "spend", "qualified_leads", "pipeline"),
-        *("cpc", "cpm", "cpv", "ctr", "cpa", "cpql", "cac", "cpi", "roas", "roi", "ltv"),
-        *("pipeline_roi", "revenue_roi", "payback_days"),
-    }
-)
+LATER_METRICS = frozenset({"cac", "ltv", "payback_days"})
 """Named by the contract, answered by a later version."""
 
 _DAY = "toDate(hour, 'UTC')"
@@ -195,7 +249,8 @@ DIMENSIONS: dict[str, Dimension] = {
         Dimension("source", "source", of_touch=True),
         Dimension("medium", "medium", of_touch=True),
         Dimension("campaign", "campaign", of_touch=True),
-        Dimension("landing_page", "landing_page", of_touch=True, in_roll_up=False),
+        Dimension("landing_page", "landing_page", of_touch=True, in_roll_up=False, of_cost=False),
+        Dimension("ad_network", "ad_network", of_touch=True, in_roll_up=False),
         Dimension("site", "site"),
         Dimension("conversion_type", "conversion_type", of_traffic=False),
         Dimension("hour", "hour", "formatDateTime({0}, '%Y-%m-%dT%H:00:00Z', 'UTC')"),
@@ -205,7 +260,7 @@ DIMENSIONS: dict[str, Dimension] = {
     )
 }
 
-LATER_DIMENSIONS = frozenset({"term", "content", "ad_network", "country", "device", "stage"})
+LATER_DIMENSIONS = frozenset({"term", "content", "country", "device", "stage"})
 """Named by the contract, answered by a later version."""
 
 OPERATORS: dict[str, str] = {

@@ -15,9 +15,11 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import Cell
-from api.catalog import DIMENSIONS, LATER_DIMENSIONS, money_text, plain_number
+from api.catalog import DIMENSIONS, LATER_DIMENSIONS
 from api.instants import instant_text, parse_instant
+from api.measures import EARNED
 from api.models import check_model
+from api.numbers import money_text, plain_number
 from api.queries import load_sql
 from api.requests import MAX_LIMIT, Filter, Name
 from api.selection import all_of, check_names, condition_of, hours_within, parse_range, wanted_currency
@@ -108,9 +110,16 @@ class ChangesPlan(NamedTuple):
 
 
 def plan_changes(
-    request: ChangesRequest, database: str, models: Collection[str], currency: str
+    request: ChangesRequest,
+    database: str,
+    models: Collection[str],
+    currency: str,
+    pipeline: Collection[str] = (),
 ) -> ChangesPlan:
-    """The statement that answers ``request``. Raises ``Rejected`` naming the field."""
+    """The statement that answers ``request``; ``pipeline`` are conversion types that are no revenue.
+
+    Raises ``Rejected`` naming the field.
+    """
     names = check_names("dimensions", request.dimensions, DIMENSIONS, LATER_DIMENSIONS)
     dimensions = [DIMENSIONS[name] for name in names]
     check_model(request.model, models)
@@ -125,8 +134,9 @@ def plan_changes(
     keys = [f"d{number}" for number in range(len(expressions))]
     sql = load_sql(
         "changes",
+        earned=EARNED,
         credits=qualify(database, "credits"),
-        credit_time="converted_at" if request.basis == "conversion" else "touched_at",
+        credit_time="booked_at" if request.basis == "conversion" else "touched_at",
         keys=", ".join(keys),
         keys_as=", ".join(f"{key_sql} AS {key}" for key_sql, key in zip(expressions, keys, strict=True)),
         texts=", ".join(dimension.text.format(f"d{number}") for number, dimension in enumerate(dimensions))
@@ -135,6 +145,7 @@ def plan_changes(
     )
     parameters = {
         **{"from": first, "to": last, "model": request.model, "currency": wanted},
+        **{"pipeline_types": list(pipeline)},
         **{"after": since, "until": _FOREVER if until is None else until},
         **{f"f{number}": list(values) for number, (_, _, values) in enumerate(request.filters)},
     }

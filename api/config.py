@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from api.plan import QUALIFIED_LEADS
 from attribution.errors import Misconfigured
 from attribution.money import currency_of
 from attribution.policy import AttributionPolicy
@@ -22,6 +23,8 @@ class ApiConfig:
     """Secrets that may read; more than one, so that a key can be replaced without a gap."""
     currency: str = "USD"
     """ISO 4217 currency of answers when none is asked for."""
+    qualified_leads: tuple[str, ...] = QUALIFIED_LEADS
+    """Conversion types that are qualified leads."""
     policy: AttributionPolicy = field(default_factory=AttributionPolicy)
     host: str = "127.0.0.1"
     port: int = 8081

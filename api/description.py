@@ -16,6 +16,7 @@ from api.models import SENTENCES, ModelList
 from api.path_report import PathsAnswer
 from api.problems import Problem
 from api.requests import QueryRequest
+from api.spend_matching import MatchingAnswer
 
 JSON = "application/json"
 _REF = "#/components/schemas/{name}"
@@ -153,7 +154,17 @@ def _described(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     _, components = msgspec.json.schema_components(
-        [QueryMeta, ModelList, PathsAnswer, ChangesMeta, Amounts, CauseLine, Explanation, Problem],
+        [
+            QueryMeta,
+            ModelList,
+            PathsAnswer,
+            MatchingAnswer,
+            ChangesMeta,
+            Amounts,
+            CauseLine,
+            Explanation,
+            Problem,
+        ],
         ref_template=_REF,
     )
     return {

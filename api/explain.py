@@ -13,8 +13,9 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from api.catalog import money_text, plain_number
+from api.bookings import Booked, BookingExplained, balance_of, bookings_of
 from api.instants import instant_text as _instant
+from api.numbers import money_text, plain_number
 from api.person import PersonExplained, find_person
 from api.queries import load_sql
 from attribution.acquisition import Acquisition
@@ -94,6 +95,8 @@ class EntryExplained(msgspec.Struct, frozen=True):
     amount: str
     conversion_value: str
     currency: str
+    booked_at: str
+    """When it counts in cash."""
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -131,6 +134,8 @@ class Explanation(msgspec.Struct, frozen=True):
     balanced: dict[str, bool]
     """By model: whether all credit equals the value, to the last unit. Never false at rest."""
     corrections: list[Correction]
+    bookings: list[BookingExplained] = []
+    """In order of time; of a conversion that no sender of deals told there is one."""
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -146,6 +151,7 @@ class _Entry(msgspec.Struct, frozen=True):
     amount: Decimal
     conversion_value: Decimal
     currency: str
+    booked_at: int
 
 
 class _Conversion(msgspec.Struct, frozen=True):
@@ -179,12 +185,15 @@ def explain(
         return rows
 
     try:
-        facts, stands = _standing(ask("explain_conversion", "conversions", reference=reference), reference)
+        facts, stands, ids = _standing(
+            ask("explain_conversion", "conversions", reference=reference), reference
+        )
         booked = ask("explain_credits", "credits", site=facts.site, conversion_id=facts.conversion_id)
         # Who is one person is judged by the rules of today, in the stream too; what counts by those of the credit.
         person = find_person(
             facts.site,
             facts.visitor_id,
+            ids,
             policy.identity,
             lambda column, names: ask(
                 "explain_links", "identity_links", column, site=facts.site, names=names
@@ -199,6 +208,12 @@ def explain(
     except Error as error:
         raise explain_error(error) from error
     entries = [_entry(row) for row in booked]
+    said = [
+        Booked(
+            one.model, one.booked_at, one.cause, one.currency, one.conversion_value, one.amount, one.weight
+        )
+        for one in entries
+    ]
     touches = [
         Touchpoint(
             row[0],
@@ -218,13 +233,14 @@ def explain(
         person=person,
         touchpoints=_explained(past, entries, net, facts, policy),
         unattributed=_shares(net, "", facts.currency),
-        balanced=_balanced(entries, facts, stands),
+        balanced=balance_of(said, facts.value if stands else Decimal(0), facts.currency, stands=stands),
         corrections=_corrections(entries),
+        bookings=bookings_of(said),
     )
 
 
-def _standing(rows: Sequence[Sequence[Any]], reference: str) -> tuple[_Conversion, bool]:
-    """The facts that stand, or the last ones that did; an id goes before an order id."""
+def _standing(rows: Sequence[Sequence[Any]], reference: str) -> tuple[_Conversion, bool, Sequence[str]]:
+    """The facts that stand, or the last ones that did, and the ids named last; an id goes before an order id."""
     by_id = [row for row in rows if row[1] == reference] or list(rows)
     if not by_id:
         raise Rejected(
@@ -243,7 +259,7 @@ def _standing(rows: Sequence[Sequence[Any]], reference: str) -> tuple[_Conversio
         version = _Conversion(*row[:9])
         signs[version] += row[9]
     standing = [version for version, sign in signs.items() if sign > 0]
-    return (standing or list(signs))[-1], bool(standing)
+    return (standing or list(signs))[-1], bool(standing), by_id[-1][12]
 
 
 def _reports(
@@ -299,7 +315,7 @@ def _acquisition(values: Sequence[str], *, is_click: bool = False) -> Acquisitio
 
 def _entry(row: Sequence[Any]) -> _Entry:
     recorded_at, cause, policy_version, model, touchpoint_id, touched_at = row[:6]
-    landing_page, weight, amount, conversion_value, currency = row[13:]
+    landing_page, weight, amount, conversion_value, currency, booked_at = row[13:]
     return _Entry(
         recorded_at,
         cause,
@@ -313,6 +329,7 @@ def _entry(row: Sequence[Any]) -> _Entry:
         amount,
         conversion_value,
         currency,
+        booked_at,
     )
 
 
@@ -399,26 +416,6 @@ def _touchpoint_explained(
     )
 
 
-def _balanced(entries: Iterable[_Entry], facts: _Conversion, stands: bool) -> dict[str, bool]:
-    """All credit of a model equals the value booked in every currency, and the booked value the
-    conversion's.
-    """
-    nothing = (Decimal(0), Decimal(0))
-    booked: dict[str, dict[str, tuple[Decimal, Decimal]]] = {}
-    weights: dict[str, Decimal] = {}
-    for entry in entries:
-        sums = booked.setdefault(entry.model, {})
-        amount, value = sums.get(entry.currency, nothing)
-        sums[entry.currency] = (amount + entry.amount, value + entry.conversion_value)
-        weights[entry.model] = weights.get(entry.model, Decimal(0)) + entry.weight
-    due = facts.value if stands else Decimal(0)
-    return {
-        model: weights[model] == int(stands)
-        and all(sum_ == ((due, due) if code == facts.currency else nothing) for code, sum_ in sums.items())
-        for model, sums in booked.items()
-    }
-
-
 def _corrections(entries: Sequence[_Entry]) -> list[Correction]:
     grouped: dict[tuple[int, str, str], list[EntryExplained]] = {}
     for entry in entries:
@@ -431,6 +428,7 @@ def _corrections(entries: Sequence[_Entry]) -> list[Correction]:
                 amount=money_text(entry.amount, entry.currency),
                 conversion_value=money_text(entry.conversion_value, entry.currency),
                 currency=entry.currency,
+                booked_at=_instant(entry.booked_at),
             )
         )
     moves = _moves(entries)

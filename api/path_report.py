@@ -16,8 +16,8 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.catalog import RATIO_DIGITS, money_text, plain_number
 from api.instants import instant_text, parse_instant
+from api.numbers import RATIO_DIGITS, money_text, plain_number
 from api.path_roll_up import MAX_PATHS, Ask, RollUp, read_roll_up
 from api.queries import load_sql
 from api.requests import Name, Value

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from api.instants import instant_text
-from attribution.persons import Graph, IdentityRules, Members, circle_of, person_of
+from attribution.persons import Graph, IdentityRules, Members, named_by
 
 _MOST_ROUNDS = 50
 """Each round walks one link further. A person has at most some hundred visitors."""
@@ -54,8 +54,13 @@ class _Known(NamedTuple):
         return self.ids
 
 
-def find_person(site: str, visitor_id: str, rules: IdentityRules, links: LinkRows) -> PersonExplained:
-    """The person of a visitor, by the links as they stand in ClickHouse and the same rules as in the stream."""
+def find_person(
+    site: str, visitor_id: str, ids: Sequence[str], rules: IdentityRules, links: LinkRows
+) -> PersonExplained:
+    """The person of a visitor, by the links as they stand in ClickHouse and the same rules as in the stream.
+
+    ``ids``: a sender of deals named them; whoever is linked with one is asked about, too. ``visitor_id``: "" = none.
+    """
     graph: Graph[_Known] = Graph()
     told: dict[tuple[str, str], LinkExplained] = {}
 
@@ -65,28 +70,29 @@ def find_person(site: str, visitor_id: str, rules: IdentityRules, links: LinkRow
             told[visitor, id_] = LinkExplained(visitor, id_, event_id, instant_text(said_at), bool(is_held))
         return rows
 
-    start = (site, visitor_id)
-    circle = frozenset((start,))
+    visitor_ids = (visitor_id,) if visitor_id else ()
+    circle = frozenset((site, name) for name in visitor_ids)
     for _ in range(_MOST_ROUNDS):
-        circle = circle_of(start, graph, rules)
+        circle = named_by(site, visitor_ids, ids, graph, rules)
         if graph.is_enough:
             break
-        visitors, ids = list(graph.missing_visitors), list(graph.missing_ids)
+        visitors, places = list(graph.missing_visitors), list(graph.missing_ids)
         ids_of: defaultdict[str, list[str]] = defaultdict(list)
         for name, id_, is_held, *_ in read("visitor_id", [name for _, name in visitors]):
             if is_held:
                 ids_of[name].append(id_)
         held: defaultdict[str, set[str]] = defaultdict(set)
         ever: defaultdict[str, set[str]] = defaultdict(set)
-        for name, id_, is_held, *_ in read("id", [name for _, name in ids]):
+        for name, id_, is_held, *_ in read("id", [name for _, name in places]):
             ever[id_].add(name)
             if is_held:
                 held[id_].add(name)
         graph.told(
             {visitor: _Known(tuple(ids_of[visitor[1]])) for visitor in visitors},
-            {place: Members(frozenset(held[place[1]]), frozenset(ever[place[1]])) for place in ids},
+            {place: Members(frozenset(held[place[1]]), frozenset(ever[place[1]])) for place in places},
         )
-    person = person_of(start, graph, rules)
+    without_colleagues = msgspec.structs.replace(rules, account_view=False)
+    person = named_by(site, visitor_ids, ids, graph, without_colleagues)
     names = {name for _, name in circle}
     evidence = [link for (name, _), link in sorted(told.items()) if name in names]
     return PersonExplained(

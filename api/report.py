@@ -62,7 +62,7 @@ def to_table(answer: QueryAnswer) -> RenderableType:
                 one = _ranges(answer, number)[name]
                 cells.append(Text(f"{plain_text(one.low)} to {plain_text(one.high)}"))
         table.add_row(*cells)
-    lines = [*coverage_parts(answer), *learnt_lines(answer)]
+    lines = [*coverage_parts(answer), *money_lines(answer), *learnt_lines(answer)]
     return Group(table, Text(coverage_line(answer)), *(Text(printable(line)) for line in lines))
 
 
@@ -78,6 +78,30 @@ def learnt_lines(answer: QueryAnswer) -> list[str]:
             for one in learnt.shares
         ),
     ]
+
+
+def money_lines(answer: QueryAnswer) -> list[str]:
+    """What was converted, at how old a rate, and all spend of the time."""
+    meta = answer.meta
+    lines = [
+        f"  converted: {one.revenue} {one.currency} = {one.worth} {meta.currency}{_age(one.oldest_rate_days)}"
+        for one in meta.coverage.converted
+    ]
+    if meta.spend is None:
+        return lines
+    lines.append(f"Spend of the time: {meta.spend.spend} {meta.currency}")
+    lines += [
+        f"  billed: {one.spend} {one.currency}, not added up"
+        if one.worth is None or one.oldest_rate_days is None
+        else f"  billed: {one.spend} {one.currency} = {one.worth} {meta.currency}{_age(one.oldest_rate_days)}"
+        for one in meta.spend.billed
+        if one.currency != meta.currency
+    ]
+    return lines
+
+
+def _age(days: int) -> str:
+    return f" (oldest rate: {counted(days, 'day')} before)" if days else ""
 
 
 def coverage_parts(answer: QueryAnswer) -> list[str]:
@@ -186,7 +210,32 @@ def explanation_to_text(explanation: Explanation) -> RenderableType:
         credit.add_row(model, *(_share(shares.get(model)) for _, shares in credited))
     books = [model for model, is_balanced in explanation.balanced.items() if not is_balanced]
     verdict = f"NOT BALANCED: {', '.join(books)}" if books else "Credit equals the value under every model."
-    return Group(head, *_person(explanation.person), table, credit, Text(verdict), _history(explanation))
+    return Group(
+        head,
+        *_person(explanation.person),
+        table,
+        credit,
+        Text(verdict),
+        *_bookings(explanation),
+        _history(explanation),
+    )
+
+
+def _bookings(explanation: Explanation) -> list[Table]:
+    """What it was worth when; nothing for a conversion that was always worth the same."""
+    if len(explanation.bookings) < 2:
+        return []
+    table = Table(
+        *("booked at", "cause", "conversions", "value", "worth from then on"),
+        header_style="bold",
+        title="Bookings",
+        title_justify="left",
+    )
+    for one in explanation.bookings:
+        after = f"{one.value_after} {one.currency}"
+        cells = (one.booked_at, one.cause, plain_text(one.conversions), one.value, after)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return [table]
 
 
 def _person(person: PersonExplained) -> list[Text]:

@@ -22,7 +22,7 @@ class QueryRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
-    metrics: Annotated[list[Name], Field(min_length=1, max_length=20)]
+    metrics: Annotated[list[Name], Field(min_length=1, max_length=50)]
     dimensions: Annotated[list[Name], Field(max_length=8)] = []
     """None: one row of totals."""
     filters: Annotated[list[Filter], Field(max_length=20)] = []
@@ -34,6 +34,8 @@ class QueryRequest(BaseModel):
     """Whether credit counts on the day of the conversion or of the touchpoint that earned it."""
     currency: Name | None = None
     """ISO 4217; ``None`` = the installation's."""
+    convert: bool = True
+    """Money in other currencies is converted at the rate of its own day; ``false``: it is left out and listed."""
     order_by: Annotated[list[tuple[Name, Literal["asc", "desc"]]], Field(max_length=8)] = []
     """Columns asked for; none: by time, else the first metric descending."""
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 100

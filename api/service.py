@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -13,25 +14,46 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from msgspec import UNSET
 
-from api.answers import Cell, LearntShare, LearntTable, QueryAnswer, QueryMeta, Range
-from api.catalog import JOINED, SPREAD, plain_number
+from api.answers import Cell, LearntShare, LearntTable, Maturity, QueryAnswer, QueryMeta, Range
+from api.catalog import JOINED, SPREAD, written
 from api.changes import ChangesAnswer, ChangesRequest, changes_answer, plan_changes
-from api.coverage import coverage_of
+from api.coverage import coverage_of, spend_of
+from api.exchange import Exchange
 from api.explain import Explanation, explain
 from api.instants import instant_text
+from api.maturity import maturity_of
 from api.models import LEARNT, ModelAbout, models_about
+from api.numbers import plain_number
 from api.order import in_order
 from api.path_report import PathsAnswer, PathsRequest, paths_answer, plan_paths
 from api.people import People
-from api.plan import Plan, build_plan
+from api.plan import QUALIFIED_LEADS, Plan, Terms, build_plan
 from api.queries import load_sql
 from api.requests import QueryRequest
+from api.selection import wanted_currency
+from api.spend_matching import MatchingAnswer, MatchingRequest, spend_matching
 from attribution.bulk.persons import Joined, Names
 from attribution.policy import AttributionPolicy
 from sinks.engine_errors import explain_error
 from sinks.names import qualify
 
-_COUNTS = frozenset({"hits", "page_views", "impressions", "sessions", "sessions_base", "visitors"})
+_COUNTS = frozenset(
+    {
+        *("hits", "page_views", "impressions", "sessions", "sessions_base", "visitors"),
+        *(
+            "clicks",
+            "views",
+            "installs",
+            "claims",
+            "claims_of_value",
+            "reach",
+            "figures_with_reach",
+            "figures",
+        ),
+    }
+)
+_MONEY_PARTS = frozenset({1, 3, 4})
+"""Parts of the answer of ``query.sql`` that begin with a currency."""
 MAX_RESULT_ROWS = 1_000_000
 """Of one statement: far more than any answer has. A conversion with a long history needs the most."""
 MAX_RESULT_BYTES = 256 * 1024 * 1024
@@ -47,13 +69,22 @@ class QueryService:
         policy: AttributionPolicy,
         *,
         currency: str = "USD",
+        qualified_leads: tuple[str, ...] = QUALIFIED_LEADS,
+        exchange: Exchange | None = None,
         max_seconds: int = 30,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """``currency`` is used when a question names none; ``max_seconds`` limits each statement."""
+        """``currency`` is used when a question names none, ``qualified_leads`` are conversion types; ``max_seconds``
+        limits each statement. ``exchange``: what other services of the database know of currencies. ``clock``: seconds
+        since 1970, for how old touches are.
+        """
         self._client = client
         self._database = database
         self._policy = policy
         self._currency = currency
+        self._clock = clock
+        self._terms = Terms(currency, qualified_leads, policy.opportunity_events)
+        self._exchange = exchange or Exchange(database)
         self._settings = _limits(client, max_seconds)
         self._has_claims = False
         """Table ``dropped_conversions`` has been seen to have rows."""
@@ -67,8 +98,7 @@ class QueryService:
         """
         started = time.perf_counter()
         credited = self._credited("" if request.spread else request.model)
-        plan = build_plan(request, self._database, credited, self._currency)
-        found = self._found(plan)
+        plan, maturity, found = self._planned(request, credited)
         asked = sorted((row for row in found if row[0] == 0), key=lambda row: row[1])
         if not asked and not plan.dimensions and request.offset == 0:
             # A total over nothing is zero, not absent.
@@ -95,6 +125,8 @@ class QueryService:
                 coverage=coverage_of(
                     [row[:4] for row in found if row[0] > 0], plan.currency, has_drops=plan.as_of is None
                 ),
+                spend=spend_of([row[:4] for row in found], plan.currency) if plan.has_cost else None,
+                maturity=maturity,
                 spread_models=plan.spread,
                 learnt=self._learnt(request.model) if request.model in LEARNT else None,
                 next_offset=request.offset + plan.limit if more else None,
@@ -109,11 +141,39 @@ class QueryService:
         plan = plan_paths(request, self._database, self._currency)
         return paths_answer(plan, request, plan.read(request.limit, self._ask), started)
 
+    def spend_matching(self, request: MatchingRequest) -> MatchingAnswer:
+        """Spend and touches that did not meet. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
+        return spend_matching(request, self._database, self._ask)
+
     def changes(self, request: ChangesRequest) -> ChangesAnswer:
         """What a report changed by between two instants. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
         started = time.perf_counter()
-        plan = plan_changes(request, self._database, self._credited(request.model), self._currency)
+        terms, credited = self._terms, self._credited(request.model)
+        plan = plan_changes(request, self._database, credited, terms.currency, terms.pipeline)
         return changes_answer(plan, request, self._ask(plan.sql, plan.parameters), started)
+
+    def _planned(
+        self, request: QueryRequest, credited: Sequence[str]
+    ) -> tuple[Plan, Maturity | None, Sequence[Sequence[Any]]]:
+        """The plan and what it found; asked anew if that has money of a currency that was not known to be used."""
+        while True:
+            wanted = wanted_currency(request.currency or self._currency)
+            conversion = self._exchange.conversion(wanted, self._ask) if request.convert else None
+            plan = build_plan(request, self._database, credited, self._terms, conversion)
+            plan, maturity = self._with_maturity(plan)
+            found = self._found(plan)
+            seen = frozenset(row[2][0] for row in found if row[0] in _MONEY_PARTS) - {""}
+            if not self._exchange.learn(seen) or not request.convert:
+                return plan, maturity, found
+
+    def _with_maturity(self, plan: Plan) -> tuple[Plan, Maturity | None]:
+        if not plan.has_maturity:
+            return plan, None
+        at_ms = int(self._clock() * 1000) if plan.as_of is None else plan.as_of
+        maturity, arrived = maturity_of(plan, self._database, self._policy, at_ms, self._ask)
+        return replace(
+            plan, parameters={**plan.parameters, "at": at_ms // 1000, "arrived": arrived}
+        ), maturity
 
     def _found(self, plan: Plan) -> Sequence[Sequence[Any]]:
         if self._has_claims:
@@ -198,7 +258,10 @@ def _row(plan: Plan, found: Sequence[Any], joined: Joined | None) -> list[Cell]:
     if joined is not None:
         values[JOINED] = joined.surplus(np.array(linked[0], dtype=np.uint64))
     computed = (
-        metric.value(*(values[name] for name in metric.measures), plan.currency) for metric in plan.metrics
+        written(metric.value, converts=plan.converts)(
+            *(values[name] for name in metric.measures), plan.currency
+        )
+        for metric in plan.metrics
     )
     return [*(dimensions if plan.dimensions else ()), *computed]
 
@@ -213,9 +276,10 @@ def _ranges(plan: Plan, measures: Sequence[str]) -> dict[str, Range]:
                 model: Decimal(values[f"{metric.name}_{number}"]) for number, model in enumerate(plan.spread)
             }
             low, high = min(said.values()), max(said.values())
+            shown = written(SPREAD[metric.name], converts=plan.converts)
             ranges[metric.name] = Range(
-                SPREAD[metric.name](low, plan.currency),
-                SPREAD[metric.name](high, plan.currency),
+                shown(low, plan.currency),
+                shown(high, plan.currency),
                 tuple(model for model, value in said.items() if value == low),
                 tuple(model for model, value in said.items() if value == high),
             )

@@ -52,6 +52,9 @@ PAID_CHANNELS = frozenset(CHANNELS[1:8])
 """Those that GA4's rules reach by payment or display: Cross-network to Paid Other. Affiliates, e-mail and messages cost
 money too, but their tags do not say so."""
 
+COSTS_MONEY = PAID_CHANNELS | {"Affiliates"}
+"""Channels whose touches an advertiser is billed for, as far as a channel tells."""
+
 DISPLAY_NETWORK = "google_display"
 """``ad_network`` of ``dclid``."""
 

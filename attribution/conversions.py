@@ -1,4 +1,8 @@
-"""Conversions: which hit reports one, its id, and which of several reports of it counts."""
+"""Conversions: which hit reports one, its id, and which of several reports of it counts.
+
+A conversion is reported by hits, and told by senders of deals (a CRM, a shop, a payment service). A hit says what was
+bought once; a sender's fact says what the conversion was worth at every instant (``BookedValue``).
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,28 @@ from attribution.policy import AttributionPolicy
 _encode = msgspec.json.Encoder().encode
 
 
+CONVERSION = "conversion"
+"""The cause by which a conversion begins to be worth something."""
+
+
+class BookedValue(msgspec.Struct, frozen=True, array_like=True):
+    """What a conversion is worth from an instant on, until the next one."""
+
+    booked_at: int
+    """Epoch milliseconds, UTC: of the event in the sender's world."""
+    cause: str
+    """Why it is worth something else than before: ``conversion``, ``refund``, ``lost``, ..."""
+    value_minor: int
+    """Minor units of the fact's currency."""
+    number: int
+    """1 while the conversion stands, 0 while it does not (a deal that was lost)."""
+
+
 class ConversionFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One report of a conversion: what a single hit says. Instants are epoch milliseconds, UTC."""
+    """One report of a conversion: what a single hit says, or all that a sender of deals has told of it.
+
+    Instants are epoch milliseconds, UTC. Raises ``ValueError`` for bookings out of order.
+    """
 
     conversion_id: str
     site: str
@@ -31,9 +55,57 @@ class ConversionFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """ISO 4217; the installation's default when the hit names no value or no currency."""
     has_consent: bool = True
     """False when the hit came with a refusal of analytics; then a conversion without credit says so."""
+    bookings: tuple[BookedValue, ...] = ()
+    """Of a sender: what it was worth when, in order of time. None = it never stood, as far as is known now."""
+    revision: int = 0
+    """Of a sender: counts what it told of this conversion, from 1; the greatest counts. 0 = a hit reports it."""
+    ids: tuple[str, ...] = ()
+    """Of a sender: whom it is about, as ``attribution.identity`` writes ids (``email:...``, ``crm:...``)."""
+    lead_at: int | None = None
+    """Of a sender: when the person became a lead; wins over what the person's hits say of it."""
+    opportunity_at: int | None = None
+    """Of a sender: when the deal was opened; wins likewise."""
+
+    def __post_init__(self) -> None:
+        """See that bookings are in order."""
+        before = None
+        for one in self.bookings:
+            if before is not None and one.booked_at < before:
+                raise ValueError("bookings must be in order of time")
+            if one.number not in (0, 1):
+                raise ValueError("a conversion stands once or not at all")
+            before = one.booked_at
+
+    @property
+    def is_told(self) -> bool:
+        """A sender of deals told it, no hit."""
+        return self.revision > 0 or bool(self.bookings)
+
+    @property
+    def worths(self) -> tuple[BookedValue, ...]:
+        """What it was worth when: its bookings, or the one that the report of a hit amounts to."""
+        if self.is_told:
+            return self.bookings
+        return (BookedValue(self.occurred_at, CONVERSION, self.value_minor or 0, 1),)
+
+    @property
+    def net_minor(self) -> int:
+        """What it is worth now, minor units of ``currency``; 0 when no value is named."""
+        if self.is_told:
+            return self.bookings[-1].value_minor if self.bookings else 0
+        return self.value_minor or 0
+
+    @property
+    def number(self) -> int:
+        """1 = it stands now; 0 = it does not (any more)."""
+        if self.is_told:
+            return self.bookings[-1].number if self.bookings else 0
+        return 1
 
     def _rank(self) -> tuple[bool, int, str, str, int, int, str, bool]:
-        """Lowest wins: with a value, earliest, then by name. Total, so that any order of merging agrees."""
+        """Of reports of hits the lowest wins: with a value, earliest, then by name. Total, so that any order of merging
+        agrees.
+        """
         value = self.value_minor
         return (
             value is None,
@@ -46,24 +118,45 @@ class ConversionFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
             self.has_consent,
         )
 
+    def precedes(self, other: ConversionFact) -> bool:
+        """Whether this one counts rather than ``other``, which came the same way: by a hit, or by a sender."""
+        if self.revision != other.revision:
+            return self.revision > other.revision
+        mine, others = self._rank(), other._rank()
+        # Two that a sender told under one revision are the same fact; if not, one of them counts whatever came first.
+        return mine < others or (mine == others and self.is_told and _encode(self) < _encode(other))
 
-class Conversion(msgspec.Struct, frozen=True):
+
+class Conversion(msgspec.Struct, frozen=True, omit_defaults=True):
     """A conversion as its reports agree on it so far.
 
-    Only the report that counts is kept: a later merge can never bring back one that has lost.
+    Only the best report of hits and the best fact of senders are kept: a later merge can never bring back one that has
+    lost.
     """
 
     winner: ConversionFact
-    """The earliest (``occurred_at``, ``event_id``) with a value, else the earliest."""
+    """What a sender told if it has bookings; else, of the reports of hits, the earliest (``occurred_at``, ``event_id``)
+    with a value, else the earliest; else what a sender told."""
+    other: ConversionFact | None = None
+    """The best that came the other way, if any did."""
 
     def merge(self, fact: ConversionFact) -> Conversion:
         """This conversion after one more report. Idempotent; the order of reports does not matter.
 
         Raises ``ValueError`` when ``fact`` reports another conversion.
         """
-        if fact.conversion_id != self.winner.conversion_id:
-            raise ValueError(f"fact of {fact.conversion_id} merged into {self.winner.conversion_id}")
-        return Conversion(fact) if fact._rank() < self.winner._rank() else self
+        winner, other = self.winner, self.other
+        if fact.conversion_id != winner.conversion_id:
+            raise ValueError(f"fact of {fact.conversion_id} merged into {winner.conversion_id}")
+        if fact.is_told == winner.is_told:
+            if not fact.precedes(winner):
+                return self
+            winner = fact
+        elif other is None or fact.precedes(other):
+            other = fact
+        else:
+            return self
+        return Conversion(winner, other) if other is None else _ranked(winner, other)
 
     @property
     def conversion_id(self) -> str:
@@ -72,8 +165,30 @@ class Conversion(msgspec.Struct, frozen=True):
 
     @property
     def value_minor(self) -> int:
-        """Minor units of ``winner.currency``; 0 when no report names a value."""
-        return self.winner.value_minor or 0
+        """What it is worth now, minor units of ``winner.currency``; 0 when no report names a value."""
+        return self.winner.net_minor
+
+    @property
+    def credited(self) -> ConversionFact:
+        """The report that counts, as it is credited: a sender that names no visitor is lent that of a hit's report."""
+        winner, other = self.winner, self.other
+        if other is None or winner.visitor_id or not other.visitor_id:
+            return winner
+        return msgspec.structs.replace(winner, visitor_id=other.visitor_id, has_consent=other.has_consent)
+
+    @property
+    def visitor_ids(self) -> tuple[str, ...]:
+        """The visitors that reports name, whose pasts it is credited with; of a sender's fact more have its ``ids``."""
+        winner, other = self.winner, self.other
+        if other is None or not winner.is_told:
+            return (winner.visitor_id,) if winner.visitor_id else ()
+        return tuple(dict.fromkeys(name for name in (winner.visitor_id, other.visitor_id) if name))
+
+
+def _ranked(one: ConversionFact, other: ConversionFact) -> Conversion:
+    """A sender's fact and a hit's report in the order in which they count."""
+    told, hit = (one, other) if one.is_told else (other, one)
+    return Conversion(told, hit) if told.bookings else Conversion(hit, told)
 
 
 def conversion_id_of(hit: Hit) -> str:
@@ -82,9 +197,16 @@ def conversion_id_of(hit: Hit) -> str:
     So an order reported by a browser and by the shop's server, whatever their visitor ids, is one conversion.
     """
     if hit.order_id:
-        name = ["order", hit.site, hit.event, hit.order_id]
-    else:
-        name = ["event", hit.site, hit.visitor_id, hit.event_id]
+        return conversion_id_of_order(hit.site, hit.event, hit.order_id)
+    return _digest(["event", hit.site, hit.visitor_id, hit.event_id])
+
+
+def conversion_id_of_order(site: str, type_: str, order_id: str) -> str:
+    """32 hex digits: of an order, whoever tells it, a page or a sender of deals."""
+    return _digest(["order", site, type_, order_id])
+
+
+def _digest(name: list[str]) -> str:
     return blake2b(_encode(name), digest_size=16).hexdigest()
 
 

@@ -1,19 +1,20 @@
-"""The ledger: what stands credited for a conversion, and the signed entries from one statement to the next.
+"""The ledger: what stands credited for a conversion.
 
 For every conversion and model, at every moment: the amounts add up to the conversion's value in minor units
-and the weights to one, the unattributed entry included. Money is integers; shares are by largest remainder.
+and the weights to one (to nothing while it does not stand), the unattributed entry included. Money is integers; shares
+are by largest remainder. The entries that lead from one statement to the next are in ``attribution.entries``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from attribution.acquisition import Acquisition
-from attribution.conversions import ConversionFact
+from attribution.conversions import CONVERSION, BookedValue, ConversionFact
 from attribution.errors import HeadwaterError
 from attribution.learnt.applied import Models, models_of
 from attribution.missing import missing_of
@@ -26,8 +27,8 @@ from attribution.policy import AttributionPolicy
 WEIGHT_ONE = 1_000_000_000
 """A whole conversion in the ledger's unit of weight (billionths: ``Decimal(18, 9)``)."""
 
-_FORMAT = 1
-_NO_SHARE = (0, 0)
+_PLAIN, _BOOKED = 1, 2
+"""Formats of stored statements: without bookings and with them."""
 _RECURRING = 1 << 32
 """Parts that add up to less are small numbers that follow from positions."""
 
@@ -65,16 +66,17 @@ class Share(msgspec.Struct, frozen=True, gc=False):
     amount_minor: int
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One signed row of the ledger."""
+class Booked(msgspec.Struct, frozen=True, gc=False):
+    """What stood credited from the instant of a booking on."""
 
-    model: str
-    terms: Terms
-    touch: CreditedTouch
-    weight_ppb: int
-    amount_minor: int
-    conversion_value_minor: int
-    """Change of the conversion's value, carried by one entry of a change and model only; else 0."""
+    booked_at: int
+    """Epoch milliseconds, UTC."""
+    cause: str
+    value_minor: int
+    number: int
+    """1 = the conversion stood, 0 = it did not."""
+    shares: dict[str, dict[str, Share]]
+    """As ``Statement.shares``."""
 
 
 class Statement(msgspec.Struct, frozen=True, gc=False):
@@ -86,22 +88,39 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
     """By ``touchpoint_id``, in time order; "" last, when some model credits nobody."""
     shares: dict[str, dict[str, Share]]
     """Model to ``touchpoint_id`` to what it gets; touches that get nothing are left out."""
+    booked: tuple[Booked, ...] | None = None
+    """In order of time; the last one is what stands. None = a hit reported it: it is worth the same from then on."""
+
+    @property
+    def as_booked(self) -> tuple[Booked, ...]:
+        """The same of a conversion without bookings: one, at its instant."""
+        if self.booked is not None:
+            return self.booked
+        return (Booked(self.terms.converted_at, CONVERSION, self.value_minor, 1, self.shares),)
 
     def to_bytes(self) -> bytes:
         """The stored form."""
         index = {touchpoint_id: number for number, touchpoint_id in enumerate(self.touches)}
-        shares = [
-            (
-                pack_word(model),
+        shares = _pack_shares(self.shares, index)
+        if self.booked is None:
+            return pack_statement(self.terms, self.value_minor, self.touches.values(), shares)
+        last = len(self.booked) - 1
+        return encode_statement(
+            StoredBooked(
+                *_stored_path(_BOOKED, self.terms, self.value_minor, self.touches.values()),
+                shares,
                 [
-                    number
-                    for touchpoint_id, part in parts.items()
-                    for number in (index[touchpoint_id], part.weight_ppb, part.amount_minor)
+                    (
+                        one.booked_at,
+                        one.cause,
+                        one.value_minor,
+                        one.number,
+                        [] if number == last else _pack_shares(one.shares, index),
+                    )
+                    for number, one in enumerate(self.booked)
                 ],
             )
-            for model, parts in self.shares.items()
-        ]
-        return pack_statement(self.terms, self.value_minor, self.touches.values(), shares)
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Statement:
@@ -118,16 +137,45 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
             CreditedTouch(identity.hex(), stored.converted_at - age, unpack_acquisition(packed), landing_page)
             for identity, age, packed, landing_page in stored.touches
         ]
-        shares: dict[str, dict[str, Share]] = {}
-        for model, numbers in stored.shares:
-            triples = zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
-            parts = shares[unpack_word(model)] = {}
-            for index, weight, amount in triples:
-                if index < 0:
-                    raise ValueError("a share of no touch")
-                parts[touches[index].touchpoint_id] = Share(weight, amount)
+        shares = _unpack_shares(stored.shares, touches)
+        booked = None
+        if isinstance(stored, StoredBooked):
+            booked = tuple(
+                Booked(at, cause, value, number, _unpack_shares(packed, touches) if packed else shares)
+                for at, cause, value, number, packed in stored.bookings
+            )
         terms = Terms(unpack_word(stored.type), stored.visitor_id, stored.currency, stored.converted_at)
-        return cls(terms, stored.value_minor, {touch.touchpoint_id: touch for touch in touches}, shares)
+        return cls(
+            terms, stored.value_minor, {touch.touchpoint_id: touch for touch in touches}, shares, booked
+        )
+
+
+def _pack_shares(shares: dict[str, dict[str, Share]], index: dict[str, int]) -> list[PackedShares]:
+    return [
+        (
+            pack_word(model),
+            [
+                number
+                for touchpoint_id, part in parts.items()
+                for number in (index[touchpoint_id], part.weight_ppb, part.amount_minor)
+            ],
+        )
+        for model, parts in shares.items()
+    ]
+
+
+def _unpack_shares(
+    packed: Iterable[PackedShares], touches: Sequence[CreditedTouch]
+) -> dict[str, dict[str, Share]]:
+    shares: dict[str, dict[str, Share]] = {}
+    for model, numbers in packed:
+        triples = zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
+        parts = shares[unpack_word(model)] = {}
+        for index, weight, amount in triples:
+            if index < 0:
+                raise ValueError("a share of no touch")
+            parts[touches[index].touchpoint_id] = Share(weight, amount)
+    return shares
 
 
 PackedShares = tuple[int | str, list[int]]
@@ -156,8 +204,16 @@ class StoredStatement(StoredPath, array_like=True, gc=False):
     shares: list[PackedShares]
 
 
+class StoredBooked(StoredStatement, array_like=True, gc=False):
+    """The MessagePack form of a statement with bookings."""
+
+    bookings: list[tuple[int, str, int, int, list[PackedShares]]]
+    """(instant, cause, value, number, shares from then on; of the last one [], they are the statement's own)."""
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(StoredStatement).decode
+_decode_booked = msgspec.msgpack.Decoder(StoredBooked).decode
 _decode_path = msgspec.msgpack.Decoder(StoredPath).decode
 _AsStored = TypeVar("_AsStored", bound=StoredPath)
 
@@ -169,7 +225,8 @@ def read_path(data: bytes) -> StoredPath:
 
 def read_statement(data: bytes) -> StoredStatement:
     """The statement that ``data`` stores, as it is stored. Raises ``UnreadableStatement``."""
-    return _read(_decode, data)
+    stored = _read(_decode, data)
+    return _read(_decode_booked, data) if is_booked(stored) else stored
 
 
 def _read(decode: Callable[[bytes], _AsStored], data: bytes) -> _AsStored:
@@ -177,9 +234,14 @@ def _read(decode: Callable[[bytes], _AsStored], data: bytes) -> _AsStored:
         stored = decode(data)
     except (msgspec.DecodeError, ValueError) as error:
         raise UnreadableStatement(f"stored statement: {error}") from error
-    if stored.format != _FORMAT:
-        raise UnreadableStatement(f"stored statement: format {stored.format} is not {_FORMAT}")
+    if stored.format not in (_PLAIN, _BOOKED):
+        raise UnreadableStatement(f"stored statement: format {stored.format} is not known")
     return stored
+
+
+def is_booked(stored: StoredPath) -> bool:
+    """Whether the statement that begins so has bookings."""
+    return stored.format == _BOOKED
 
 
 encode_statement: Callable[[StoredStatement], bytes] = _encode
@@ -195,129 +257,30 @@ def pack_statement(
     terms: Terms, value_minor: int, touches: Iterable[CreditedTouch], shares: list[PackedShares]
 ) -> bytes:
     """The stored form of a statement. Triples count ``touches`` from 0 and leave out who gets nothing."""
-    return encode_statement(
-        StoredStatement(
-            _FORMAT,
-            pack_word(terms.conversion_type),
-            terms.visitor_id,
-            terms.currency,
-            terms.converted_at,
-            value_minor,
-            [
-                (
-                    bytes.fromhex(touch.touchpoint_id),
-                    terms.converted_at - touch.touched_at,
-                    pack_acquisition(touch.acquisition),
-                    touch.landing_page,
-                )
-                for touch in touches
-            ],
-            shares,
-        )
-    )
+    return encode_statement(StoredStatement(*_stored_path(_PLAIN, terms, value_minor, touches), shares))
 
 
-class Move(NamedTuple):
-    """What one model's entries say when terms and touches stay as they are."""
-
-    model: str
-    changes: list[int]
-    """Flat triples: index of the touch, change of weight (billionths), change of amount (minor units)."""
-    value_minor: int
-    """Change of the conversion's value, which the first of the entries carries."""
-
-
-class Moves(NamedTuple):
-    """Entries from one statement to another as numbers."""
-
-    stored: StoredStatement
-    """Terms and touches that they are about; not its shares."""
-    moves: list[Move]
-
-
-def moves_between(old: bytes, new: bytes) -> Moves | None:
-    """``entries_between`` as numbers.
-
-    None where terms, value or touches differ, and entries have to be made one by one. Raises ``UnreadableStatement``.
-    """
-    after = read_statement(new)
-    if not old:
-        return Moves(after, moves_of([], after.shares, after.value_minor))
-    before = read_statement(old)
-    if _terms(before) != _terms(after):
-        return None
-    touches = _touches_of_both(before, after)
-    if touches is None:
-        return None
-    after.touches = touches
-    return Moves(after, moves_of(before.shares, after.shares, after.value_minor))
-
-
-def moves_of(old: Sequence[PackedShares], new: Sequence[PackedShares], value_minor: int) -> list[Move]:
-    """From what models gave of a conversion to what they give, of the same touches and the same value."""
-    was, now = dict(old), dict(new)
-    return [
-        move
-        for word in dict.fromkeys((*now, *was))
-        if was.get(word) != now.get(word)
-        for move in moves_of_model(word, was.get(word), now.get(word), value_minor)
-    ]
-
-
-def moves_of_model(
-    word: int | str, taken: list[int] | None, given: list[int] | None, value_minor: int
-) -> Iterator[Move]:
-    """From what one model gave to what it gives, which is not the same. ``word``: the model as ``pack_word`` has it."""
-    model = unpack_word(word)
-    if taken and given:
-        yield Move(model, _differences(taken, given), 0)
-        return
-    if taken:
-        back = [-number if place % 3 else number for place, number in enumerate(taken)]
-        yield Move(model, back, -value_minor)
-    if given:
-        yield Move(model, given, value_minor)
-
-
-def _differences(taken: list[int], given: list[int]) -> list[int]:
-    """Triples from one share-out of the same touches to another."""
-    was = dict(zip(taken[::3], zip(taken[1::3], taken[2::3], strict=True), strict=True))
-    now = dict(zip(given[::3], zip(given[1::3], given[2::3], strict=True), strict=True))
-    changes: list[int] = []
-    for index in was if was.keys() == now.keys() else dict.fromkeys((*was, *now)):
-        old_weight, old_amount = was.get(index, _NO_SHARE)
-        weight, amount = now.get(index, _NO_SHARE)
-        if weight != old_weight or amount != old_amount:
-            changes += (index, weight - old_weight, amount - old_amount)
-    return changes
-
-
-def entries_between(old: bytes, new: bytes) -> list[Entry]:
-    """``entries`` from one stored statement (b"" = none) to another; equal bytes are not read at all.
-
-    Raises ``UnreadableStatement``.
-    """
-    if old == new:
-        return []
-    return entries(Statement.from_bytes(old) if old else None, Statement.from_bytes(new))
-
-
-def _terms(stored: StoredStatement) -> tuple[object, ...]:
+def _stored_path(
+    format_: int, terms: Terms, value_minor: int, touches: Iterable[CreditedTouch]
+) -> tuple[int, int | str, str, str, int, int, list[StoredTouch]]:
+    """The fields of a ``StoredPath``."""
     return (
-        stored.type,
-        stored.visitor_id,
-        stored.currency,
-        stored.converted_at,
-        stored.value_minor,
+        format_,
+        pack_word(terms.conversion_type),
+        terms.visitor_id,
+        terms.currency,
+        terms.converted_at,
+        value_minor,
+        [
+            (
+                bytes.fromhex(touch.touchpoint_id),
+                terms.converted_at - touch.touched_at,
+                pack_acquisition(touch.acquisition),
+                touch.landing_page,
+            )
+            for touch in touches
+        ],
     )
-
-
-def _touches_of_both(before: StoredStatement, after: StoredStatement) -> list[StoredTouch] | None:
-    """The same ones, but that only one of them may name nobody, who comes last; None when they differ otherwise."""
-    fewer, more = sorted((before.touches, after.touches), key=len)
-    if fewer == more or (len(more) == len(fewer) + 1 and not more[-1][0] and more[:-1] == fewer):
-        return more
-    return None
 
 
 def credit(
@@ -329,6 +292,8 @@ def credit(
     the policy names an unknown model.
     """
     models = models_of(policy) if models is None else models
+    if fact.is_told:
+        return _credit_booked(fact, path, policy, models)
     value = fact.value_minor or 0
     terms = Terms(fact.type, fact.visitor_id, fact.currency, fact.occurred_at)
     nobody = {"": nobody_of(fact, path)}
@@ -346,6 +311,44 @@ def credit(
     if any(parts is to_nobody for parts in shares.values()):
         touches |= nobody
     return Statement(terms, value, touches, shares)
+
+
+def _credit_booked(fact: ConversionFact, path: Path, policy: AttributionPolicy, models: Models) -> Statement:
+    """The path is divided once, and each booking's value by the same parts: no cent is lost from one to the next."""
+    touches = {
+        touch.touchpoint_id: CreditedTouch(
+            touch.touchpoint_id, touch.touched_at, touch.acquisition, touch.landing_page
+        )
+        for touch in path.touchpoints
+    }
+    ids = list(touches)
+    parts = {name: divide(path, policy) if ids else () for name, divide in models}
+    if not all(map(any, parts.values())):
+        touches[""] = nobody_of(fact, path)
+    booked = tuple(
+        Booked(
+            one.booked_at,
+            one.cause,
+            one.value_minor,
+            one.number,
+            {name: _shares_of(one, ids, its) for name, its in parts.items()},
+        )
+        for one in fact.bookings
+    )
+    terms = Terms(fact.type, fact.visitor_id, fact.currency, fact.occurred_at)
+    shares = booked[-1].shares if booked else {name: {} for name in parts}
+    return Statement(terms, fact.net_minor, touches, shares, booked)
+
+
+def _shares_of(booked: BookedValue, touchpoint_ids: list[str], parts: Parts) -> dict[str, Share]:
+    """What each touch gets from a booking on, or nobody; of a conversion that does not stand no weight."""
+    whole = booked.number * WEIGHT_ONE
+    if not any(parts):
+        touchpoint_ids, parts = [""], (1,)
+    shared = zip(
+        touchpoint_ids, share_by_parts(whole, parts), share_by_parts(booked.value_minor, parts), strict=True
+    )
+    return {identity: Share(weight, amount) for identity, weight, amount in shared if weight or amount}
 
 
 def nobody_of(fact: ConversionFact, path: Path) -> CreditedTouch:
@@ -372,63 +375,3 @@ def _shares(value: int, touchpoint_ids: list[str], parts: Parts) -> dict[str, Sh
 @lru_cache(maxsize=8192)
 def _weights_of(parts: Parts) -> tuple[int, ...]:
     return tuple(share_by_parts(WEIGHT_ONE, parts))
-
-
-def entries(old: Statement | None, new: Statement) -> list[Entry]:
-    """The signed entries that turn what ``old`` credited into what ``new`` credits; none when they agree.
-
-    Unchanged touches get the difference only. When the terms, or a touch's own attributes, differ the old
-    entry is taken back whole and the new one written. A model that ``new`` does not know is taken back.
-    """
-    if old is None:
-        return [entry for model in new.shares for entry in _written(new, model, 1)]
-    if old.terms != new.terms:
-        return [
-            entry
-            for model in _models(old, new)
-            for entry in (*_written(old, model, -1), *_written(new, model, 1))
-        ]
-    return [entry for model in _models(old, new) for entry in _difference(old, new, model)]
-
-
-def _models(old: Statement, new: Statement) -> Iterable[str]:
-    return dict.fromkeys((*new.shares, *old.shares))
-
-
-def _written(statement: Statement, model: str, sign: int) -> Iterator[Entry]:
-    """All entries of one model, written (+1) or taken back (-1); the first carries the value."""
-    value = sign * statement.value_minor
-    for touchpoint_id, part in statement.shares.get(model, {}).items():
-        touch = statement.touches[touchpoint_id]
-        yield Entry(model, statement.terms, touch, sign * part.weight_ppb, sign * part.amount_minor, value)
-        value = 0
-
-
-def _difference(old: Statement, new: Statement, model: str) -> Iterator[Entry]:
-    """The entries of one model when the terms are the same. The first carries the change of the value."""
-    before, after = old.shares.get(model, {}), new.shares.get(model, {})
-    if not before or not after:
-        yield from _written(old, model, -1)
-        yield from _written(new, model, 1)
-        return
-    value = new.value_minor - old.value_minor
-    for touch, weight, amount in _moved(old, new, before, after):
-        yield Entry(model, new.terms, touch, weight, amount, value)
-        value = 0
-
-
-def _moved(
-    old: Statement, new: Statement, before: dict[str, Share], after: dict[str, Share]
-) -> Iterator[tuple[CreditedTouch, int, int]]:
-    """(touch, change of weight, change of amount) for each entry that one model needs."""
-    for touchpoint_id in dict.fromkeys((*before, *after)):
-        was, now = before.get(touchpoint_id), after.get(touchpoint_id)
-        if was and now and old.touches[touchpoint_id] == new.touches[touchpoint_id]:
-            weight, amount = now.weight_ppb - was.weight_ppb, now.amount_minor - was.amount_minor
-            if weight or amount:
-                yield new.touches[touchpoint_id], weight, amount
-            continue
-        if was:
-            yield old.touches[touchpoint_id], -was.weight_ppb, -was.amount_minor
-        if now:
-            yield new.touches[touchpoint_id], now.weight_ppb, now.amount_minor

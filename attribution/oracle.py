@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from attribution.acquisition import DIRECT, Acquisition
 from attribution.channel_rules import is_brand
 from attribution.conversions import ConversionFact, conversion_fact
@@ -25,7 +27,7 @@ from attribution.learnt.tables import LearntTable
 from attribution.missing import Missing
 from attribution.models import model_named, weights_of
 from attribution.money import share
-from attribution.oracle_persons import Link, circles, links_of
+from attribution.oracle_persons import Link, circles, links_of, named
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy, SessionSwitch
 from attribution.touchpoints import Session, Touchpoint
@@ -42,15 +44,17 @@ class World(NamedTuple):
     sessions: set[Session]
     touchpoints: set[Touchpoint]
     conversions: dict[str, ConversionFact]
-    """By conversion id: the report that counts."""
+    """By conversion id: the report that counts, of those that stand."""
     credits: dict[tuple[str, str, str], tuple[int, int]]
-    """By (conversion id, model, touchpoint id, "" = unattributed): billionths and minor units."""
+    """By (conversion id, model, touchpoint id, "" = unattributed): billionths and minor units, as of now."""
     missing: dict[tuple[str, str], Missing]
     """By (conversion id, model): why it is unattributed."""
     paths: dict[str, tuple[Touchpoint, ...]] = {}
     """By conversion id: the touchpoints that count, in order of (touched_at, touchpoint_id)."""
     links: dict[Link, bool] = {}
     """By (site, visitor_id, id): True if the visitor is linked with the id, False if he was."""
+    booked: dict[tuple[str, int], dict[tuple[str, str], tuple[int, int]]] = {}
+    """By (conversion id, instant) what was credited then, as ``credits``; of every instant at which that changed."""
 
 
 class _Seen(NamedTuple):
@@ -68,8 +72,12 @@ def oracle(
     policy: AttributionPolicy,
     default_currency: str,
     tables: Mapping[str, LearntTable] | None = None,
+    told: Iterable[ConversionFact] = (),
 ) -> World:
-    """The final state of the world after ``hits``. ``tables``: those of ``policy.learnt``, by version."""
+    """The final state of the world after ``hits``. ``tables``: those of ``policy.learnt``, by version.
+
+    ``told``: what senders of deals tell, no two of one conversion under the same revision.
+    """
     accepted: dict[tuple[str, str, str], Hit] = {}
     by_visitor: dict[Visitor, list[_Seen]] = {}
     for hit in hits:
@@ -100,22 +108,40 @@ def oracle(
         for hit in accepted.values()
         if (fact := conversion_fact(hit, policy, default_currency)) is not None
     ]
-    conversions = _conversions(facts)
+    reported = _conversions(facts)
+    latest = _latest(told)
+    conversions: dict[str, ConversionFact] = {}
     credits: dict[tuple[str, str, str], tuple[int, int]] = {}
     missing: dict[tuple[str, str], Missing] = {}
     paths: dict[str, tuple[Touchpoint, ...]] = {}
+    booked: dict[tuple[str, int], dict[tuple[str, str], tuple[int, int]]] = {}
     links = links_of(accepted.values())
     circle_of = circles(by_visitor, links, policy.identity)
-    for conversion_id, fact in conversions.items():
-        own = circle_of[fact.site, fact.visitor_id]
-        known_touches = [touch for visitor in own for touch in touchpoints[visitor]]
+    for conversion_id in {**reported, **latest}:
+        told_by_hit, told_by_sender = reported.get(conversion_id), latest.get(conversion_id)
+        if told_by_hit is not None and (told_by_sender is None or not told_by_sender.bookings):
+            winner = told_by_hit
+            own = circle_of[winner.site, winner.visitor_id]
+            worths = [(winner.occurred_at, winner.value_minor or 0, 1)]
+        elif told_by_sender is not None:
+            winner = _with_visitor(told_by_sender, told_by_hit)
+            names = [told_by_sender.visitor_id, told_by_hit.visitor_id if told_by_hit else ""]
+            own = named(winner.site, names, winner.ids, circle_of, links, policy.identity)
+            worths = [(one.booked_at, one.value_minor, one.number) for one in winner.bookings]
+        known_touches = [touch for visitor in own for touch in touchpoints.get(visitor, [])]
         reports = [report for report in facts if (report.site, report.visitor_id) in own]
-        paths[conversion_id] = tuple(_counted(fact, known_touches, reports, policy))
-        credited = _credits(fact, known_touches, reports, policy, tables or {})
-        for (model, touchpoint_id), amounts in credited.items():
+        for at, value, number in worths:
+            booked[conversion_id, at] = _credits(
+                winner, value, number, known_touches, reports, policy, tables or {}
+            )
+        if not worths or worths[-1][2] == 0:
+            continue
+        conversions[conversion_id] = winner
+        paths[conversion_id] = tuple(_counted(winner, known_touches, reports, policy))
+        for (model, touchpoint_id), amounts in booked[conversion_id, worths[-1][0]].items():
             credits[conversion_id, model, touchpoint_id] = amounts
             if not touchpoint_id:
-                missing[conversion_id, model] = _missing(fact, known_touches, reports, policy)
+                missing[conversion_id, model] = _missing(winner, known_touches, reports, policy)
     return World(
         accepted,
         sessions,
@@ -125,7 +151,24 @@ def oracle(
         missing,
         paths,
         links,
+        booked,
     )
+
+
+def _latest(told: Iterable[ConversionFact]) -> dict[str, ConversionFact]:
+    """By conversion what its senders told last."""
+    latest: dict[str, ConversionFact] = {}
+    for fact in told:
+        if fact.conversion_id not in latest or fact.revision > latest[fact.conversion_id].revision:
+            latest[fact.conversion_id] = fact
+    return latest
+
+
+def _with_visitor(deal: ConversionFact, report: ConversionFact | None) -> ConversionFact:
+    """``deal`` with the visitor who reported it, if it names none."""
+    if deal.visitor_id or report is None:
+        return deal
+    return msgspec.structs.replace(deal, visitor_id=report.visitor_id, has_consent=report.has_consent)
 
 
 def _missing(
@@ -255,24 +298,29 @@ def _conversions(all_facts: Iterable[ConversionFact]) -> dict[str, ConversionFac
 
 def _credits(
     fact: ConversionFact,
+    value: int,
+    number: int,
     touchpoints: list[Touchpoint],
     reports: list[ConversionFact],
     policy: AttributionPolicy,
     tables: Mapping[str, LearntTable],
 ) -> dict[tuple[str, str], tuple[int, int]]:
-    """(model, touchpoint id) to billionths and minor units. ``reports``: all of the person's, or his companies'."""
-    value = fact.value_minor or 0
+    """(model, touchpoint id) to billionths and minor units while it is worth ``value``; nothing that is zero.
+
+    ``number``: 1 = it stands. ``reports``: all of the person's, or his companies'.
+    """
+    whole = number * 1_000_000_000
     counted = _counted(fact, touchpoints, reports, policy)
     if not counted:
-        return {(model, ""): (1_000_000_000, value) for model in policy.models}
+        return {(model, ""): (whole, value) for model in policy.models if whole or value}
     leads = _stages(fact, reports, policy.lead_events, policy)
     deals = _stages(fact, reports, policy.opportunity_events, policy)
     path = Path(
         tuple(counted),
         fact.occurred_at,
         fact.type,
-        leads[0] if leads else None,
-        deals[-1] if deals else None,
+        fact.lead_at if fact.lead_at is not None else leads[0] if leads else None,
+        fact.opportunity_at if fact.opportunity_at is not None else deals[-1] if deals else None,
     )
     credits = {}
     for model in policy.models:
@@ -280,9 +328,10 @@ def _credits(
         weigh = model_named(model, policy) if learnt is None else weights_of(tables[learnt].division)
         weights = weigh(path, policy)
         if not any(weights):
-            credits[model, ""] = (1_000_000_000, value)
+            if whole or value:
+                credits[model, ""] = (whole, value)
             continue
-        shares = zip(counted, share(1_000_000_000, weights), share(value, weights), strict=True)
+        shares = zip(counted, share(whole, weights), share(value, weights), strict=True)
         for touch, weight, amount in shares:
             if weight or amount:
                 credits[model, touch.touchpoint_id] = (weight, amount)
@@ -349,9 +398,11 @@ def _stages(
 ) -> list[int]:
     """When conversions of these types happened in the window, earliest first; ``fact`` itself at its own instant."""
     earliest = fact.occurred_at - policy.conversion_lookbacks_ms[fact.type]
-    found = []
+    found = [fact.occurred_at] if fact.type in events else []
     for name, type_ in _told(reports):
-        at = fact.occurred_at if name == fact.conversion_id else _happened_at(name, reports)
+        if name == fact.conversion_id:
+            continue
+        at = _happened_at(name, reports)
         if type_ in events and earliest <= at <= fact.occurred_at:
             found.append(at)
     return sorted(found)

@@ -35,7 +35,6 @@ def persons(
 ) -> dict[Visitor, frozenset[Visitor]]:
     """For each of ``visitors`` everybody who is one person with him, himself included."""
     everybody = list(visitors)
-    held = _held(links, rules)
     leader: dict[object, object] = {visitor: visitor for visitor in everybody}
 
     def find(node: object) -> object:
@@ -43,6 +42,36 @@ def persons(
             node = leader[node]
         return node
 
+    for site, visitor_id, id_ in _joining(links, rules):
+        leader[find((site, visitor_id))] = find((site, "", id_))
+
+    found = {}
+    for visitor in everybody:
+        members = frozenset(other for other in everybody if find(other) == find(visitor))
+        found[visitor] = members if len(members) <= rules.max_visitors_per_person else frozenset((visitor,))
+    return found
+
+
+def named(
+    site: str,
+    visitor_ids: Iterable[str],
+    ids: Iterable[str],
+    circle_of: dict[Visitor, frozenset[Visitor]],
+    links: dict[Link, bool],
+    rules: IdentityRules,
+) -> frozenset[Visitor]:
+    """Everybody whose past a conversion is credited with of which a sender says that it is theirs."""
+    starts = {(site, visitor_id) for visitor_id in visitor_ids if visitor_id}
+    for its_site, visitor_id, id_ in _joining(links, rules):
+        if its_site == site and id_ in ids:
+            starts.add((site, visitor_id))
+    return frozenset(starts).union(*(circle_of.get(start, frozenset()) for start in starts))
+
+
+def _joining(links: dict[Link, bool], rules: IdentityRules) -> list[Link]:
+    """The links that join their visitor with others."""
+    held = _held(links, rules)
+    found = []
     for site, visitor_id, id_ in held:
         if id_.startswith("account:"):
             continue
@@ -50,14 +79,8 @@ def persons(
             continue
         has = len([link for link in held if (link[0], link[2]) == (site, id_)])
         ever_had = len([link for link in links if (link[0], link[2]) == (site, id_)])
-        if has > rules.max_visitors_per_id or ever_had > CLOSED_AT:
-            continue
-        leader[find((site, visitor_id))] = find((site, "", id_))
-
-    found = {}
-    for visitor in everybody:
-        members = frozenset(other for other in everybody if find(other) == find(visitor))
-        found[visitor] = members if len(members) <= rules.max_visitors_per_person else frozenset((visitor,))
+        if has <= rules.max_visitors_per_id and ever_had <= CLOSED_AT:
+            found.append((site, visitor_id, id_))
     return found
 
 

@@ -14,7 +14,8 @@ import msgspec
 
 from attribution.acquisition import DIRECT
 from attribution.channel_rules import is_brand
-from attribution.past import Past
+from attribution.conversions import ConversionFact
+from attribution.past import Past, report_of
 from attribution.policy import (
     AttributionPolicy,
     BrandHandling,
@@ -42,6 +43,18 @@ class Path(msgspec.Struct, frozen=True):
     """When the deal was opened: the last of ``opportunity_events`` in the window, epoch milliseconds, UTC."""
     is_known: bool = True
     """The person had been seen by then: there are touchpoints at or before the conversion, be it that none counts."""
+
+
+def path_of(past: Past, fact: ConversionFact, policy: AttributionPolicy) -> Path:
+    """The path before the conversion of ``fact``. Moments that a sender told win over those of the person's hits."""
+    path = build_path(past, report_of(fact), policy)
+    if fact.lead_at is None and fact.opportunity_at is None:
+        return path
+    return msgspec.structs.replace(
+        path,
+        lead_at=path.lead_at if fact.lead_at is None else fact.lead_at,
+        opportunity_at=path.opportunity_at if fact.opportunity_at is None else fact.opportunity_at,
+    )
 
 
 class Why(StrEnum):
@@ -99,7 +112,8 @@ def build_path(past: Past, conversion: TimelineConversion, policy: AttributionPo
         ]
     is_known = bool(counted) or _is_known(past, converted_at)
     reports = past.conversions
-    if len(reports) < 2 and type_ not in policy.stage_events:
+    is_alone = not reports or (len(reports) == 1 and reports[0].conversion_id == conversion.conversion_id)
+    if is_alone and type_ not in policy.stage_events:
         return Path(tuple(counted), converted_at, type_, is_known=is_known)
     lead_at = min(_moments(reports, conversion, policy.lead_events, lookback), default=None)
     opportunity_at = max(_moments(reports, conversion, policy.opportunity_events, lookback), default=None)

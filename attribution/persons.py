@@ -226,6 +226,27 @@ def people_of(place: SiteId, graph: Graph[L], rules: IdentityRules, more: int = 
     return found
 
 
+def named_by(
+    site: str, visitor_ids: Iterable[str], ids: Iterable[str], graph: Graph[L], rules: IdentityRules
+) -> frozenset[Visitor]:
+    """Everybody whose past a conversion is credited with that a sender of deals tells: the circles of the visitors that
+    it names, and of those who are linked with an id that it names. Provisional unless ``graph.is_enough``.
+
+    The guards hold for ids of senders as well: a role mailbox names nobody. Companies name nobody either; in the
+    account view they are in the circles of their people.
+    """
+    found: set[Visitor] = set()
+    for visitor_id in visitor_ids:
+        found |= circle_of((site, visitor_id), graph, rules)
+    for id_ in ids:
+        if id_.startswith(ACCOUNT) or is_blocked(id_, rules):
+            continue
+        for visitor in _members((site, id_), graph, rules):
+            if visitor not in found and _agrees(visitor, id_, graph, rules):
+                found |= circle_of(visitor, graph, rules)
+    return frozenset(found)
+
+
 def _find_people(place: SiteId, graph: Graph[L], rules: IdentityRules, more: int) -> frozenset[Visitor]:
     held = _held(place, graph, rules)
     if more and place in graph.members:

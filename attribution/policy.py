@@ -110,13 +110,11 @@ class AttributionPolicy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     max_hits_per_visitor: int = 20_000
     conversion_lookbacks_ms: dict[str, int] = msgspec.field(
         default_factory=lambda: {
-            "purchase": 90 * DAY_MS,
-            "opportunity": 90 * DAY_MS,
-            "lead": 30 * DAY_MS,
-            "sign_up": 30 * DAY_MS,
+            **dict.fromkeys(("purchase", "renewal", "opportunity", "deal_won"), 90 * DAY_MS),
+            **dict.fromkeys(("lead", "mql", "sql", "sign_up"), 30 * DAY_MS),
         }
     )
-    """Conversion type (= event name) to lookback window; only these events are conversions."""
+    """Conversion type (= event name, or what a deal makes) to lookback window; only these are conversions."""
     time_decay_half_life_ms: int = 7 * DAY_MS
     models: tuple[str, ...] = (
         "first_touch",

@@ -89,10 +89,11 @@ def read_policy(text: str, file: str) -> PolicyFile:
     except tomllib.TOMLDecodeError as error:
         raise PolicyFileError(file, [f"is no TOML: {error}"]) from error
     except ValidationError as error:
-        raise PolicyFileError(file, [_line(each) for each in error.errors()]) from error
+        raise PolicyFileError(file, [line_of(each) for each in error.errors()]) from error
 
 
-def _line(error: Any) -> str:
+def line_of(error: Any) -> str:
+    """One of pydantic's errors as a line for whoever wrote the file."""
     place = ".".join(str(part) for part in error["loc"])
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if message != error["msg"] and error["type"] != "value_error":

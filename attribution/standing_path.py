@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attribution.ledger import StoredPath, UnreadableStatement, has_model, read_path
+from attribution.ledger import (
+    StoredBooked,
+    StoredPath,
+    UnreadableStatement,
+    has_model,
+    is_booked,
+    read_path,
+    read_statement,
+)
 from attribution.packing import channel_of, unpack_word
 
 LEDGER_MODEL = "linear"
@@ -25,9 +33,15 @@ class StandingPath(NamedTuple):
     """Both of the conversion when there is no touchpoint."""
 
 
-def standing_path(statement: bytes) -> StandingPath:
-    """The path of a stored statement. Raises ``UnreadableStatement``."""
+def standing_path(statement: bytes) -> StandingPath | None:
+    """The path of a stored statement; None when its conversion does not stand (any more): reports on paths count those
+    that do. Raises ``UnreadableStatement``.
+    """
     stored = read_path(statement)
+    if is_booked(stored):
+        whole = read_statement(statement)
+        if isinstance(whole, StoredBooked) and not (whole.bookings and whole.bookings[-1][3]):
+            return None
     try:
         return _path_of(stored)
     except ValueError as error:

@@ -20,8 +20,9 @@ from attribution.bulk import Paths, parts_of, share_by_parts
 from attribution.bulk.statements import credit_many
 from attribution.hit import Hit
 from attribution.learnt.applied import models_of
-from attribution.ledger import WEIGHT_ONE, moves_between
+from attribution.ledger import WEIGHT_ONE
 from attribution.models import MODELS
+from attribution.moves import moves_between
 from attribution.past import report_of
 from attribution.paths import Path, build_path
 from attribution.policy import DAY_MS, AttributionPolicy
@@ -203,7 +204,8 @@ async def _alone(house: Installation, conversions: int, policy: AttributionPolic
     states = [state_of(value) for value in packed]
     facts = [state.conversion.winner for state in states]
     began = time.process_time()
-    pasts = await read_pasts(People(store, PARTITIONS), facts, policy.identity)
+    known = [state.conversion for state in states]
+    pasts = await read_pasts(People(store, PARTITIONS), known, policy.identity)
     steps = {"timelines read and cut": (time.process_time() - began) / len(facts)}
     await redis.aclose()
     new = msgspec.structs.replace(policy, time_decay_half_life_ms=3 * DAY_MS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -19,13 +19,14 @@ from collector.addresses import Client, Proxies, client_of
 from collector.bodies import BodyRoom, check_declared, read_body
 from collector.config import CollectorConfig
 from collector.description import openapi_json
+from collector.feeds import Feeds
 from collector.fields import MAX_LENGTH, Heard, too_long
 from collector.identifiers import VisitorCookie, new_visitor_id
 from collector.intake import Taken, take_body, user_of_basic
 from collector.limits import RateLimit
 from collector.metrics import CollectorMetrics, Counted, Gauged
+from collector.outlets import Outlets
 from collector.pixel import hit_of_query
-from collector.producer import Producer
 from collector.reasons import Refusal, status_of
 from collector.requests import Request
 from collector.responses import (
@@ -45,8 +46,8 @@ from collector.responses import (
     problem_of,
     result_of,
 )
+from collector.routes import Route
 from collector.segment import BATCH, POSTED
-from collector.spool import Spool
 from streams.topics import partition_of
 
 PIXEL = "/p.gif"
@@ -54,6 +55,7 @@ RETRY_SECONDS = {
     Refusal.rate_limited: "1",
     Refusal.too_busy: "1",
     Refusal.not_durable: "5",
+    Refusal.state_away: "5",
     Refusal.too_many_connections: "5",
 }
 _CACHED_PARTITIONS = 65_536
@@ -61,8 +63,6 @@ _MAX_AGENT = MAX_LENGTH["user_agent"]
 _NOT_DURABLE = Rejected(Refusal.not_durable, "The event could not be stored; send it again later.")
 _NOT_FOUND = Rejected(Refusal.not_found, "There is nothing here. See /openapi.json.")
 _INTERNAL = Rejected(Refusal.internal, "This is our fault; send it again later.")
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Sender(NamedTuple):
@@ -74,15 +74,6 @@ class Sender(NamedTuple):
     """The fields of ``Heard`` in their order, without the time."""
 
 
-class Route(NamedTuple):
-    """What answers at a path."""
-
-    method: str
-    endpoint: str
-    """Its name in metrics: paths that mean the same share one."""
-    handler: Handler
-
-
 log = structlog.get_logger("collector")
 
 
@@ -92,39 +83,38 @@ class CollectorApp:
     def __init__(self, config: CollectorConfig) -> None:
         self.config = config
         self.metrics = CollectorMetrics()
-        self.spool = Spool(config.spool_dir, config.spool_max_bytes, self.metrics)
-        self.producer = Producer(config, self.spool, self.metrics)
+        self.outlets = Outlets(config, self.metrics)
+        self.spool = self.outlets.hits.spool
+        self.producer = self.outlets.hits.producer
+        """Those of hits."""
         self._proxies = Proxies(config.trusted_proxies)
         self._rate_limit = RateLimit(config.rate_per_second)
         self._limits_rate = config.rate_per_second > 0
         self._site_limit = RateLimit(config.rate_per_site)
         self._hit_of_query = self._hit_within_rate if config.rate_per_site else hit_of_query
         self.body_room = BodyRoom()
+        self._feeds = Feeds(config, self.outlets, self.metrics, self.body_room, self._admit)
         self._cookie = VisitorCookie(config.cookie_secure)
         self._partition = lru_cache(_CACHED_PARTITIONS)(partial(partition_of, partitions=config.partitions))
         self.routes: dict[str, Route] = {
-            PIXEL: Route("GET", "p.gif", self._pixel),
-            "/healthz": Route("GET", "healthz", self._healthz),
-            "/readyz": Route("GET", "readyz", self._readyz),
-            "/metrics": Route("GET", "metrics", self._metrics_text),
-            "/openapi.json": Route("GET", "openapi.json", self._openapi),
-            **{path: Route("POST", kind, partial(self._post, kind)) for path, kind in POSTED.items()},
+            PIXEL: Route(("GET",), "p.gif", self._pixel),
+            "/healthz": Route(("GET",), "healthz", self._healthz),
+            "/readyz": Route(("GET",), "readyz", self._readyz),
+            "/metrics": Route(("GET",), "metrics", self._metrics_text),
+            "/openapi.json": Route(("GET",), "openapi.json", self._openapi),
+            **{path: Route(("POST",), kind, partial(self._post, kind)) for path, kind in POSTED.items()},
+            **self._feeds.routes,
         }
-        self.metrics.gauge(Gauged.spool_bytes, lambda: float(self.spool.stored_bytes))
-        self.metrics.gauge(Gauged.spool_oldest, lambda: self.spool.oldest_seconds(time.time()))
-        self.metrics.gauge(Gauged.spool_limit, lambda: float(config.spool_max_bytes))
         self.metrics.gauge(Gauged.body_bytes, lambda: float(self.body_room.taken))
 
     async def start(self) -> None:
-        """Open the spool and begin to send what it holds. Raises ``Misconfigured``."""
-        await self.spool.open()
-        self.producer.start()
+        """Open the spools and begin to send what they hold. Raises ``Misconfigured``."""
+        await self.outlets.start()
 
     async def stop(self) -> None:
         """Make durable what was accepted, give Kafka ``drain_seconds`` to take it, and let go of everything."""
-        drained = await self.producer.drain(self.config.drain_seconds)
-        await self.producer.stop()
-        await self.spool.close()
+        drained = await self.outlets.stop(self.config.drain_seconds)
+        await self._feeds.close()
         log.info("collector_stopped", drained=drained, spool_bytes=self.spool.stored_bytes)
 
     def sender_of(self, headers: Mapping[str, str], ip: str) -> Sender:
@@ -186,7 +176,7 @@ class CollectorApp:
         if error.reason in RETRY_SECONDS:
             headers = [*headers, ("retry-after", RETRY_SECONDS[Refusal(error.reason)])]
         if error.reason == Refusal.method_not_allowed and route:
-            headers = [*headers, ("allow", f"{route.method}, OPTIONS")]
+            headers = [*headers, ("allow", ", ".join((*route.methods, "OPTIONS")))]
         return Response(status_of(error.reason), headers, json_bytes(problem_of(error)))
 
     async def answer(self, request: Request) -> Response:
@@ -198,8 +188,8 @@ class CollectorApp:
             route = self.routes.get(path)
             if route is None:
                 raise _NOT_FOUND
-            if method != route.method:
-                raise Rejected(Refusal.method_not_allowed, f"Use {route.method}.")
+            if method not in route.methods:
+                raise Rejected(Refusal.method_not_allowed, f"Use {' or '.join(route.methods)}.")
             return await route.handler(request)
         except Rejected as error:
             return self.refuse(method, path, error)
@@ -275,6 +265,11 @@ class CollectorApp:
         if self._limits_rate and not self._rate_limit.admits(sender.network, time.monotonic()):
             raise Rejected(Refusal.rate_limited, "Too many requests from your network; slow down.")
         return Heard(time.time_ns() // 1_000_000, *said)
+
+    def _admit(self, request: Request) -> str:
+        """The address that ``request`` comes from, as far as proxies are trusted. Raises ``Rejected`` as ``_hear``."""
+        self._hear(self.sender_of(request.headers, request.ip))
+        return self._proxies.resolve(request.ip, request.headers.get("x-forwarded-for", ""))
 
     def _client(self, headers: Mapping[str, str], ip: str) -> Client:
         if not self._proxies:

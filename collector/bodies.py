@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterable, Callable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from attribution.errors import Rejected
@@ -35,9 +35,20 @@ def check_declared(content_type: str, content_encoding: str, content_length: str
     encoding = content_encoding.strip().lower()
     if encoding not in ("", "identity", "gzip"):
         raise Rejected(Refusal.unsupported_media_type, "Send the body plain or as gzip.", "content-encoding")
+    _check_length(content_length)
+    return encoding == "gzip"
+
+
+def check_plain(headers: Mapping[str, str]) -> None:
+    """The same for a body whose bytes are signed: as large, of any media type, not compressed. Raises ``Rejected``."""
+    if headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+        raise Rejected(Refusal.unsupported_media_type, "Send the body plain.", "content-encoding")
+    _check_length(headers.get("content-length", ""))
+
+
+def _check_length(content_length: str) -> None:
     if content_length.isdigit() and int(content_length[:20]) > MAX_BODY:
         raise Rejected(Refusal.body_too_large, _TOO_LARGE)
-    return encoding == "gzip"
 
 
 class BodyRoom:

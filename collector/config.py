@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from collector.webhooks.settings import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,3 +40,7 @@ class CollectorConfig:
     """ISO 4217 currency of a value that comes without one."""
     drain_seconds: float = 5.0
     """How long a stopping collector waits until Kafka has what the spool holds."""
+    spend_key: str = field(default="", repr=False)
+    """Secret that ``POST /v1/spend`` wants as bearer token; "" = the public write key is enough."""
+    webhooks: Webhooks | None = field(default=None, repr=False)
+    """How the senders of webhooks are known; None = nobody may send any, and postbacks need no key."""

@@ -5,38 +5,35 @@ Nothing in it belongs to one installation: no site, no address, no setting.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 import msgspec
 
+from collector.description_feeds import feeds_paths, spend_fact
+from collector.description_parts import JSON, REF, TEXT, Schema, json_of, problems, ref
 from collector.fields import MAX_LENGTH
 from collector.limits import MAX_BATCH, MAX_BODY, MAX_DECOMPRESSED, MAX_DEPTH, MAX_EVENT, MAX_KEYS
 from collector.pixel import MAX_LENGTH_IN_QUERY
-from collector.reasons import all_reasons, status_of
+from collector.reasons import all_reasons, event_reasons
 from collector.responses import (
     BatchAnswer,
     BatchProblem,
     Healthy,
     Problem,
     Ready,
+    SpendAnswer,
+    SpendProblem,
     Success,
     json_bytes,
 )
 from collector.segment import BATCH, KINDS, POSTED, Batch, paths_of
 
-Schema = dict[str, Any]
-
-JSON, TEXT = "application/json", "text/plain"
-_REF = "#/components/schemas/{name}"
-_ANSWERS = (Problem, BatchAnswer, BatchProblem, Success, Healthy, Ready)
+_ANSWERS = (Problem, BatchAnswer, BatchProblem, SpendAnswer, SpendProblem, Success, Healthy, Ready)
 
 _ANYWHERE = ("bad_http", "incomplete", "slow_request", "url_too_long", "headers_too_large", "internal",
     "too_many_connections")  # fmt: skip
 """Reasons that any request may meet."""
-_ROUTING = ("not_found", "method_not_allowed")
 _MEANINGS = {
     "site": "Public write key of the website. Else the user of HTTP Basic.",
     "event": "Name of what happened; `page_view` if absent.",
@@ -66,29 +63,40 @@ def openapi_json() -> bytes:
 
 def describe() -> Schema:
     """An OpenAPI 3.1 document of every path."""
-    _, answers = msgspec.json.schema_components(_ANSWERS, ref_template=_REF)
-    for name in (Problem.__name__, BatchProblem.__name__):
+    _, answers = msgspec.json.schema_components(_ANSWERS, ref_template=REF)
+    for name in (Problem.__name__, BatchProblem.__name__, SpendProblem.__name__):
         answers[name]["properties"]["code"]["enum"] = sorted(all_reasons())
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Headwater collector",
             "version": "1",
-            "description": "Takes hits. A 2xx says that they are on disk. See docs/collect.md.",
+            "description": "Takes hits, spend, webhooks and postbacks. A 2xx says that they are on disk.",
         },
         "paths": {
             "/p.gif": {"get": _pixel()},
             **{path: {"post": _posted(path, kind)} for path, kind in POSTED.items()},
+            **feeds_paths(),
             **_operations(),
         },
         "components": {
-            "schemas": {**answers, **{_event_name(kind): _event(kind) for kind in KINDS}, "Batch": _batch()},
+            "schemas": {
+                **answers,
+                **{_event_name(kind): _event(kind) for kind in KINDS},
+                "Batch": _batch(),
+                "SpendFact": spend_fact(),
+            },
             "securitySchemes": {
                 "write_key": {
                     "type": "http",
                     "scheme": "basic",
                     "description": "The write key as user. It may also stand in the body: it is public.",
-                }
+                },
+                "spend_key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The secret of HEADWATER_SPEND_KEY, where the settings have one.",
+                },
             },
         },
     }
@@ -97,7 +105,7 @@ def describe() -> Schema:
 def _pixel() -> Schema:
     header = {
         "description": "Why the hit was not kept; absent if it was.",
-        "schema": {"type": "string", "enum": sorted(all_reasons())},
+        "schema": {"type": "string", "enum": sorted(event_reasons())},
     }
     gif = {"image/gif": {"schema": {"type": "string", "format": "binary"}}}
     return {
@@ -114,7 +122,7 @@ def _pixel() -> Schema:
                 "headers": {"X-Headwater-Dropped": header},
                 "content": gif,
             },
-            **_problems(_ANYWHERE),
+            **problems(_ANYWHERE),
         },
     }
 
@@ -131,7 +139,7 @@ def _parameter(name: str, is_required: bool) -> Schema:
 
 def _posted(path: str, kind: str) -> Schema:
     is_batch = kind == BATCH
-    body = {"schema": _ref("Batch" if is_batch else _event_name(kind))}
+    body = {"schema": ref("Batch" if is_batch else _event_name(kind))}
     is_short = path != f"/v1/{kind}"
     answer, problem = (BatchAnswer, BatchProblem) if is_batch else (Success, Problem)
     return {
@@ -144,8 +152,8 @@ def _posted(path: str, kind: str) -> Schema:
         "security": [{"write_key": []}, {}],
         "requestBody": {"required": True, "content": {JSON: body, TEXT: body}},
         "responses": {
-            "200": _json("Durable.", _ref(answer.__name__)),
-            **_problems([reason for reason in all_reasons() if reason not in _ROUTING], problem),
+            "200": json_of("Durable.", ref(answer.__name__)),
+            **problems(event_reasons(), problem),
         },
     }
 
@@ -163,32 +171,17 @@ _SUMMARIES = {
 
 def _operations() -> Schema:
     def get(name: str, summary: str, ok: Schema, more: Mapping[str, Schema]) -> Schema:
-        responses = {"200": ok, **_problems(_ANYWHERE), **more}
+        responses = {"200": ok, **problems(_ANYWHERE), **more}
         return {"get": {"operationId": name, "summary": summary, "responses": responses}}
 
-    ready = _json("Events can, or cannot, be made durable.", _ref("Ready"))
-    busy = _json("Not ready, or too many connections.", {"anyOf": [_ref("Ready"), _ref("Problem")]})
+    ready = json_of("Events can, or cannot, be made durable.", ref("Ready"))
+    busy = json_of("Not ready, or too many connections.", {"anyOf": [ref("Ready"), ref("Problem")]})
     metrics = {"description": "Prometheus text.", "content": {TEXT: {"schema": {"type": "string"}}}}
     return {
-        "/healthz": get("healthz", "The process lives", _json("It does.", _ref("Healthy")), {}),
+        "/healthz": get("healthz", "The process lives", json_of("It does.", ref("Healthy")), {}),
         "/readyz": get("readyz", "Events can be made durable", ready, {"503": busy}),
-        "/metrics": get("metrics", "For private networks only", metrics, _problems(["not_found"])),
-        "/openapi.json": get("openapi", "This document", _json("It.", {"type": "object"}), {}),
-    }
-
-
-def _problems(reasons: Iterable[str], shape: type[Problem] = Problem) -> Schema:
-    """The errors with these reasons by status, and that others have the same shape."""
-    by_status: defaultdict[int, list[str]] = defaultdict(list)
-    for reason in sorted(reasons):
-        by_status[status_of(reason)].append(reason)
-    schema = _ref(shape.__name__)
-    return {
-        **{
-            str(status): _json(f"`{'`, `'.join(names)}`.", schema)
-            for status, names in sorted(by_status.items())
-        },
-        "default": _json("Any other error.", _ref(Problem.__name__)),
+        "/metrics": get("metrics", "For private networks only", metrics, problems(["not_found"])),
+        "/openapi.json": get("openapi", "This document", json_of("It.", {"type": "object"}), {}),
     }
 
 
@@ -227,7 +220,7 @@ def _leaf(field: str) -> Schema:
 
 
 def _batch() -> Schema:
-    _, components = msgspec.json.schema_components([Batch], ref_template=_REF)
+    _, components = msgspec.json.schema_components([Batch], ref_template=REF)
     schema: Schema = components[Batch.__name__]
     events = {
         "type": "array",
@@ -243,11 +236,3 @@ def _batch() -> Schema:
 
 def _event_name(kind: str) -> str:
     return f"{kind.title()}Event"
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": _REF.format(name=name)}
-
-
-def _json(description: str, schema: Schema) -> Schema:
-    return {"description": description, "content": {JSON: {"schema": schema}}}

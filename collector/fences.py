@@ -30,16 +30,16 @@ class Fence(NamedTuple):
 
 
 class Fences:
-    """Reads the fences of the hits topic. Connects when first asked."""
+    """Reads the fences of one topic. Connects when first asked."""
 
-    def __init__(self, url: str, partitions: int) -> None:
+    def __init__(self, url: str, partitions: int, topic: str = HITS) -> None:
         self._redis = Redis.from_url(
             url,
             socket_timeout=_TIMEOUT_SECONDS,
             socket_connect_timeout=_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        self._keys = [fence_key(HITS, partition) for partition in range(partitions)]
+        self._keys = [fence_key(topic, partition) for partition in range(partitions)]
 
     async def read(self) -> list[Fence | None]:
         """The fence of each partition, None where no worker has been, once they would survive a power cut.

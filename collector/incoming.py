@@ -23,6 +23,8 @@ _MAX_MESSAGE = MAX_HEADER_BYTES + 2 * MAX_BODY
 _PIXEL = b"/p.gif?"
 _PIXEL_LINE = b"GET " + _PIXEL
 _BLANK_LINE = b"\r\n\r\n"
+_SIGNED = b"/webhooks/"
+"""Requests whose header lines are kept as they come: a check wants all of them, unjoined."""
 _MAX_KNOWN = 2048
 """Bytes of a head that are kept to recognise it: memory for every connection."""
 _TRIES = 8
@@ -63,6 +65,9 @@ class Incoming(ABC):
         self._in_head = True
         self._target = b""
         self._headers: dict[str, str] = {}
+        self._keeps_lines = False
+        self._lines: list[tuple[bytes, bytes]] = []
+        """Header lines of a request whose lines are kept."""
         self._header_count = 0
         self._size = 0
         """Bytes parsed since the last request was whole, a slice more or less."""
@@ -162,13 +167,18 @@ class Incoming(ABC):
         """
         headers = self._headers
         headers["connection"] = "close" if "close" in headers["connection"].lower() else "keep-alive"
-        lines = [f"{name}: {text}\r\n" for name, text in headers.items() if name != "upgrade"]
-        head = f"{self._method} {self._target.decode()} HTTP/1.1\r\n{''.join(lines)}\r\n"
+        lines = [(name.encode(), text.encode()) for name, text in headers.items()]
+        if self._keeps_lines:
+            is_ours = {b"upgrade", b"connection"}
+            lines = [line for line in self._lines if line[0].lower() not in is_ours]
+            lines.append((b"connection", headers["connection"].encode()))
+        text = b"".join(b"%s: %s\r\n" % line for line in lines if line[0] != b"upgrade")
+        head = b"%s %s HTTP/1.1\r\n%s\r\n" % (self._method.encode(), self._target, text)
         self._wants_upgrade = False
         self._in_head = True
         self._header_count = self._size = 0
         self._parser = HttpRequestParser(self)
-        return head.encode()
+        return head
 
     # The parser's calls
 
@@ -184,9 +194,14 @@ class Incoming(ABC):
         self._target += part
         if len(self._target) > MAX_TARGET:
             raise _Refused(_URL_TOO_LONG)
+        self._keeps_lines = self._target.startswith(_SIGNED)
+        if self._keeps_lines:
+            self._lines = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_count += 1
+        if self._keeps_lines:
+            self._lines.append((name, value))
         known = KNOWN_HEADERS.get(name)
         if known is None:
             known = KNOWN_HEADERS.get(name.lower())
@@ -218,7 +233,8 @@ class Incoming(ABC):
             raise _Refused
         path, query = split_target(self._target)
         self._body = Body(self.take_body_read)
-        request = Request(method.decode(), path, query, headers, self.ip, self._body)
+        lines = tuple(self._lines) if self._keeps_lines else ()
+        request = Request(method.decode(), path, query, headers, self.ip, self._body, self._target, lines)
         self.take_request(request, not parser.should_keep_alive())
 
     def _check_framing(self) -> None:

@@ -20,10 +20,10 @@ from attribution.errors import Transient
 from collector.config import CollectorConfig
 from collector.fences import Fence, Fences
 from collector.kafka import Acknowledged, Connection, Envelope
-from collector.metrics import CollectorMetrics, Counted, Gauged
+from collector.metrics import Counted, Gauged, TopicMetrics
 from collector.segments import MAGIC, MAX_FRAME_BYTES, MAX_FRAME_HITS, Damaged, Frame, Segment, read_frames
 from collector.spool import Spool
-from streams.topics import HITS, VOLATILE_CLUSTER_PREFIX
+from streams.topics import VOLATILE_CLUSTER_PREFIX
 
 ROUND_BYTES = 1 << 20
 LINGER_SECONDS = 0.1
@@ -117,13 +117,14 @@ _NOTHING_PASSED = _Passed(0.0, 0, "", {}, ())
 
 
 class Producer:
-    """Sends what the spool holds and releases what is safe. ``run`` until cancelled."""
+    """Sends what the spool holds to ``topic`` and releases what is safe, from ``start`` to ``stop``."""
 
-    def __init__(self, config: CollectorConfig, spool: Spool, metrics: CollectorMetrics) -> None:
+    def __init__(self, config: CollectorConfig, topic: str, spool: Spool, metrics: TopicMetrics) -> None:
         self._config = config
+        self._topic = topic
         self._spool = spool
         self._metrics = metrics
-        self._fences = Fences(config.redis, config.partitions)
+        self._fences = Fences(config.redis, config.partitions, topic)
         self._connection: Connection | None = None
         self._broker = ""
         self._logs = 0
@@ -134,8 +135,6 @@ class Producer:
         self._checks = 0
         self._history: deque[_Passed] = deque()
         self._tasks: list[asyncio.Task[None]] = []
-        metrics.gauge(Gauged.connected, lambda: float(self._connection is not None))
-        metrics.gauge(Gauged.unsent_bytes, lambda: float(self.unsent_bytes))
 
     @property
     def unsent_bytes(self) -> int:
@@ -148,6 +147,8 @@ class Producer:
 
     def start(self) -> None:
         """Begin to send and to release."""
+        self._metrics.gauge(Gauged.connected, lambda: float(self._connection is not None))
+        self._metrics.gauge(Gauged.unsent_bytes, lambda: float(self.unsent_bytes))
         self._tasks = [
             asyncio.create_task(self._send_forever()),
             asyncio.create_task(self._release_forever()),
@@ -183,7 +184,7 @@ class Producer:
         while True:
             connection = Connection(
                 self._config.kafka,
-                HITS,
+                self._topic,
                 self._config.partitions,
                 self._config.kafka_idempotent,
                 on_lost=self._spool.wake,
@@ -192,12 +193,14 @@ class Producer:
                 self._meet(await connection.open())
                 self._connection = connection
                 attempts = 0
-                log.info("kafka_connected", cluster=self._broker)
+                log.info("kafka_connected", cluster=self._broker, topic=self._topic)
                 while True:
                     await self._send_round(connection)
             except Transient as error:
                 if attempts == 0:
-                    log.warning("kafka_away", error=str(error), unsent_bytes=self.unsent_bytes)
+                    log.warning(
+                        "kafka_away", topic=self._topic, error=str(error), unsent_bytes=self.unsent_bytes
+                    )
                 self._metrics.count(Counted.failures)
             except OSError as error:
                 log.error("spool_unreadable", error=str(error))

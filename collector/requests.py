@@ -127,6 +127,10 @@ class Request:
     """Address at the other end of the connection."""
     body: Body | None = None
     """None: there is none, or it was of no interest and is already gone."""
+    target: bytes = b""
+    """As it came, with the query; only of requests with a body."""
+    lines: tuple[tuple[bytes, bytes], ...] = ()
+    """Header lines as they came, in their order; only of webhooks."""
 
 
 def split_target(target: bytes) -> tuple[str, str]:

@@ -27,6 +27,7 @@ JSON_HEADERS: Headers = [
     _CORS,
     ("x-content-type-options", "nosniff"),
 ]
+NO_STORE_HEADERS: Headers = [_NO_STORE]
 TEXT_HEADERS: Headers = [
     ("content-type", "text/plain; version=0.0.4; charset=utf-8"),
     _NO_STORE,
@@ -77,6 +78,34 @@ class BatchProblem(Problem, frozen=True):
     """Why no event of the batch was kept: the first one's reason, and ``results`` if it was read event by event."""
 
     results: list[EventResult] | UnsetType = UNSET
+
+
+class RefusedFact(msgspec.Struct, frozen=True):
+    """One fact of spend that was not taken."""
+
+    index: int
+    """Its place in what was sent, from 0."""
+    code: str
+    message: str
+    field: str
+
+
+class SpendAnswer(msgspec.Struct, frozen=True):
+    """At least one fact was taken. ``new`` + ``replaced`` + ``unchanged`` + those refused are all that were sent."""
+
+    new: int
+    """Of keys of which nothing was known."""
+    replaced: int
+    """Whose figures take the place of older ones."""
+    unchanged: int
+    """That say what is known already, or less: they were read before what is known."""
+    refused: list[RefusedFact]
+
+
+class SpendProblem(Problem, frozen=True):
+    """Why no fact was taken: the first one's reason, and ``refused`` if the body was read fact by fact."""
+
+    refused: list[RefusedFact] | UnsetType = UNSET
 
 
 class Success(msgspec.Struct, frozen=True):

@@ -144,6 +144,14 @@ def parse_event(body: bytes | msgspec.Raw) -> dict[str, Any]:
     return event
 
 
+def decode_json(body: bytes) -> Any:
+    """What a body says; numbers with a point are ``Decimal``.
+
+    Raises ``Rejected``: ``malformed``, ``not_utf8``, ``too_deep``.
+    """
+    return _decoded(_decode, body)
+
+
 def fields_of(kind: str, event: Mapping[str, Any]) -> tuple[dict[str, str], msgspec.Raw]:
     """Contract fields and ``props`` of one event. Raises ``Rejected`` naming the field."""
     properties = _object(event, "properties")

@@ -69,7 +69,7 @@ async def serve(app: CollectorApp, stopped: asyncio.Event) -> None:
             log.info("collector_listens", host=config.host, port=config.port, sites=len(config.sites))
             waits = [
                 asyncio.create_task(stopped.wait()),
-                asyncio.create_task(app.producer.crashed()),
+                asyncio.create_task(app.outlets.crashed()),
                 asyncio.create_task(_tick_forever(reception)),
             ]
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,5 @@
-"""The spool: hits become durable here, many with one fsync, before anybody is answered.
+"""The spool: hits become durable here, many with one fsync, before anybody is answered. Each topic has its own; what is
+said of hits holds for the records of any of them.
 
 All state belongs to the event loop; one thread does the file work, one group of hits at a time. Producer and spool
 meet in the list of segments: the producer reads files up to ``Segment.durable`` and releases segments from the front.
@@ -20,7 +21,7 @@ from typing import NamedTuple, NoReturn
 import structlog
 
 from attribution.errors import Misconfigured, Transient
-from collector.metrics import CollectorMetrics
+from collector.metrics import TopicMetrics
 from collector.segments import (
     MAGIC,
     Segment,
@@ -55,7 +56,7 @@ class _Job(NamedTuple):
 class Spool:
     """Durable queue of hits in ``directory``, bounded by ``max_bytes``."""
 
-    def __init__(self, directory: Path, max_bytes: int, metrics: CollectorMetrics) -> None:
+    def __init__(self, directory: Path, max_bytes: int, metrics: TopicMetrics) -> None:
         self.directory = directory
         self.max_bytes = max_bytes
         self.segments: list[Segment] = []

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 WIDE = 160
 """Columns of a table that goes to a file or a pipe: nothing is cut off."""
 REPORT_METRICS = ("hits", "visitors", "sessions", "conversions", "revenue", "cr", "aov")
+COST_METRICS = ("spend", "cpa", "roas", "roi")
+"""Beside the others where anything was spent."""
 AS_OF_METRICS = ("conversions", "revenue", "aov")
 """Of an earlier instant: visits are not dated by when they became known."""
 _ROWS_AT_ONCE = 10_000
@@ -45,7 +47,13 @@ def query_service(settings: Settings) -> QueryService:
     from sinks.client import connect
 
     client = connect(settings.clickhouse, settings.database)
-    return QueryService(client, settings.database, policy_of(settings), currency=settings.currency)
+    return QueryService(
+        client,
+        settings.database,
+        policy_of(settings),
+        currency=settings.currency,
+        qualified_leads=words_of(settings.qualified_leads),
+    )
 
 
 def print_report(
@@ -58,20 +66,26 @@ def print_report(
     currency: str,
     as_of: str | None = None,
     spread: bool = False,
+    convert: bool = True,
     format_: str,
 ) -> None:
-    """Print what each value of the dimensions ``by`` brought. Raises ``Rejected`` naming the wrong word."""
+    """Print what each value of the dimensions ``by`` brought, and what it cost. Raises ``Rejected`` naming the wrong
+    word.
+    """
     from pydantic import ValidationError
 
+    from api.catalog import DIMENSIONS
     from api.plan import TIMES
     from api.report import to_csv, to_json, to_table
     from api.requests import QueryRequest, rejected_of
 
     dimensions = list(words_of(by))
     is_over_time = any(name in TIMES for name in dimensions)
+    has_cost = all(DIMENSIONS[name].of_cost for name in dimensions if name in DIMENSIONS)
+    metrics = AS_OF_METRICS if as_of is not None else REPORT_METRICS
     try:
         request = QueryRequest(
-            metrics=list(AS_OF_METRICS if as_of is not None else REPORT_METRICS),
+            metrics=[*metrics, *(COST_METRICS if has_cost else ())],
             dimensions=dimensions,
             date_range=date_range,
             model=model,
@@ -79,12 +93,13 @@ def print_report(
             currency=currency,
             as_of=as_of,
             spread=spread,
+            convert=convert,
             order_by=[]
             if is_over_time
             else [("revenue", "desc"), ("sessions" if as_of is None else "conversions", "desc")],
             limit=_ROWS_AT_ONCE,
         )
-        answer = _whole_answer(query_service(settings), request)
+        answer = _without_empty_cost(_whole_answer(query_service(settings), request))
     except ValidationError as error:
         raise _of_an_option(rejected_of(error)) from error
     except Rejected as error:
@@ -181,6 +196,19 @@ def _whole_answer(service: QueryService, request: QueryRequest) -> QueryAnswer:
         if isinstance(answer.spread, list) and isinstance(page.spread, list):
             answer.spread.extend(page.spread)
     return msgspec.structs.replace(answer, meta=msgspec.structs.replace(answer.meta, next_offset=None))
+
+
+def _without_empty_cost(answer: QueryAnswer) -> QueryAnswer:
+    """Without the columns of cost if nothing was spent in all of the time: then no row is there for them alone."""
+    if answer.meta.spend is None or answer.meta.spend.billed:
+        return answer
+    places = [place for place, name in enumerate(answer.columns) if name not in COST_METRICS]
+    return msgspec.structs.replace(
+        answer,
+        columns=tuple(answer.columns[place] for place in places),
+        rows=[[row[place] for place in places] for row in answer.rows],
+        meta=msgspec.structs.replace(answer.meta, spend=None),
+    )
 
 
 def _of_an_option(error: Rejected) -> Rejected:
@@ -295,17 +323,19 @@ async def _fences(settings: Settings) -> tuple[bool, str, str]:
     from redis.asyncio import Redis
     from redis.exceptions import RedisError
 
-    from streams.topics import HITS, dirty_key, fence_key, outbox_key
+    from streams.topics import CONVERSIONS, DEALS, HITS, SPEND, dirty_key, fence_key, outbox_key
 
     redis = Redis.from_url(settings.redis)
     try:
         waiting = undelivered = pending = 0
         for partition in range(settings.partitions):
-            waiting += int(await redis.hlen(dirty_key(partition)))
-            undelivered += int(await redis.hlen(outbox_key(partition)))
+            for topic in (HITS, DEALS):
+                waiting += int(await redis.hlen(dirty_key(partition, topic)))
+            for topic in (CONVERSIONS, DEALS, SPEND):
+                undelivered += int(await redis.hlen(outbox_key(partition, topic)))
             pending += bool(await redis.hget(fence_key(HITS, partition), "pending"))
         detail = (
-            f"{waiting} conversions wait for credit, {undelivered} ledger batches undelivered,"
+            f"{waiting} conversions wait for credit, {undelivered} batches undelivered,"
             f" {pending} batches under way"
         )
         return True, "state", detail

@@ -76,6 +76,9 @@ class ImportKind(StrEnum):
 
     hits = "hits"
     log = "log"
+    spend = "spend"
+    rates = "rates"
+    deals = "deals"
 
 
 @app.command()
@@ -159,11 +162,37 @@ def import_(
         str | None,
         typer.Option(help="Address of the website of a log; guessed from its referrers if absent."),
     ] = None,
+    currency: Annotated[
+        list[str] | None,
+        typer.Option(help="Spend: of reports that do not say it, [NETWORK=]CODE, such as linkedin_ads=USD."),
+    ] = None,
+    account: Annotated[
+        list[str] | None, typer.Option(help="Spend: of reports that do not say it, [NETWORK=]ID.")
+    ] = None,
+    time_zone: Annotated[
+        list[str] | None,
+        typer.Option(help="Spend: of accounts that do not say it, [NETWORK=]ZONE such as Europe/Berlin."),
+    ] = None,
+    by_day: Annotated[bool, typer.Option("--by-day", help="Spend: reconcile each day.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Spend: send nothing while a row is bad.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Spend: read and reconcile only.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Load files: hits (CSV, JSONL, Parquet) or web-server access logs. Safe to repeat."""
-    from runtime.processes import run_import
+    """Load files: hits (CSV, JSONL, Parquet), access logs, cost reports (docs/spend.md), own exchange rates (CSV),
+    deals and orders of the past (CSV, JSONL; docs/deals.md).
 
+    Safe to repeat.
+    """
+    from runtime.imports.spend_options import spend_options
+    from runtime.processes import run_import, run_import_spend
+
+    options = spend_options(currency, account, time_zone, by_day=by_day, is_strict=strict, is_dry_run=dry_run)
+    if kind is ImportKind.spend:
+        if base_url is not None:
+            raise Misconfigured("--base-url is for logs.", "Leave it out.")
+        raise typer.Exit(run_import_spend(_installation(data_dir), files, options))
+    if not options.is_default:
+        raise Misconfigured("An option is for `import spend` only.", "Leave out all but --base-url.")
     raise typer.Exit(run_import(_installation(data_dir), kind.value, files, base_url))
 
 
@@ -178,7 +207,7 @@ def report(
     basis: Annotated[
         Basis, typer.Option(help="Date credits by the conversion or by the touch.")
     ] = Basis.conversion,
-    currency: Annotated[str | None, typer.Option(help="ISO 4217; only this currency is summed.")] = None,
+    currency: Annotated[str | None, typer.Option(help="ISO 4217; other money is converted.")] = None,
     as_of: Annotated[
         str | None,
         typer.Option("--as-of", help="As it stood at the end of a day or at an instant (ISO 8601)."),
@@ -186,6 +215,10 @@ def report(
     spread: Annotated[
         bool, typer.Option("--spread", help="Beside each number, from what to what the models say.")
     ] = False,
+    convert: Annotated[
+        bool,
+        typer.Option("--convert/--no-convert", help="Other currencies at the rate of the day, or left out."),
+    ] = True,
     changed_since: Annotated[
         str | None,
         typer.Option("--changed-since", help="In place of the report, why it changed since then, by cause."),
@@ -226,6 +259,7 @@ def report(
         currency=currency or settings.currency,
         as_of=as_of,
         spread=spread,
+        convert=convert,
         format_=format_.value,
     )
 

@@ -41,6 +41,16 @@ class Refusal:
     field: str
 
 
+@dataclass(frozen=True)
+class SpendCounts:
+    """What became of facts of spend."""
+
+    counts: Mapping[str, int]
+    """``new``, ``replaced``, ``unchanged``: durable."""
+    refused: list[tuple[int, Refusal]]
+    """Index and why."""
+
+
 class Intake:
     """One collector and one site. Use ``async with open_intake(...)``."""
 
@@ -66,7 +76,9 @@ class Intake:
         await self._pace()
         params = {"site": self._site_key, **fields}
         headers = {"User-Agent": user_agent}
-        await self._send("GET", "/p.gif", 1, params=params, headers=headers)
+        status, body = await self._send("GET", "/p.gif", 1, params=params, headers=headers)
+        if status != 200 or not body.startswith(b"GIF"):
+            raise _refused(status, body)
 
     async def batch(self, hits: Sequence[Mapping[str, Any]]) -> list[Refusal | None]:
         """``POST /v1/batch``; one entry per hit: None = durable, else why not.
@@ -74,13 +86,29 @@ class Intake:
         Raises ``Transient`` when patience ends, ``Misconfigured`` when the whole batch is refused.
         """
         body = {"batch": [_batch_item(hit, self._site_key) for hit in hits]}
-        results = await self._send("POST", "/v1/batch", len(hits), json=body)
+        results = _results_of(*await self._send("POST", "/v1/batch", len(hits), json=body))
         if len(results) != len(hits):
             raise Misconfigured(
                 f"The collector answered {len(results)} of {len(hits)} hits of a batch.",
                 "Use client and collector of one version.",
             )
         return [_refusal_of(result) for result in results]
+
+    async def spend(self, facts: Sequence[Mapping[str, Any]], key: str = "") -> SpendCounts:
+        """``POST /v1/spend``; ``key`` is its secret, if it has one.
+
+        Raises ``Transient`` when patience ends, ``Misconfigured`` when the whole body is refused.
+        """
+        body = {"site": self._site_key, "facts": facts}
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        status, text = await self._send("POST", "/v1/spend", len(facts), json=body, headers=headers)
+        answer = _object_of(text)
+        if status == 401 or not isinstance(answer.get("refused"), list):
+            raise _refused(status, text, "HEADWATER_SPEND_KEY and the site key")
+        return SpendCounts(
+            {kind: int(answer.get(kind, 0)) for kind in ("new", "replaced", "unchanged")},
+            [(int(each["index"]), _why(each)) for each in answer["refused"]],
+        )
 
     async def _pace(self) -> None:
         """Keep under the collector's rate limit: over it the pixel answers its GIF and keeps nothing."""
@@ -89,8 +117,8 @@ class Intake:
         if (wait := self._next_pixel_at - now) > 0:
             await asyncio.sleep(wait)
 
-    async def _send(self, method: str, path: str, hits: int, **options: Any) -> list[dict[str, Any]]:
-        """The results of a batch, or nothing for a pixel."""
+    async def _send(self, method: str, path: str, hits: int, **options: Any) -> tuple[int, bytes]:
+        """Status and body of the answer that counts; in place of a GIF that was dropped, why."""
         loop = asyncio.get_running_loop()
         patience = PATIENCE_S if self._patience is None else self._patience
         deadline = loop.time() + patience
@@ -106,9 +134,7 @@ class Intake:
                         and response.status < 500
                         and dropped not in _FOR_NOW
                     ):
-                        if method == "GET" and response.status == 200 and not dropped:
-                            return []
-                        return _results_of(response.status, dropped.encode() or body)
+                        return response.status, dropped.encode() or body
                     pause = max(pause, _retry_after(response))
             except (aiohttp.ClientError, TimeoutError) as error:
                 problem = f"{type(error).__name__}: {error}"
@@ -152,23 +178,33 @@ _to_json = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
 
 def _results_of(status: int, body: bytes) -> list[dict[str, Any]]:
     """One entry per hit of a batch. Raises ``Misconfigured`` when the batch as a whole was refused."""
-    text = body.decode(errors="replace")
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        answer = None
     # All hits refused: the status is theirs, and the results say which is which.
-    if isinstance(answer, dict) and isinstance(results := answer.get("results"), list) and status != 401:
+    if isinstance(results := _object_of(body).get("results"), list) and status != 401:
         return results
-    raise Misconfigured(
-        f"The collector refuses hits: HTTP {status} {text[:300]}.",
-        "Check the site key, and that collector and client are of one version.",
+    raise _refused(status, body)
+
+
+def _object_of(body: bytes) -> dict[str, Any]:
+    """The JSON object of an answer; empty if it is none."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _refused(status: int, body: bytes, settings: str = "the site key") -> Misconfigured:
+    return Misconfigured(
+        f"The collector refuses this: HTTP {status} {body.decode(errors='replace')[:300]}.",
+        f"Check {settings}, and that collector and client are of one version.",
     )
 
 
 def _refusal_of(result: Mapping[str, Any]) -> Refusal | None:
-    if result.get("status") == 200:
-        return None
+    return None if result.get("status") == 200 else _why(result)
+
+
+def _why(result: Mapping[str, Any]) -> Refusal:
     return Refusal(str(result.get("code", "")), str(result.get("message", "")), str(result.get("field", "")))
 
 

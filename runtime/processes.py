@@ -7,16 +7,18 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attribution.errors import Misconfigured
 from runtime.settings import Settings
-from runtime.wiring import policy_of, words_of
+from runtime.wiring import deals_of, policy_of, words_of
 
 if TYPE_CHECKING:
     from api.config import ApiConfig
+    from runtime.imports.spend_options import SpendOptions
     from runtime.up import Up, UpOptions
     from streams.audit import AuditConfig
     from streams.learning import LearnConfig
@@ -47,6 +49,7 @@ def run_collector(settings: Settings) -> None:
     """One collector until it is told to stop."""
     from collector.config import CollectorConfig
     from collector.server import run
+    from runtime.webhooks_file import webhooks_of
 
     sites = words_of(settings.sites)
     if not sites:
@@ -67,6 +70,8 @@ def run_collector(settings: Settings) -> None:
             trusted_proxies=words_of(settings.trusted_proxies),
             cookie_secure=settings.cookie_secure,
             default_currency=settings.currency,
+            spend_key=settings.spend_key.get_secret_value(),
+            webhooks=webhooks_of(settings, frozenset(sites)),
         )
     )
 
@@ -97,6 +102,7 @@ def run_worker(settings: Settings) -> int:
                 default_currency=settings.currency,
                 batch_max_hits=settings.batch_max_hits,
                 batch_wait_ms=settings.batch_wait_ms,
+                deals=deals_of(settings),
                 timelines_max_bytes=settings.timelines_max_bytes,
                 metrics_port=settings.worker_metrics_port,
                 writer_factory=lambda: RowWriter(client, settings.database),
@@ -149,6 +155,7 @@ def api_config(settings: Settings) -> ApiConfig:
         database=settings.database,
         read_keys=words_of(settings.read_keys.get_secret_value()),
         currency=settings.currency,
+        qualified_leads=words_of(settings.qualified_leads),
         policy=policy_of(settings),
         host=settings.api_host,
         port=settings.api_port,
@@ -159,6 +166,7 @@ def run_migrate(settings: Settings) -> list[str]:
     """Create or upgrade topics and tables; one line per thing done."""
     from sinks.client import connect
     from sinks.migrate import migrate
+    from sinks.rates import fill_bank_rates
     from sinks.windows import check_windows
     from streams.kafka_admin import ensure_topics
     from streams.topics import ALL
@@ -167,19 +175,38 @@ def run_migrate(settings: Settings) -> list[str]:
     client = connect(settings.clickhouse, settings.database)
     applied = migrate(client, settings.database)
     check_windows(client, settings.database)
+    rates = fill_bank_rates(client, settings.database, time.time_ns() // 1_000_000)
     lines = [f"topic {name}: {settings.partitions} partitions" for name in ALL]
     return [
         *lines,
         *(f"migration {name}: applied" for name in applied),
+        *([f"exchange rates: {rates} of the ECB written"] if rates else []),
         f"database {settings.database}: up to date",
     ]
 
 
 def run_import(settings: Settings, kind: str, files: list[Path], base_url: str | None) -> int:
-    """Load files through the collector; the exit code."""
+    """Load files, all but exchange rates and deals through the collector; the exit code."""
+    if kind == "rates":
+        from rich.console import Console
+
+        from runtime.imports.rates import import_rates
+
+        return import_rates(settings, files, Console())
+    if kind == "deals":
+        from runtime.imports.command import import_deals_command
+
+        return import_deals_command(settings, files)
     from runtime.imports.command import import_command
 
     return import_command(settings, kind, files, base_url)
+
+
+def run_import_spend(settings: Settings, files: list[Path], options: SpendOptions) -> int:
+    """Load cost reports through the collector; the exit code."""
+    from runtime.imports.command import import_spend_command
+
+    return import_spend_command(settings, files, options)
 
 
 def run_replay(settings: Settings, *, reason: str, dry_run: bool) -> Counter[str]:

@@ -86,6 +86,20 @@ class Settings(BaseSettings):
         "USD", description="ISO 4217 currency that reports use when none is asked for."
     )
 
+    spend_key: SecretStr = Field(
+        SecretStr(""),
+        description="Secret that `POST /v1/spend` wants as bearer token; none = a write key is enough.",
+    )
+    qualified_leads: str = Field(
+        "qualified_lead,sql",
+        description="Conversion types that are qualified leads, comma separated; each counts by itself.",
+    )
+
+    webhooks_file: Path | None = Field(
+        None,
+        description="File of who may send webhooks (TOML); `<data dir>/webhooks.toml` if that exists. See webhooks.md.",
+    )
+
     collector_host: str = Field("127.0.0.1", description="Address the collector listens on.")
     collector_port: int = Field(8080, ge=0, le=MAX_PORT, description="Port of the collector.")
     api_host: str = Field("127.0.0.1", description="Address the query API listens on.")
@@ -114,7 +128,10 @@ class Settings(BaseSettings):
     )
 
     spool_max_bytes: int = Field(
-        1 << 30, ge=_MIN_SPOOL, description="Spool size in bytes at which the collector answers 503."
+        1 << 30,
+        ge=_MIN_SPOOL,
+        description="Spool size in bytes at which the collector answers 503; deals and spend have an eighth "
+        "of it each, beside it.",
     )
     rate_per_second: int = Field(
         2000, ge=0, description="Requests per second and client network before 429; 0 = no limit."
@@ -143,13 +160,16 @@ class Settings(BaseSettings):
     policy: Path | None = Field(
         None, description="Policy file (TOML); `<data dir>/policy.toml` if that exists. See policies.md."
     )
+    deals_file: Path | None = Field(
+        None, description="Settings of deals (TOML); `<data dir>/deals.toml` if that exists. See deals.md."
+    )
     session_gap_minutes: int = Field(30, ge=1, description="Minutes of silence that end a session.")
     session_switch: SessionSwitch = Field(
         SessionSwitch.tagged_or_paid, description="What else starts a session."
     )
     conversion_lookbacks: Annotated[str, AfterValidator(_checked_lookbacks)] = Field(
-        "purchase=90,opportunity=90,lead=30,sign_up=30",
-        description="Conversion events and their lookback in days.",
+        "purchase=90,renewal=90,opportunity=90,deal_won=90,lead=30,mql=30,sql=30,sign_up=30",
+        description="Conversion types and their lookback in days.",
     )
 
     @field_validator("read_keys")
@@ -160,3 +180,11 @@ class Settings(BaseSettings):
         if any(key.strip() and key.strip() in sites for key in keys.get_secret_value().split(",")):
             raise ValueError("A read key is also a write key of HEADWATER_SITES, which everybody knows")
         return keys
+
+    @field_validator("spend_key")
+    @classmethod
+    def _check_spend_key(cls, key: SecretStr, info: ValidationInfo) -> SecretStr:
+        sites = {site.strip() for site in info.data.get("sites", "").split(",")}
+        if key.get_secret_value() and key.get_secret_value() in sites:
+            raise ValueError("The spend key is also a write key of HEADWATER_SITES, which everybody knows")
+        return key

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from attribution.deals.settings import DealSettings
+from attribution.deals.settings_file import default_settings, parse_deals
 from attribution.errors import Misconfigured
 from attribution.models import check_models
 from attribution.policy import MINUTE_MS, AttributionPolicy
@@ -13,6 +15,7 @@ from runtime.plugins import load_plugins
 from runtime.settings import Settings, lookbacks_of
 
 POLICY_FILE = "policy.toml"
+DEALS_FILE = "deals.toml"
 PINNED_FILE = "policy.running.toml"
 """What the parts of a running ``up`` judge by."""
 _RULES = {
@@ -74,6 +77,24 @@ def policy_in(path: Path, settings: Settings) -> AttributionPolicy:
                 "Unset the variable: the file has all rules.",
             )
     return policy
+
+
+def deals_of(settings: Settings) -> DealSettings:
+    """How deals are read, as the file says that is named, else ``deals.toml`` of the data folder. Raises
+    ``Misconfigured``."""
+    path = settings.deals_file
+    if path is None:
+        path = settings.data_dir / DEALS_FILE
+        if not path.exists():
+            return default_settings(settings.currency)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(
+            f"The settings of deals, {path}, cannot be read: {error}.",
+            "Name another with HEADWATER_DEALS_FILE.",
+        ) from error
+    return parse_deals(text, settings.currency, file=str(path))
 
 
 def _policy_said(settings: Settings) -> AttributionPolicy:

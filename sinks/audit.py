@@ -7,11 +7,13 @@ raises ``Transient`` or ``Misconfigured``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from attribution.spend.kept import Labels
 from sinks.checks import (
     ALL_HOURS,
     ALL_IDS,
@@ -23,7 +25,9 @@ from sinks.checks import (
     check_conversion_signs,
     check_duplicate_hits,
     check_roll_up_credits,
+    check_roll_up_spend,
     check_roll_up_traffic,
+    check_spend_signs,
     check_timed_signs,
     check_uncredited,
 )
@@ -48,6 +52,8 @@ _ID_SPACE = 1 << 32
 
 Net = dict[tuple[str, str, str], tuple[Decimal, Decimal]]
 """(model, touchpoint_id, currency) → (weight, amount) that stand; nothing that is zero."""
+SpendSums = dict[tuple[str, str, date, Labels, str], tuple[Decimal, int]]
+"""(site, network, day, labels, currency) → (amount, figures) that stand; nothing that is zero."""
 
 
 class AuditReader:
@@ -131,6 +137,26 @@ class AuditReader:
         ):
             found.setdefault(conversion_id, {})[model, touchpoint_id, currency] = (weight, amount)
         return found
+
+    def spend_of(self, places: Sequence[tuple[str, str, date]]) -> SpendSums:
+        """What stands of spend on (site, network, day)s."""
+        sites, networks, days = (list(dict.fromkeys(part)) for part in zip(*places, strict=True))
+        asked = {"sites": sites, "networks": networks, "days": [day.isoformat() for day in days]}
+        wanted = set(places)
+        return {
+            (site, network, day, (channel, source, medium, campaign), currency): (amount, figures)
+            for site, network, day, channel, source, medium, campaign, currency, amount, figures in self._ask(
+                "audit_spend", asked
+            )
+            if (site, network, day) in wanted
+        }
+
+    def compare_spend(self) -> list[Check]:
+        """Signs of spend, and its roll-up: the whole of both tables, which are small beside those of hits."""
+        return [
+            check_spend_signs(self._client, self._database),
+            check_roll_up_spend(self._client, self._database),
+        ]
 
     def _ask(self, query: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
         return ask(self._client, self._database, query, parameters)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar
 
 from clickhouse_connect.driver.client import Client
@@ -102,13 +103,15 @@ def run_checks(client: Client, database: str, *, limit: int = 100, at_rest_secon
         check_uncredited(client, database, limit=limit, at_rest_seconds=at_rest_seconds),
         check_roll_up(client, database, limit=limit),
         check_roll_up_paths(client, database, limit=limit),
+        check_roll_up_spend(client, database, limit=limit),
+        check_spend_signs(client, database, limit=limit),
         *check_signs(client, database, limit=limit),
         check_duplicate_hits(client, database, limit=limit),
     ]
 
 
 def check_books(client: Client, database: str, *, ids: Ids = ALL_IDS, limit: int = 100) -> Check:
-    """The credit of every conversion and model equals its value (invariant I2)."""
+    """The credit of every conversion and model equals its value at every instant of booking (invariant I2)."""
 
     def tell(row: Sequence[Any]) -> Finding:
         conversion_id, model, currencies, weight, amount, value = row
@@ -117,7 +120,7 @@ def check_books(client: Client, database: str, *, ids: Ids = ALL_IDS, limit: int
             f"weight {weight:f}, credited {amount:f} of {value:f} {'/'.join(currencies)}",
         )
 
-    promise = "credit equals the value of every conversion under every model"
+    promise = "credit equals the value of every conversion under every model, at every instant of booking"
     found = _ask(client, database, "books", tell, limit=limit, low=ids.low, high=ids.high)
     return Check("books", promise, found)
 
@@ -186,12 +189,35 @@ def check_roll_up_paths(client: Client, database: str, *, limit: int = 100) -> C
     return Check("roll_up_paths", "path_metrics equals a recount of paths", found)
 
 
+_SPEND_CELL = ("impressions", "clicks", "views", "installs", "spend")
+
+
+def check_roll_up_spend(client: Client, database: str, *, limit: int = 100) -> Check:
+    """``spend_metrics`` equals a recount of ``spend``."""
+    found = _ask(client, database, "roll_up_spend", partial(_tell_figures, _SPEND_CELL), limit=limit)
+    return Check("roll_up_spend", "spend_metrics equals a recount of spend", found)
+
+
+def check_spend_signs(client: Client, database: str, *, limit: int = 100) -> Check:
+    """Every figure of spend stands 0 or 1 times."""
+
+    def tell(row: Sequence[Any]) -> Finding:
+        return Finding(f"{row[0]} {row[1]}", f"its figures stand {row[3]} times ({row[2]})")
+
+    found = _ask(client, database, "spend_signs", tell, limit=limit)
+    return Check("signs_spend", "every row of spend stands 0 or 1 times", found)
+
+
 _CELL = ("hits", "page views", "impressions", "sessions", "conversions", "revenue")
 
 
 def _tell_cell(row: Sequence[Any]) -> Finding:
-    key, figures = row[: -2 * len(_CELL)], row[-2 * len(_CELL) :]
-    pairs = list(zip(_CELL, figures[::2], figures[1::2], strict=True))
+    return _tell_figures(_CELL, row)
+
+
+def _tell_figures(names: Sequence[str], row: Sequence[Any]) -> Finding:
+    key, figures = row[: -2 * len(names)], row[-2 * len(names) :]
+    pairs = list(zip(names, figures[::2], figures[1::2], strict=True))
     return Finding(
         " / ".join(str(part) for part in key),
         ", ".join(f"{name} {_plain(kept)} for {_plain(recounted)}" for name, kept, recounted in pairs),

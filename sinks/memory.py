@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from attribution.learnt.tables import LearntTable
+from attribution.spend.labels import TouchLabel
 from sinks.learnt_rows import table_from
 from sinks.tables import WRITTEN
 
@@ -53,6 +55,24 @@ class MemoryWriter:
     def find_learnt_table(self, version: str) -> LearntTable | None:
         """The learnt table of that version."""
         return table_from(row for row in self.tables.get("learnt_models", []) if row[0] == version)
+
+    def touch_labels(self) -> list[TouchLabel]:
+        """How many touches of each site name a campaign, by their labels."""
+        sums: Counter[Row] = Counter()
+        for row in self.dicts("touchpoints"):
+            if row["campaign"]:
+                sums[tuple(row[name] for name in TouchLabel._fields[:-1])] += row["sign"]
+        return [TouchLabel(*(*labels, touches)) for labels, touches in sums.items() if touches > 0]
+
+    def click_visitors(self, clicks: Sequence[str]) -> list[tuple[str, str, str, str, int]]:
+        """Who landed with each of ``clicks`` first."""
+        first: dict[tuple[str, str, str], tuple[int, str, int]] = {}
+        for row in self.dicts("hits"):
+            if row["click_id"] and row["click_id"] in clicks:
+                place = (row["site"], row["click_id_param"], row["click_id"])
+                landed = (row["occurred_at"], row["visitor_id"], row["received_at"])
+                first[place] = min(first.get(place, landed), landed)
+        return [(*place, visitor, heard_at) for place, (_, visitor, heard_at) in first.items()]
 
     def dicts(self, table: str) -> list[dict[str, Any]]:
         """The rows of a table by column name."""

@@ -55,13 +55,13 @@ CONVERSIONS_COLUMNS: tuple[str, ...] = (
         "value",
         "currency",
     ),
-    *("sign", "cause", "recorded_at"),
+    *("sign", "cause", "recorded_at", "ids"),
 )
 CREDITS_COLUMNS: tuple[str, ...] = (
     *("site", "model", "conversion_id", "touchpoint_id", "conversion_type", "visitor_id"),
     *ACQUISITION,
     *("landing_page", "weight", "amount", "conversion_value", "currency", "cause", "policy_version"),
-    *("touched_at", "converted_at", "recorded_at"),
+    *("touched_at", "converted_at", "recorded_at", "booked_at"),
 )
 PATHS_COLUMNS: tuple[str, ...] = (
     *("site", "conversion_id", "conversion_type", "converted_at", "currency", "value", "channels"),
@@ -75,9 +75,36 @@ LEARNT_MODELS_COLUMNS: tuple[str, ...] = (
 )
 LEARNT_PERSONS_COLUMNS: tuple[str, ...] = ("run", "visitor", "person", "noted_at")
 SPEND_COLUMNS: tuple[str, ...] = (
-    *("day", "ad_network", "account_id", "campaign_id", "campaign", "ad_group_id", "ad_id"),
-    *("channel", "source", "medium", "impressions", "clicks", "views", "installs", "amount", "currency"),
-    "recorded_at",
+    *(
+        "site",
+        "day",
+        "ad_network",
+        "level",
+        "account_id",
+        "campaign_id",
+        "campaign",
+        "ad_group_id",
+        "ad_group",
+    ),
+    *(
+        "ad_id",
+        "ad",
+        "channel",
+        "source",
+        "medium",
+        "campaign_label",
+        "impressions",
+        "reach",
+        "clicks",
+        "views",
+    ),
+    *("installs", "amount", "currency", "platform_conversions", "platform_value", "bid_strategy", "bid"),
+    *("time_zone", "sign", "cause", "as_of", "imported_at", "recorded_at"),
+)
+FX_RATES_COLUMNS: tuple[str, ...] = ("currency", "day", "rate", "source", "recorded_at")
+DELIVERIES_COLUMNS: tuple[str, ...] = (
+    *("site", "source", "scheme", "keys", "received_at", "outcome", "events", "facts", "adapter_version"),
+    *("reasons", "problems", "ignored", "headers", "body_base64", *_SOURCE, "position"),
 )
 RESTATEMENTS_COLUMNS: tuple[str, ...] = (
     *("restatement_id", "policy_version", "site", "since", "until", "resends_hits", "phase", "cursor"),
@@ -98,6 +125,13 @@ CHANNEL_METRICS_COLUMNS: tuple[str, ...] = (
     ),
     *("hits", "page_views", "impressions", "sessions", "conversions", "revenue"),
 )
+
+SPEND_METRICS_COLUMNS: tuple[str, ...] = (
+    *("site", "hour", "channel", "source", "medium", "campaign", "currency"),
+    *("impressions", "clicks", "views", "installs", "spend"),
+)
+ALL_METRICS = "all_metrics"
+"""A view: ``channel_metrics`` and ``spend_metrics`` as one, with the columns of both."""
 
 IDENTITY_LINKS_COLUMNS: tuple[str, ...] = (
     *("site", "visitor_id", "id", "event_id", "said_at", "sign", "recorded_at"),
@@ -120,11 +154,13 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "learnt_persons": LEARNT_PERSONS_COLUMNS,
     "identity_links": IDENTITY_LINKS_COLUMNS,
     "spend": SPEND_COLUMNS,
+    "fx_rates": FX_RATES_COLUMNS,
     "restatements": RESTATEMENTS_COLUMNS,
+    "deliveries": DELIVERIES_COLUMNS,
 }
 """Tables that programs insert into, with their columns."""
 
-TABLES: tuple[str, ...] = (*WRITTEN, "channel_metrics", "path_metrics")
+TABLES: tuple[str, ...] = (*WRITTEN, "channel_metrics", "path_metrics", "spend_metrics")
 """Every table of Headwater that holds facts; the roll-ups are filled by materialized views only."""
 
 HAS_SOURCE: frozenset[str] = frozenset(name for name, columns in WRITTEN.items() if "src_offset" in columns)

@@ -19,6 +19,7 @@ from clickhouse_connect.driver.exceptions import Error
 
 from attribution.errors import Rejected, Transient
 from attribution.learnt.tables import LearntTable
+from attribution.spend.labels import TouchLabel
 from sinks.checks import ask
 from sinks.engine_errors import explain_error
 from sinks.learnt_rows import table_from
@@ -151,6 +152,19 @@ class RowWriter:
     def find_learnt_table(self, version: str) -> LearntTable | None:
         """The learnt table of ``version``, if it was ever stored. Raises as ``count_rows`` does."""
         return table_from(ask(self._client, self._database, "learnt_table", {"version": version}))
+
+    def touch_labels(self) -> list[TouchLabel]:
+        """How many touches of each site name a campaign, by their labels. Raises as ``count_rows`` does."""
+        return [TouchLabel(*row) for row in ask(self._client, self._database, "touch_labels", {})]
+
+    def click_visitors(self, clicks: Sequence[str]) -> list[tuple[str, str, str, str, int]]:
+        """(site, click parameter, click id, the visitor who landed with it first, when that was heard, epoch ms) of
+        those of ``clicks`` that landed. Raises as ``count_rows`` does.
+        """
+        rows = ask(self._client, self._database, "click_visitors", {"clicks": list(clicks)})
+        return [
+            (str(site), str(param), str(click), str(name), int(at)) for site, param, click, name, at in rows
+        ]
 
     def _encode(self, rows: Sequence[tuple[Any, ...] | msgspec.Raw]) -> bytes:
         try:

@@ -31,6 +31,7 @@ from streams.audit_axes import (
     StatementsAxis,
     WaitingAxis,
 )
+from streams.audit_spend import SpendAxis
 from streams.audit_state import LEASE_KEY, STATE_KEY, AuditState, Finding, Round
 from streams.topics import partition_of
 
@@ -67,6 +68,7 @@ def axes_of(reader: AuditReader, redis: Redis, partitions: int) -> list[Axis]:
         ConversionsAxis(reader),
         ModelsAxis(reader),
         StatementsAxis(reader, redis, lambda conversion_id: partition_of(conversion_id, partitions)),
+        SpendAxis(reader, redis, partitions),
     ]
 
 

@@ -23,7 +23,7 @@ from sinks.checks import ALL_HOURS, ALL_IDS, Check, Hours, Ids
 from streams.audit_state import Difference
 from streams.recredit import state_of
 from streams.tally import Tally, tally_of
-from streams.topics import HITS, conversion_key, dirty_key, fence_key, tallies_key, tally_key
+from streams.topics import DEALS, HITS, conversion_key, dirty_key, fence_key, tallies_key, tally_key
 from streams.triggers import conversion_of, decode_triggers
 
 T = TypeVar("T")
@@ -155,7 +155,7 @@ class HoursAxis:
     async def compare(self, slice_: str) -> list[Difference]:
         """Four queries."""
         low, high = slice_.split("-")
-        return _told(await in_thread(lambda: self._reader.compare_hours(Hours(int(low), int(high)))), slice_)
+        return told(await in_thread(lambda: self._reader.compare_hours(Hours(int(low), int(high)))), slice_)
 
 
 class ConversionsAxis:
@@ -180,9 +180,7 @@ class ConversionsAxis:
     async def compare(self, slice_: str) -> list[Difference]:
         """Four queries."""
         low, _, high = slice_.partition(":")
-        return _told(
-            await in_thread(lambda: self._reader.compare_ids(Ids(low, high or ALL_IDS.high))), slice_
-        )
+        return told(await in_thread(lambda: self._reader.compare_ids(Ids(low, high or ALL_IDS.high))), slice_)
 
 
 class ModelsAxis:
@@ -205,7 +203,7 @@ class ModelsAxis:
 
     async def compare(self, slice_: str) -> list[Difference]:
         """One query."""
-        return _told([await in_thread(lambda: self._reader.compare_model(slice_))], slice_)
+        return told([await in_thread(lambda: self._reader.compare_model(slice_))], slice_)
 
 
 class StatementsAxis:
@@ -290,7 +288,7 @@ def compare_net(stated: Net, ledger: Net) -> str:
 
 
 class WaitingAxis:
-    """Conversions that stitch has told and credit has not answered. Slice = partition, or partition:field.
+    """Conversions that stitch or deals has told and credit has not answered. Slice = partition, or partition:field.
 
     A sample is enough: when the worker has caught up, only those remain that wait for another reason.
     """
@@ -313,18 +311,20 @@ class WaitingAxis:
         return str(partition), str(partition + 1) if partition + 1 < self._partitions else ""
 
     async def compare(self, slice_: str) -> list[Difference]:
-        """Those told of a hit that is ten minutes old."""
+        """Those told of a hit or delivery that is ten minutes old."""
         partition, _, field = slice_.partition(":")
-        key = dirty_key(int(partition))
-        found: Any
-        if field:
-            value = await self._redis.hget(key, field)
-            found = {} if value is None else {field.encode(): value}
-        else:
-            _, found = await self._redis.hscan(key, 0, count=_SAMPLE)
+        found: dict[bytes, bytes] = {}
+        for topic in (HITS, DEALS):
+            key = dirty_key(int(partition), topic)
+            if field:
+                value: Any = await self._redis.hget(key, field)
+                found |= {} if value is None else {field.encode(): value}
+            else:
+                sample: Any = await self._redis.hscan(key, 0, count=_SAMPLE)
+                found |= dict(list(sample[1].items())[:_SAMPLE])
         return [
             Difference("waiting", f"{partition}:{name.decode()}", conversion_of(name).decode(), trigger.nonce)
-            for name, value in list(found.items())[:_SAMPLE]
+            for name, value in found.items()
             for trigger in decode_triggers(value)
             if trigger.recorded_at < self._now() * 1000 - _WAITS_SINCE_MS
         ]
@@ -350,7 +350,8 @@ def _numbers(slice_: str) -> tuple[int, int]:
     return int(partition), int(number)
 
 
-def _told(checks: Iterable[Check], slice_: str) -> list[Difference]:
+def told(checks: Iterable[Check], slice_: str) -> list[Difference]:
+    """What checks of the stored data found, as differences of a slice."""
     return [
         Difference(check.name, slice_, finding.subject, finding.detail, finding.gap)
         for check in checks

@@ -22,7 +22,7 @@ CHECKS: dict[str, str] = {
     "offsets": "every offset of the log behind the fence was read, and once",
     "roll_up_traffic": "channel_metrics equals a recount of hits and sessions",
     "roll_up_credits": "channel_metrics equals a recount of credits",
-    "books": "credit equals the value of every conversion under every model",
+    "books": "credit equals the value of every conversion under every model, at every instant of booking",
     "uncredited": "every conversion that stands is credited, and no other",
     "statements": "the ledger adds up to what Redis says stands credited",
     "waiting": "no conversion waits for its credit for long",
@@ -31,9 +31,14 @@ CHECKS: dict[str, str] = {
     "signs_conversions": "every row of conversions stands 0 or 1 times",
     "signs_paths": "every row of paths stands 0 or 1 times",
     "duplicate_hits": "every hit is kept once",
+    "spend": "spend adds up to what Redis says counts",
+    "signs_spend": "every row of spend stands 0 or 1 times",
+    "roll_up_spend": "spend_metrics equals a recount of spend",
 }
 """Name and promise of each comparison."""
-NOT_A_SNAPSHOT = frozenset({"roll_up_traffic", "roll_up_credits", "uncredited", "statements"})
+NOT_A_SNAPSHOT = frozenset(
+    {"roll_up_traffic", "roll_up_credits", "uncredited", "statements", "spend", "roll_up_spend"}
+)
 """Checks whose two sides are written one after the other. The others read one table, or what lies behind the fence."""
 CONFIRM_AFTER_SECONDS = {**dict.fromkeys(NOT_A_SNAPSHOT, 45.0), "waiting": 600.0}
 """Checks whose difference is normal for a while: until a dead worker's half-written batch is finished by another, and

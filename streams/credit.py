@@ -23,7 +23,7 @@ from streams import metrics
 from streams.credit_parts import insert_in_parts
 from streams.dead_letters import DeadLetter
 from streams.envelopes import envelopes
-from streams.journal import PART_BYTES, Decided
+from streams.journal import Decided, parts_of, whole_bodies
 from streams.ownership import Ownership
 from streams.pasts import read_pasts
 from streams.patience import patiently
@@ -60,16 +60,28 @@ log = structlog.get_logger(__name__)
 
 
 class Outbox(msgspec.Struct, array_like=True):
-    """What was decided and is to be told, and the dirty fields that it answers (hits partition → field → value)."""
+    """What was decided and is to be told, and the dirty fields that it answers."""
 
     rows: dict[str, list[Row]]
     """By table: dead letters. Of a Headwater that knew no ``chains`` all rows."""
     answered: dict[int, dict[bytes, bytes]]
+    """Of a Headwater that had wishes of hits only: by partition what stands in ``wishes`` today."""
     before: dict[str, bytes] = {}
     """``CreditState`` by key as it stood, b"" = none, of the conversions that are told of."""
     chains: dict[str, list[tuple[str, bytes]]] = {}
     """By key what became of it, step by step: (cause, ``CreditState``). Rows follow from two states: they are not kept,
     they take eight times the room."""
+    wishes: dict[str, dict[bytes, bytes]] = {}
+    """The dirty fields that it answers: by key of their hash ("" = they stand in none) field and value."""
+
+    @property
+    def all_wishes(self) -> dict[str, dict[bytes, bytes]]:
+        """``wishes``, whoever wrote the outbox."""
+        former = {
+            dirty_key(partition) if partition >= 0 else "": fields
+            for partition, fields in self.answered.items()
+        }
+        return {**former, **self.wishes}
 
 
 class Decision(msgspec.Struct, array_like=True):
@@ -103,27 +115,13 @@ _decision_of = msgspec.msgpack.Decoder(Decision).decode
 
 
 def entries_of(decision: Decision, owner: str) -> list[Decided]:
-    """``decision`` as journal entries of at most ``PART_BYTES``."""
-    body = _pack(decision)
-    parts = [body[start : start + PART_BYTES] for start in range(0, len(body), PART_BYTES)]
-    return [
-        Decided(owner, decision.broker, decision.next, decision.batch_id, number, len(parts), part)
-        for number, part in enumerate(parts)
-    ]
+    """``decision`` as journal entries."""
+    return parts_of(owner, decision.broker, decision.next, decision.batch_id, _pack(decision))
 
 
 def decisions_of(noted: Iterable[Decided]) -> list[Decision]:
-    """The decisions that were noted completely, in order. An incomplete one has had no effect."""
-    parts: dict[str, dict[int, bytes]] = {}
-    wanted: dict[str, int] = {}
-    for entry in noted:
-        parts.setdefault(entry.batch_id, {})[entry.part] = entry.body
-        wanted[entry.batch_id] = entry.parts
-    return [
-        _decision_of(b"".join(found[number] for number in range(wanted[batch_id])))
-        for batch_id, found in parts.items()
-        if len(found) == wanted[batch_id]
-    ]
+    """The decisions that were noted completely, in order."""
+    return [_decision_of(body) for body in whole_bodies(noted)]
 
 
 class CreditStage:
@@ -175,11 +173,11 @@ class CreditStage:
         if dead_letters:
             rows["dead_letters"] = [letter.row() for letter in dead_letters]
             await self._own.publish_dead_letters(dead_letters)
-        answered: dict[int, dict[bytes, bytes]] = {}
+        wishes: dict[str, dict[bytes, bytes]] = {}
         for trigger in triggers:
-            answered.setdefault(trigger.hits_partition, {})[trigger.field] = encode_trigger(trigger)
+            wishes.setdefault(trigger.dirty_key, {})[trigger.field] = encode_trigger(trigger)
         before = {key: one.before for key, one in corrected.items()}
-        outbox = Outbox(rows, answered, before, {key: one.chain for key, one in corrected.items()})
+        outbox = Outbox(rows, {}, before, {key: one.chain for key, one in corrected.items()}, wishes)
         batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._own.journal.owner}"
         decision = Decision(batch.broker, batch.last + 1, batch_id, _pack(outbox), quiet)
         # A state that no row tells of would be forgotten with the store, and a later decision takes the fence past it.
@@ -261,10 +259,8 @@ class CreditStage:
     ) -> list[Work]:
         """With the pasts of those that need one."""
         in_place = [restates_in_place(*one, find) for one in found]
-        winners = [
-            conversion.winner for (conversion, _, _), is_so in zip(found, in_place, strict=True) if not is_so
-        ]
-        pasts = iter(await read_pasts(self._people, winners, self._policies.active.policy.identity))
+        anew = [conversion for (conversion, _, _), is_so in zip(found, in_place, strict=True) if not is_so]
+        pasts = iter(await read_pasts(self._people, anew, self._policies.active.policy.identity))
         return [
             Work(*one, None if is_so else next(pasts)) for one, is_so in zip(found, in_place, strict=True)
         ]
@@ -284,15 +280,15 @@ class CreditStage:
         letters = outbox.rows.get("dead_letters", [])
         refusals = await Refusals.find(self._own, CONVERSIONS, token, is_repeat=is_repeat)
         if refusals or not await self._insert(token, letters, all_told):
-            answered, before = outbox.answered, outbox.before
+            wishes, before = outbox.all_wishes, outbox.before
             all_told = await insert_in_parts(
-                self._own, name, letters, all_told, answered, before, refusals, token
+                self._own, name, letters, all_told, wishes, before, refusals, token
             )
         await self._publish(all_told)
         await self._store.delete_field(outbox_key(self._partition), batch_id)
-        for partition, fields in outbox.answered.items():
-            if partition >= 0:
-                await self._store.forget(dirty_key(partition), fields)
+        for key, fields in outbox.all_wishes.items():
+            if key:
+                await self._store.forget(key, fields)
         await refusals.forget()
 
     async def _insert(self, token: str, letters: Sequence[Row], all_told: Sequence[Told]) -> bool:

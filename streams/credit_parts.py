@@ -32,14 +32,14 @@ async def insert_in_parts(
     batch_id: str,
     letters: Sequence[Row],
     all_told: Sequence[Told],
-    answered: Mapping[int, Mapping[bytes, bytes]],
+    wishes: Mapping[str, Mapping[bytes, bytes]],
     before: Mapping[str, bytes],
     refusals: Refusals,
     token: str,
 ) -> list[Told]:
     """Insert what ClickHouse takes, make dead letters of the rest; the conversions whose rows were inserted.
 
-    ``letters`` are rows of ``dead_letters``, ``answered`` the batch's triggers, ``before`` the conversions as they
+    ``letters`` are rows of ``dead_letters``, ``wishes`` the batch's triggers, ``before`` the conversions as they
     stood, by key (b"" = there was none).
     """
     ids = [one.conversion_id for one in all_told]
@@ -59,7 +59,7 @@ async def insert_in_parts(
         for table, its in refused.items()
     }
     await own.insert(back, f"{token}:back:{digest_of(culprits)}")
-    made = _letters(batch_id, own.partition, answered, {ids[n]: why for n, why in culprits.items()})
+    made = _letters(batch_id, own.partition, wishes, {ids[n]: why for n, why in culprits.items()})
     await own.insert(
         {"dead_letters": [letter.row() for letter in made]}, f"{token}:refused:{digest_of(culprits)}"
     )
@@ -78,13 +78,13 @@ async def insert_in_parts(
 
 
 def _letters(
-    batch_id: str, partition: int, answered: Mapping[int, Mapping[bytes, bytes]], why: Mapping[str, str]
+    batch_id: str, partition: int, wishes: Mapping[str, Mapping[bytes, bytes]], why: Mapping[str, str]
 ) -> list[DeadLetter]:
     """One for each trigger of the conversions that ``why`` names."""
     broker, borders, _ = batch_id.rsplit(":", 2)
     of_them = sorted(
         (field, value)
-        for triggers in answered.values()
+        for triggers in wishes.values()
         for field, value in triggers.items()
         if conversion_of(field).decode() in why
     )

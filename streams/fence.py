@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -21,11 +21,23 @@ from attribution.errors import HeadwaterError
 from streams.patience import patiently
 from streams.records import Batch
 from streams.tally import RANGE_EVENTS, Counts
-from streams.topics import dirty_key, fence_key, outbox_key, spreads_key, tallies_key, tally_key
+from streams.topics import (
+    SPEND,
+    awaits_visitors_key,
+    dirty_key,
+    fence_key,
+    outbox_key,
+    spend_days_key,
+    spreads_key,
+    tallies_key,
+    tally_key,
+)
 
 TIMELINE_TTL_SECONDS = 400 * 86_400
 """Garbage collection only: longer than any lookback window, renewed by every write."""
 
+DAYS_AT_ONCE = 50
+"""Of spend; a day may have thousands of facts."""
 READ_AT_ONCE = 2_000
 """Keys of one call: what the Lua stack takes, and what Redis is busy with for about a millisecond."""
 
@@ -86,6 +98,11 @@ class FenceStore:
         self.read_members = redis.register_script(_lua("read_members.lua"))
         self.put_back = redis.register_script(_lua("put_back.lua"))
         self.commit_credit = redis.register_script(_lua("commit_credit.lua"))
+        self.commit_spend = redis.register_script(_lua("commit_spend.lua"))
+        self.read_days = redis.register_script(_lua("read_days.lua"))
+        self.read_state_fields = redis.register_script(_lua("read_fields.lua"))
+        self.commit_deals = redis.register_script(_lua("commit_deals.lua"))
+        self.write_abouts = redis.register_script(_lua("write_abouts.lua"))
 
     async def acquire(self, topic: str, partition: int) -> Fence:
         """Become the owner of a partition, and learn where the last one stopped."""
@@ -179,21 +196,26 @@ class Fence:
         dirty: dict[bytes, bytes],
         counts: Counts,
         spread: tuple[str, bytes] = ("", b""),
-    ) -> None:
+        *,
+        tells_of_others: bool = True,
+    ) -> bool:
         """Write timelines, dirty conversions, what the batch became and the fence in one atomic step.
 
-        ``spread``: field and value of what the batch means for other visitors.
+        ``spread``: field and value of what the batch means for other visitors. False, and nothing is written: it must
+        tell of those without links, too (``tells_of_others``), because a conversion may be about one of them.
         """
         partition, next_offset = self.partition, batch.last + 1
         keys: list[Any] = [self._key, dirty_key(partition), tally_key(partition), tallies_key(partition)]
-        keys += (spreads_key(partition), *timelines)
+        keys += (spreads_key(partition), awaits_visitors_key(partition), *timelines)
         args: list[Any] = [self.found.owner, batch.broker, batch.first, next_offset, journal]
         args += [TIMELINE_TTL_SECONDS, self.store.range_events, msgspec.json.encode(counts), *spread]
-        args += [len(timelines), *timelines.values()]
+        args += [int(tells_of_others), len(timelines), *timelines.values()]
         for field, value in dirty.items():
             args += (field, value)
-        await self.store.run(self.store.commit_stitch, keys, args, "commit stitch")
+        if await self.store.run(self.store.commit_stitch, keys, args, "commit stitch") == b"OTHERS":
+            return False
         self._stands = (batch.broker, next_offset)
+        return True
 
     async def end_spread(self, field: str, dirty: dict[bytes, bytes]) -> None:
         """The conversions that a spread is about are dirty, and so the spread is done."""
@@ -217,6 +239,72 @@ class Fence:
         await self.store.run(self.store.commit_credit, keys, args, "commit credit")
         self._stands = (broker, next_offset)
 
+    async def commit_spend(
+        self,
+        broker: str,
+        next_offset: int,
+        steps: tuple[int, int],
+        journal: int,
+        batch_id: str,
+        outbox: bytes,
+        days: Mapping[bytes, tuple[bytes, Mapping[str, bytes]]],
+    ) -> None:
+        """Write what is kept of days, the outbox that will say so in ClickHouse (b"" = nothing to say), and the fence.
+
+        ``steps``: decisions before and with this one. ``days``: by key the day's name, and values by field (b"": none).
+        """
+        keys: list[Any] = [
+            self._key,
+            outbox_key(self.partition, SPEND),
+            spend_days_key(self.partition),
+            *days,
+        ]
+        args: list[Any] = [self.found.owner, *self._stands, *steps, broker, next_offset, journal, batch_id]
+        args.append(outbox)
+        for name, fields in days.values():
+            args += (name, len(fields), *(part for pair in fields.items() for part in pair))
+        await self.store.run(self.store.commit_spend, keys, args, "commit spend")
+        self._stands = (broker, next_offset)
+
+    async def read_days(self, keys: Sequence[bytes], step: int) -> list[dict[bytes, bytes]]:
+        """What is kept of days, by field; ``Fenced`` when the store was set back. ``step``: the last decision."""
+        args = [self.found.owner, *self._stands, step]
+        days: list[dict[bytes, bytes]] = []
+        for start in range(0, len(keys), DAYS_AT_ONCE):
+            part = [self._key, *keys[start : start + DAYS_AT_ONCE]]
+            found = await self.store.run(self.store.read_days, part, args, "read days")
+            days += [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in found]
+        return days
+
+    async def step(self) -> int:
+        """How many decisions the store knows."""
+        return int(await self.store.field(self._key, "step") or 0)
+
+    async def commit_deals(
+        self,
+        place: tuple[str, int],
+        journal: int,
+        batch_id: str,
+        outbox: bytes,
+        hashes: Mapping[str, Mapping[bytes, bytes]],
+        remembered: Mapping[bytes, tuple[bytes, int]],
+    ) -> None:
+        """Write what was told, what follows from it, the outbox (b"" = none) and the fence.
+
+        ``place``: broker and next offset; where the fence stands already if no batch is the cause. ``hashes``: by key
+        the fields that change, b"" = it goes. ``remembered``: by key value and seconds.
+        """
+        keys: list[Any] = [self._key, outbox_key(self.partition, self.topic), *hashes, *remembered]
+        args: list[Any] = [self.found.owner, *self._stands, *place, journal, batch_id, outbox, len(hashes)]
+        for fields in hashes.values():
+            args.append(len(fields))
+            for field, value in fields.items():
+                args += (field, value)
+        for value, seconds in remembered.values():
+            args += (value, seconds)
+        await self.store.run(self.store.commit_deals, keys, args, "commit deals")
+        self._stands = place
+
     async def put_back(self, states: dict[str, bytes]) -> None:
         """Values by key as they were before this owner's last commit; b"" = there was none."""
         if states:
@@ -230,6 +318,15 @@ class Fence:
         for start in range(0, len(keys), READ_AT_ONCE):
             part = [self._key, *keys[start : start + READ_AT_ONCE]]
             values += await self.store.run(self.store.read_states, part, args, "read states")
+        return values
+
+    async def read_fields(self, key: str, fields: Sequence[str] | Sequence[bytes]) -> list[bytes | None]:
+        """Fields of the hash ``key``, as ``read_states``."""
+        values: list[bytes | None] = []
+        for start in range(0, len(fields), READ_AT_ONCE):
+            args = [self.found.owner, *self._stands, *fields[start : start + READ_AT_ONCE]]
+            keys = [self._key, key]
+            values += await self.store.run(self.store.read_state_fields, keys, args, "read fields")
         return values
 
     async def note_journal(self, journal: int) -> None:

@@ -21,11 +21,25 @@ import structlog
 
 from attribution.errors import HeadwaterError
 from streams.patience import patiently
-from streams.topics import CONVERSIONS, CONVERSIONS_JOURNAL, HITS, HITS_JOURNAL
+from streams.topics import (
+    CONVERSIONS,
+    CONVERSIONS_JOURNAL,
+    DEALS,
+    DEALS_JOURNAL,
+    HITS,
+    HITS_JOURNAL,
+    SPEND,
+    SPEND_JOURNAL,
+)
 
 log = structlog.get_logger(__name__)
 
-JOURNAL_OF = {HITS: HITS_JOURNAL, CONVERSIONS: CONVERSIONS_JOURNAL}
+JOURNAL_OF = {
+    HITS: HITS_JOURNAL,
+    CONVERSIONS: CONVERSIONS_JOURNAL,
+    SPEND: SPEND_JOURNAL,
+    DEALS: DEALS_JOURNAL,
+}
 PART_BYTES = 512 * 1024
 """Largest part of a decision: a record must stay below the megabyte that brokers take."""
 
@@ -67,7 +81,8 @@ class Claimed(msgspec.Struct, frozen=True, tag="claimed"):
 
 
 class Decided(msgspec.Struct, frozen=True, tag="decided"):
-    """One part of a decision of credit (``streams.credit.Decision``), whose ledger rows may reach ClickHouse."""
+    """One part of a decision (``streams.credit.Decision``, ``streams.spend_batch.SpendDecision``), whose rows may reach
+    ClickHouse."""
 
     owner: str
     broker: str
@@ -167,6 +182,11 @@ class Journal:
         self._left = [one for one in self._left if one.entry.reaches > offset]
         return self._left[0].offset - 1 if self._left else self._last
 
+    def all_done(self) -> int:
+        """Nothing that earlier owners noted is left to do: the last entry that is done, for good."""
+        self._left = []
+        return self._last
+
     async def _append(self, entry: Entry) -> int:
         value = _encode(entry)
         return await patiently(
@@ -178,6 +198,29 @@ class Journal:
             lambda: self._journals.read(self._topic, self._partition, first, end), f"journal {self._topic}"
         )
         return [Noted(offset, _decode(value)) for offset, value in found]
+
+
+def parts_of(owner: str, broker: str, next_offset: int, batch_id: str, body: bytes) -> list[Decided]:
+    """The decision ``batch_id`` as entries of at most ``PART_BYTES``; ``next_offset``: the fence behind it."""
+    parts = [body[start : start + PART_BYTES] for start in range(0, len(body), PART_BYTES)]
+    return [
+        Decided(owner, broker, next_offset, batch_id, number, len(parts), part)
+        for number, part in enumerate(parts)
+    ]
+
+
+def whole_bodies(noted: Iterable[Decided]) -> list[bytes]:
+    """The decisions that were noted completely, in order. An incomplete one has had no effect."""
+    parts: dict[str, dict[int, bytes]] = {}
+    wanted: dict[str, int] = {}
+    for entry in noted:
+        parts.setdefault(entry.batch_id, {})[entry.part] = entry.body
+        wanted[entry.batch_id] = entry.parts
+    return [
+        b"".join(found[number] for number in range(wanted[batch_id]))
+        for batch_id, found in parts.items()
+        if len(found) == wanted[batch_id]
+    ]
 
 
 def _valid(noted: Iterable[Noted]) -> list[Noted]:

@@ -12,15 +12,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from attribution.ledger import (
-    Move,
-    Moves,
-    StoredStatement,
-    UnreadableStatement,
-    entries_between,
-    moves_between,
-)
+from attribution.entries import entries_between
+from attribution.ledger import StoredStatement, UnreadableStatement
 from attribution.money import currency_of
+from attribution.moves import Move, Moves, moves_between
 from attribution.packing import unpack_acquisition, unpack_word
 from sinks.tables import ACQUISITION, WRITTEN
 from streams.rows import PPB_DIGITS, Row, WrittenRow, credit_rows, write_row
@@ -92,7 +87,9 @@ class _Writer:
         row_terms, object_terms = f"{type_},{visitor},", f'"conversion_type":{type_},"visitor_id":{visitor},'
         row_why = f"{_text(currency)},{cause},{policy},"
         object_why = f'"currency":{_text(currency)},"cause":{cause},"policy_version":{policy},"touched_at":'
-        row_end, object_end = f",{at},{why[2]}]", f',"converted_at":{at},"recorded_at":{why[2]}}}'
+        # They have no bookings: each counts at the instant of the conversion.
+        row_end = f",{at},{why[2]},{at}]"
+        object_end = f',"converted_at":{at},"recorded_at":{why[2]},"booked_at":{at}}}'
         self._touches = [
             (
                 f'"{identity.hex()}",{row_terms}{way[0]}',

@@ -13,12 +13,21 @@ IDS_REFUSED = Counter(
 )
 SPREADS = Counter("headwater_worker_spreads_total", "Batches that concerned visitors other than their own.")
 DEAD_LETTERED = Counter("headwater_worker_dead_lettered_total", "Inputs kept as dead letters.", ["reason"])
+DELIVERIES = Counter(
+    "headwater_worker_deliveries_total",
+    "What CRMs, shops and networks delivered, by what became of it.",
+    ["source", "outcome"],
+)
+DEAL_PROBLEMS = Counter(
+    "headwater_worker_deal_problems_total", "What could not be taken as a sender said it.", ["reason"]
+)
 BATCHES = Counter("headwater_worker_batches_total", "Batches committed.", ["topic"])
 BATCH_SECONDS = Histogram(
     "headwater_worker_batch_seconds", "Seconds from claim to commit of a batch.", ["topic"]
 )
 CREDITED = Counter("headwater_worker_conversions_credited_total", "Conversions whose ledger was corrected.")
 ENTRIES = Counter("headwater_worker_ledger_entries_total", "Signed entries appended to the ledger.")
+SPEND_ROWS = Counter("headwater_worker_spend_rows_total", "Signed rows appended to `spend`.", ["cause"])
 PARTITIONS = Gauge("headwater_worker_partitions", "Partitions this worker owns.")
 STUCK = Gauge(
     "headwater_worker_stuck_seconds",

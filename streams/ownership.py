@@ -10,6 +10,7 @@ from typing import Protocol
 
 from attribution.errors import Rejected
 from attribution.learnt.tables import LearntTable
+from attribution.spend.labels import TouchLabel
 from sinks.tables import WRITTEN
 from streams import metrics
 from streams.dead_letters import DeadLetter
@@ -38,6 +39,12 @@ class Writer(Protocol):
 
     def find_learnt_table(self, version: str) -> LearntTable | None:
         """A stored learnt table."""
+
+    def touch_labels(self) -> list[TouchLabel]:
+        """Labels of the touches that name a campaign."""
+
+    def click_visitors(self, clicks: Sequence[str]) -> list[tuple[str, str, str, str, int]]:
+        """(site, click parameter, click id, visitor, when that was heard)."""
 
 
 Send = Callable[[str, bytes, bytes], Awaitable[None]]
@@ -96,6 +103,15 @@ class Ownership:
         """The learnt table of ``version`` as it stands in ClickHouse."""
         call = partial(self.writer.find_learnt_table, version)
         return await patiently(lambda: asyncio.to_thread(call), "clickhouse learnt table")
+
+    async def touch_labels(self) -> list[TouchLabel]:
+        """Labels of all touches that name a campaign, as they stand in ClickHouse."""
+        return await patiently(lambda: asyncio.to_thread(self.writer.touch_labels), "clickhouse touches")
+
+    async def click_visitors(self, clicks: Sequence[str]) -> list[tuple[str, str, str, str, int]]:
+        """(site, click parameter, click id, the visitor who landed with it first, when that was heard, epoch ms)."""
+        call = partial(self.writer.click_visitors, clicks)
+        return await patiently(lambda: asyncio.to_thread(call), "clickhouse clicks")
 
     async def publish_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
         """Tell Kafka of dead letters, and count them."""

@@ -11,8 +11,7 @@ from faust.types import TP
 from streams import metrics
 from streams.pump import Pump
 from streams.records import Record
-from streams.takeover import Tools, take_over
-from streams.topics import HITS
+from streams.takeover import KINDS, Tools, take_over
 from streams.vitals import Finding, Vitals, watched_as
 
 log = structlog.get_logger(__name__)
@@ -20,11 +19,6 @@ log = structlog.get_logger(__name__)
 FLUSH_SECONDS = 1.5
 """How long a running batch may go on when its partition is taken away. It must be shorter than the rebalance timeout
 of ``create_app``, or the group goes on without this worker and has to meet once more."""
-
-
-CREDIT_TRIGGERS = 1_000
-"""Most triggers of one batch of credit."""
-CREDIT_WAIT_SECONDS = 0.02
 
 
 class Partitions:
@@ -108,7 +102,7 @@ class Partitions:
             raise
         finally:
             del self._taking[tp]
-        is_hits = tp.topic == HITS
+        kind = KINDS[tp.topic]
         pump = self._pumps[tp] = Pump(
             tp.topic,
             tp.partition,
@@ -116,8 +110,8 @@ class Partitions:
             taken.stage,
             next_offset=taken.next_offset,
             ranges=taken.ranges,
-            max_events=self._batch_max_hits if is_hits else CREDIT_TRIGGERS,
-            wait_seconds=self._batch_wait_seconds if is_hits else CREDIT_WAIT_SECONDS,
+            max_events=self._batch_max_hits if kind.max_events is None else kind.max_events,
+            wait_seconds=self._batch_wait_seconds if kind.wait_seconds is None else kind.wait_seconds,
         )
         pump.start().add_done_callback(lambda task: self._pump_done(tp, pump, task))
 

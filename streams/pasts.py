@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attribution.conversions import ConversionFact
+from attribution.conversions import Conversion
 from attribution.past import Past, past_of
 from attribution.persons import IdentityRules
 from streams.people import People
 
 
-async def read_pasts(people: People, facts: Sequence[ConversionFact], rules: IdentityRules) -> list[Past]:
+async def read_pasts(people: People, conversions: Sequence[Conversion], rules: IdentityRules) -> list[Past]:
     """What the timelines of each person say as they stand: stitch wrote them before it sent the trigger.
 
+    A conversion that a sender told is credited with the pasts of all whom it names, and of those who report it.
     ``rules``: who a person is is one thing in an installation, whatever policy a conversion was credited under.
     """
-    timelines = await people.timelines(((fact.site, fact.visitor_id) for fact in facts), rules)
-    return [past_of(timelines[fact.site, fact.visitor_id]) for fact in facts]
+    told = [one for one in conversions if one.winner.is_told]
+    pasts_of_told = iter(await people.named_by(told, rules) if told else ())
+    timelines = await people.timelines(
+        ((one.winner.site, one.winner.visitor_id) for one in conversions if not one.winner.is_told), rules
+    )
+    return [
+        past_of(
+            next(pasts_of_told) if one.winner.is_told else timelines[one.winner.site, one.winner.visitor_id]
+        )
+        for one in conversions
+    ]

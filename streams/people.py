@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from attribution.persons import Graph, IdentityRules, L, Visitor, circle_of
+from attribution.conversions import Conversion
+from attribution.persons import Graph, IdentityRules, L, Visitor, circle_of, named_by
 from attribution.stored_past import StoredPast
+from streams.abouts import AboutStore
 from streams.fence import FenceStore
 from streams.link_store import LinkStore
 from streams.topics import partition_of, timeline_key
@@ -17,6 +19,7 @@ class People:
 
     def __init__(self, store: FenceStore, partitions: int) -> None:
         self.links = LinkStore(store)
+        self.abouts = AboutStore(store, partitions)
         self._store = store
         self._partitions = partitions
 
@@ -50,6 +53,27 @@ class People:
                     unknown.append(visitor)
                 elif len(members) > 1:
                     found[visitor] = [graph.visitors[member] for member in sorted(members)]
+            left = unknown
+            if left:
+                await self.read(graph, _past)
+        return found
+
+    async def named_by(
+        self, conversions: Sequence[Conversion], rules: IdentityRules
+    ) -> list[list[StoredPast]]:
+        """Of each of ``conversions``, which senders tell, the timelines of everybody whose past it is credited with."""
+        graph: Graph[StoredPast] = Graph()
+        found: list[list[StoredPast]] = [[] for _ in conversions]
+        left: Sequence[int] = range(len(conversions))
+        while left:
+            unknown = []
+            for number in left:
+                fact, names = conversions[number].winner, conversions[number].visitor_ids
+                members, is_final = graph.ask(partial(named_by, fact.site, names, fact.ids, graph, rules))
+                if is_final:
+                    found[number] = [graph.visitors[member] for member in sorted(members)]
+                else:
+                    unknown.append(number)
             left = unknown
             if left:
                 await self.read(graph, _past)

@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 import msgspec
 
+from attribution.booked import cause_of_bookings, is_booked_anew, under_bookings_of
 from attribution.bulk.redivided import Redivided, redivide_many
 from attribution.bulk.statements import credit_many
-from attribution.conversions import Conversion, ConversionFact
-from attribution.ledger import Entry, Moves, credit, entries_between
-from attribution.past import Past, report_of
-from attribution.paths import build_path
+from attribution.conversions import CONVERSION, Conversion, ConversionFact
+from attribution.entries import Entry, entries_between
+from attribution.ledger import credit
+from attribution.moves import Moves
+from attribution.past import Past
+from attribution.paths import path_of
 from attribution.redivision import Redivision, redivision
 from attribution.standing_path import StandingPath, path_in_ledger, standing_path
 from streams.policies import KeptPolicy
@@ -45,6 +48,9 @@ _NOTHING: Mapping[str, Redivided] = MappingProxyType({})
 _MANY = 16
 """From so many conversions on it is faster to credit them at once."""
 
+_OTHER = "earlier_fact"
+"""Another report counts."""
+
 FindPolicy = Callable[[str], KeptPolicy]
 """The policy of a version; the active one for "" and for a version that nobody knows."""
 
@@ -74,12 +80,12 @@ class Correction(NamedTuple):
     @property
     def old(self) -> ConversionFact | None:
         """The report that counted before."""
-        return self.before.conversion.winner if self.before is not None else None
+        return self.before.conversion.credited if self.before is not None else None
 
     @property
     def new(self) -> ConversionFact:
         """The report that counts now."""
-        return self.after.conversion.winner
+        return self.after.conversion.credited
 
     @property
     def old_statement(self) -> bytes:
@@ -100,8 +106,8 @@ class Correction(NamedTuple):
         return standing_path(before.statement) if before.has_path else path_in_ledger(before.statement)
 
     @property
-    def new_path(self) -> StandingPath:
-        """What table ``paths`` is to have of it."""
+    def new_path(self) -> StandingPath | None:
+        """What table ``paths`` is to have of it; None = nothing."""
         return standing_path(self.after.statement)
 
 
@@ -144,9 +150,9 @@ def restates_in_place(
 
     That is a restatement that nobody but its own sender asks for: what stitch asks for follows a change of the past.
     Under the very policy that the conversion stands under it is credited anew from its past: who asks for that doubts
-    what stands.
+    what stands. So is one with bookings: they are few.
     """
-    if state is None or not state.statement or conversion != state.conversion:
+    if state is None or not state.statement or conversion != state.conversion or conversion.winner.is_told:
         return False
     if any(trigger.hits_partition >= 0 or not trigger.policy or trigger.fact for trigger in triggers):
         return False
@@ -175,35 +181,57 @@ def recredit(work: Work, find: FindPolicy, known: Mapping[str, Redivided] = _NOT
     """
     conversion, state, triggers, past = work
     corrections: list[Correction] = []
-    fact = conversion.winner
+    fact = conversion.credited
     for is_restating, step in _steps(triggers):
         kept = find(_asked(state, step))
+        if state is not None and past is not None and is_booked_anew(state.conversion.credited, fact):
+            moved = _moved_path(state, fact, step, past, kept)
+            if moved is not None:
+                corrections.append(moved)
+                state = moved.after
         done = known.get(kept.version)
         if done is not None:
             packed, moves = done
         else:
             if past is None:
                 raise ValueError("a conversion is credited by its past")
-            path = build_path(past, report_of(fact), kept.policy)
+            path = path_of(past, fact, kept.policy)
             packed, moves = credit(fact, path, kept.policy, kept.models).to_bytes(), None
         if state is None:
             is_told, recorded_at = True, 0
         else:
             # A path may change where no entry does: under models that credit nobody before and after.
-            is_told = packed != state.statement or fact != state.conversion.winner or not _has_path(state)
+            is_told = packed != state.statement or fact != state.conversion.credited or not _has_path(state)
             recorded_at = state.recorded_at
         if is_told:
             recorded_at = max(recorded_at, *(trigger.recorded_at for trigger in step))
         restated_at = max(state.restated_at if state is not None else 0, *map(_began, step))
         after = CreditState(conversion, packed, kept.version, recorded_at, True, restated_at)
         if is_told:
-            before_fact = state.conversion.winner if state is not None else None
+            before_fact = state.conversion.credited if state is not None else None
             cause = "policy" if is_restating else _cause(before_fact, fact, step)
             corrections.append(Correction(cause, state, after, moves))
         state = after
     if state is None:
         raise ValueError("nothing asks for this conversion")
     return Recredited(state, corrections)
+
+
+def _moved_path(
+    state: CreditState, fact: ConversionFact, step: Sequence[Trigger], past: Past, kept: KeptPolicy
+) -> Correction | None:
+    """What the path alone changes where bookings change, too: a step of its own, before them; None = nothing."""
+    old = state.conversion.credited
+    moved = under_bookings_of(old, fact)
+    path = path_of(past, moved, kept.policy)
+    packed = credit(moved, path, kept.policy, kept.models).to_bytes()
+    if not entries_between(state.statement, packed):
+        return None
+    terms_before = (old.type, old.visitor_id, old.occurred_at)
+    cause = _touch_cause(step) if terms_before == (fact.type, fact.visitor_id, fact.occurred_at) else _OTHER
+    recorded_at = max(state.recorded_at, *(trigger.recorded_at for trigger in step))
+    after = CreditState(state.conversion, packed, kept.version, recorded_at, True, state.restated_at)
+    return Correction(cause, state, after)
 
 
 def _has_path(state: CreditState) -> bool:
@@ -263,11 +291,9 @@ def credited_at_once(works: Sequence[Work], find: FindPolicy) -> list[dict[str, 
     for kept, numbers in by_past.values():
         if len(numbers) < _MANY:
             continue
-        facts = [works[number].conversion.winner for number in numbers]
+        facts = [works[number].conversion.credited for number in numbers]
         pasts = [past for number in numbers if (past := works[number].past) is not None]
-        paths = [
-            build_path(past, report_of(fact), kept.policy) for past, fact in zip(pasts, facts, strict=True)
-        ]
+        paths = [path_of(past, fact, kept.policy) for past, fact in zip(pasts, facts, strict=True)]
         credited = credit_many(facts, paths, kept.policy, kept.models)
         for number, packed in zip(numbers, credited, strict=True):
             known[number][kept.version] = Redivided(packed, None)
@@ -277,7 +303,11 @@ def credited_at_once(works: Sequence[Work], find: FindPolicy) -> list[dict[str, 
 def _cause(old: ConversionFact | None, new: ConversionFact, triggers: Sequence[Trigger]) -> str:
     """Why the ledger says something else from now on."""
     if old is None:
-        return "conversion"
-    if old != new:
-        return "earlier_fact"
+        return CONVERSION
+    if is_booked_anew(old, new):
+        return cause_of_bookings(old, new)
+    return _OTHER if old != new else _touch_cause(triggers)
+
+
+def _touch_cause(triggers: Sequence[Trigger]) -> str:
     return next((trigger.cause for trigger in triggers if trigger.cause), "late_touch")

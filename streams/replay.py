@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 
+from attribution.errors import Rejected
+from attribution.spend.report import decode_reports
 from sinks.tables import WRITTEN
 from sinks.writer import RowWriter
 from streams.producer import Producer
-from streams.topics import CONVERSIONS, HITS, partition_of
+from streams.topics import CONVERSIONS, DEALS, HITS, SPEND, partition_of
 
 KEY_FIELD = {HITS: "visitor_id", CONVERSIONS: "conversion_id"}
 CHUNK = 1_000
@@ -38,7 +40,7 @@ async def replay(
     """
     sql = resources.files("streams").joinpath("sql", "open_dead_letters.sql").read_text()
     counts: Counter[str] = Counter()
-    producer = Producer(kafka, partitions, idempotent=idempotent, names=(HITS, CONVERSIONS))
+    producer = Producer(kafka, partitions, idempotent=idempotent, names=(HITS, CONVERSIONS, SPEND, DEALS))
     if not dry_run:
         await producer.open()
     try:
@@ -63,10 +65,16 @@ async def replay(
 
 async def _send(producer: Producer, topic: str, key: bytes, payload: bytes, partitions: int) -> None:
     """To the partition of its own key field if the payload can be read, else where its record key says."""
-    try:
-        fields = msgspec.json.decode(payload, type=dict[str, Any])
-        own_key = fields.get(KEY_FIELD.get(topic, ""), "")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        own_key = ""
-    text = own_key if isinstance(own_key, str) and own_key else key.decode("utf-8", "replace")
+    text = _own_key(topic, payload) or key.decode("utf-8", "replace")
     await producer.send(topic, text.encode(), payload, partition_of(text, partitions))
+
+
+def _own_key(topic: str, payload: bytes) -> str:
+    try:
+        if topic == SPEND:
+            (report,) = decode_reports(payload)
+            return report.partition_key
+        own_key = msgspec.json.decode(payload, type=dict[str, Any]).get(KEY_FIELD.get(topic, ""), "")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Rejected, ValueError):
+        return ""
+    return own_key if isinstance(own_key, str) else ""

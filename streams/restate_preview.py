@@ -88,7 +88,7 @@ async def preview(
         keys = [conversion_key(partition_of(one, partitions), one) for _, one in page]
         states = [state_of(value) for value in await store.load(keys) if value is not None]
         found.unknown += len(page) - len(states)
-        pasts = await read_pasts(people, [state.conversion.winner for state in states], identity)
+        pasts = await read_pasts(people, [state.conversion for state in states], identity)
         for state, past in zip(states, pasts, strict=True):
             found.take(state, _trigger(state, kept.version), past, kept)
         on_progress(found.looked_at + found.unknown)

@@ -16,8 +16,8 @@ from attribution.acquisition import DIRECT, Acquisition
 from attribution.conversions import ConversionFact
 from attribution.drops import DropReason
 from attribution.enrich import Enriched
+from attribution.entries import Entry
 from attribution.hit import NO_PROPS, Hit
-from attribution.ledger import Entry
 from attribution.links import LinkChange
 from attribution.money import format_amount
 from attribution.standing_path import StandingPath
@@ -165,7 +165,7 @@ def link_row(
 
 
 def conversion_row(fact: ConversionFact, sign: int, cause: str, recorded_at: int) -> Row:
-    """A signed row of ``conversions``."""
+    """A signed row of ``conversions``. Its value is what the conversion is worth now."""
     return (
         fact.site,
         fact.conversion_id,
@@ -174,11 +174,12 @@ def conversion_row(fact: ConversionFact, sign: int, cause: str, recorded_at: int
         fact.visitor_id,
         fact.event_id,
         fact.occurred_at,
-        format_amount(fact.value_minor or 0, fact.currency),
+        format_amount(fact.net_minor, fact.currency),
         fact.currency,
         sign,
         cause,
         recorded_at,
+        fact.ids,
     )
 
 
@@ -223,7 +224,10 @@ def path_row(site: str, conversion_id: str, path: StandingPath, sign: int, recor
 def credit_rows(
     site: str, conversion_id: str, entries: Sequence[Entry], cause: str, policy_version: str, recorded_at: int
 ) -> list[Row]:
-    """Signed rows of ``credits``, one for each of ``entries``, which are about one conversion."""
+    """Signed rows of ``credits``, one for each of ``entries``, which are about one conversion.
+
+    ``cause``: of those that do not follow from a booking.
+    """
     ways: dict[int, tuple[str, ...]] = {}
     rows: list[Row] = []
     for entry in entries:
@@ -246,11 +250,12 @@ def credit_rows(
                 format_amount(entry.amount_minor, currency),
                 format_amount(entry.conversion_value_minor, currency),
                 currency,
-                cause,
+                entry.cause or cause,
                 policy_version,
                 touch.touched_at,
                 terms.converted_at,
                 recorded_at,
+                entry.booked_at,
             )
         )
     return rows

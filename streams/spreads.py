@@ -5,7 +5,8 @@ was) one person with him. This is noted by the batch's commit, and told afterwar
 
 1. the ids' ends of the links that changed are written;
 2. whoever may be concerned is looked for;
-3. their conversions are dirty, in one step with forgetting the note.
+3. their conversions are dirty, in one step with forgetting the note: those of their timelines, and those that a CRM
+   told of them or of their ids (``streams.abouts``).
 
 It is repeated until it is done. Of two workers whose batches concern each other, one always sees both: each writes
 both ends of its own facts before it looks for those of others, so whoever writes his last end later finds all of the
@@ -15,7 +16,7 @@ whoever writes it finds the conversion.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from attribution.identity import ACCOUNT
@@ -32,6 +33,7 @@ from attribution.persons import (
     people_of,
 )
 from attribution.timeline import Timeline
+from streams.abouts import VISITOR
 from streams.link_store import LinkEnd
 from streams.news import News
 from streams.people import People
@@ -76,23 +78,45 @@ async def spread(
         if left:
             await people.read(graph, _seen)
     found: dict[bytes, Trigger] = {}
+    ids = [_ids_of(one, concerned[number], graph) for number, one in enumerate(news)]
+    about = await people.abouts.read({place for places in ids for place in places})
     for number, one in enumerate(news):
         since = 0 if one.links else one.since
-        for visitor in sorted(concerned[number]):
-            for conversion in graph.visitors[visitor].conversions:
-                if conversion.converted_at >= since:
-                    trigger = Trigger(
-                        conversion_id=conversion.conversion_id,
-                        site=visitor[0],
-                        visitor_id=visitor[1],
-                        hits_partition=partition,
-                        recorded_at=one.recorded_at,
-                        nonce=nonce,
-                        cause=one.cause,
-                        policy=one.policy,
-                    )
-                    found[trigger.field] = trigger
+        wanted = [
+            (conversion.conversion_id, visitor)
+            for visitor in sorted(concerned[number])
+            for conversion in graph.visitors[visitor].conversions
+            if conversion.converted_at >= since
+        ]
+        wanted += [
+            (conversion_id, (one.site, one.visitor_id))
+            for place in sorted(ids[number])
+            for conversion_id, converted_at in about.get(place, {}).items()
+            if converted_at >= since
+        ]
+        for conversion_id, visitor in wanted:
+            trigger = Trigger(
+                conversion_id=conversion_id,
+                site=visitor[0],
+                visitor_id=visitor[1],
+                hits_partition=partition,
+                recorded_at=one.recorded_at,
+                nonce=nonce,
+                cause=one.cause,
+                policy=one.policy,
+            )
+            found[trigger.field] = trigger
     return list(found.values())
+
+
+def _ids_of(news: News, concerned: Iterable[Visitor], graph: Graph[Seen]) -> set[SiteId]:
+    """What a conversion may be told to be about, of everybody whom ``news`` concern: their ids, and they themselves."""
+    ids: set[SiteId] = {(news.site, change.id) for change in news.links}
+    for visitor in {(news.site, news.visitor_id), *concerned}:
+        ids.add((visitor[0], VISITOR + visitor[1]))
+        known = graph.visitors.get(visitor)
+        ids.update((visitor[0], id_) for id_ in (known.linked_ids if known is not None else ()))
+    return ids
 
 
 def _seen(stored: bytes | None, _: Visitor) -> Seen:

@@ -5,17 +5,15 @@ What it shares with the worker's other partitions is memory: recent timelines, a
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from attribution.errors import HeadwaterError, Rejected, Transient
+from attribution.errors import HeadwaterError, Rejected
 from attribution.timeline import Timeline
 from streams import metrics
-from streams.envelopes import envelopes
 from streams.journal import Claimed
 from streams.news import news_from, pack_news
 from streams.ownership import Ownership
@@ -30,26 +28,14 @@ from streams.spreads import spread
 from streams.stitch_batch import ReadBatch, StitchOutput, Visitor, read_batch, stitch
 from streams.stitch_parts import insert_in_parts
 from streams.tally import Counts
-from streams.topics import (
-    CONVERSIONS,
-    HITS,
-    VOLATILE_CLUSTER_PREFIX,
-    dirty_key,
-    partition_of,
-    spreads_key,
-    timeline_key,
-)
-from streams.triggers import conversion_of, encode_trigger
-from streams.vitals import CALL_SECONDS, Calling
+from streams.topics import HITS, VOLATILE_CLUSTER_PREFIX, awaits_visitors_key, spreads_key, timeline_key
+from streams.triggers import encode_trigger
+from streams.wishes import RESEND_AFTER_SECONDS, Wishes
 
 log = structlog.get_logger(__name__)
 
 ISOLATE_FROM_ATTEMPT = 3
 """A range that failed this often is processed hit by hit, and what raises is dead-lettered."""
-RESEND_AFTER_SECONDS = 15.0
-"""A trigger whose conversion is still dirty after this is sent again (the broker may have forgotten it)."""
-RESEND_AT_MOST = 1_000
-"""Triggers sent again at once while the owner works: if credit is only slow, repetitions must not swamp it."""
 
 
 class RangeLost(HeadwaterError):
@@ -76,7 +62,9 @@ class StitchStage:
         self._recent = recent
         self._room = room
         self._people = People(own.fence.store, rules.own.partitions)
-        self._sent: dict[bytes, tuple[bytes, float]] = {}
+        self._wishes = Wishes(own, rules.own.partitions)
+        self._tells_of_others = False
+        """Some conversion is about a visitor of this partition whom its sender named, so all their news are told."""
 
     async def start(self) -> None:
         """Finish the range that carries its records, then send every trigger that nobody has answered.
@@ -84,6 +72,8 @@ class StitchStage:
         Such a range is never read again, not even from the broker that it came from: a broker that keeps its log in
         memory may have been replaced a moment ago, and have other records at the same offsets.
         """
+        (awaited,) = await self._fence.store.load([awaits_visitors_key(self._partition)])
+        self._tells_of_others = awaited is not None
         pending = self._fence.found.pending
         if pending is not None and self._fence.found.payload:
             records = unpack_records(self._fence.found.payload)
@@ -94,12 +84,12 @@ class StitchStage:
             await Refusals.put_away(self._own, HITS)
         for field, packed in sorted((await self._fence.store.fields(spreads_key(self._partition))).items()):
             await self._spread(field.decode(), packed, {})
-        await self._resend_dirty(older_than=0.0)
+        await self._wishes.resend(older_than=0.0)
 
     async def idle(self) -> None:
         """See that the store still is what it was, and send again what credit has not answered for a while."""
         await self._fence.check()
-        await self._resend_dirty(older_than=RESEND_AFTER_SECONDS)
+        await self._wishes.resend(older_than=RESEND_AFTER_SECONDS)
 
     async def process(self, batch: Batch) -> None:
         """One batch, exactly once in effect, as soon as there is room for it."""
@@ -168,25 +158,28 @@ class StitchStage:
         await self._own.publish_dead_letters(output.dead_letters)
         dirty = {trigger.field: encode_trigger(trigger) for trigger in output.triggers}
         stored = {visitor: loan.timeline(visitor).to_bytes() for visitor in output.changed}
+        counts = Counts(
+            records=len(batch.records),
+            events=events,
+            hits=len(output.rows["hits"]),
+            sessions=len(output.rows["sessions"]),
+            touchpoints=len(output.rows["touchpoints"]),
+            drops=output.dropped.total(),
+            dead_letters=len(output.dead_letters),
+            restated=output.restated,
+        )
+        journal = self._own.journal_done(batch.broker, batch.last + 1)
+        timelines = {loan.key(visitor): value for visitor, value in stored.items()}
         news = pack_news(output.news)
         place = f"{batch.broker}:{batch.first}:{self._own.journal.owner}" if news else ""
-        await self._fence.commit_stitch(
-            batch,
-            self._own.journal_done(batch.broker, batch.last + 1),
-            {loan.key(visitor): value for visitor, value in stored.items()},
-            dirty,
-            Counts(
-                records=len(batch.records),
-                events=events,
-                hits=len(output.rows["hits"]),
-                sessions=len(output.rows["sessions"]),
-                touchpoints=len(output.rows["touchpoints"]),
-                drops=output.dropped.total(),
-                dead_letters=len(output.dead_letters),
-                restated=output.restated,
-            ),
-            (place, news),
-        )
+        if not await self._fence.commit_stitch(
+            batch, journal, timelines, dirty, counts, (place, news), tells_of_others=self._tells_of_others
+        ):
+            # Once in an owner's life, as after a crash before the commit: the same rows under the same tokens.
+            self._tells_of_others = True
+            loan.forget()
+            await self._finish(batch, rules, version, attempt, loan, is_repeat=True)
+            return
         # Nobody changes them before the next batch of this partition, which waits for the spread.
         linked = {
             (one.site, one.visitor_id): loan.timeline((one.site, one.visitor_id)) for one in output.news
@@ -201,7 +194,7 @@ class StitchStage:
         if news:
             dirty |= await self._spread(place, news, linked)
         # All at once: a conversion that the batch concerns twice is credited once.
-        await self._send_triggers(dirty)
+        await self._wishes.send(dirty)
 
     async def _spread(
         self, place: str, packed: bytes, known: Mapping[Visitor, Timeline]
@@ -218,7 +211,16 @@ class StitchStage:
         self, read: ReadBatch, batch: Batch, rules: StitchRules, attempt: int, loan: Loan
     ) -> StitchOutput:
         isolate, owner = attempt >= ISOLATE_FROM_ATTEMPT, self._own.journal.owner
-        return stitch(read, loan.timeline, batch, rules, owner=owner, attempt=attempt, isolate=isolate)
+        return stitch(
+            read,
+            loan.timeline,
+            batch,
+            rules,
+            owner=owner,
+            attempt=attempt,
+            isolate=isolate,
+            tells_of_others=self._tells_of_others,
+        )
 
     async def _insert(self, batch: Batch, token: str, output: StitchOutput, *, is_repeat: bool) -> bool:
         """Every table's rows under a token that names the immutable range; a repeat is dropped by ClickHouse.
@@ -260,51 +262,6 @@ class StitchStage:
                 loan.add(visitor, Timeline.empty(*visitor), key, 0)
             else:
                 loan.add(visitor, Timeline.from_bytes(value, *visitor), key, len(value))
-
-    async def _send_triggers(self, dirty: dict[bytes, bytes]) -> None:
-        """Triggers by field, as they stand in the dirty hash: one envelope for each partition of conversions."""
-        now = time.monotonic()
-        by_partition: dict[int, tuple[bytes, list[bytes]]] = {}
-        for field, value in dirty.items():
-            self._sent[field] = (value, now)
-            key = conversion_of(field)
-            partition = partition_of(key.decode(), self._rules.own.partitions)
-            by_partition.setdefault(partition, (key, []))[1].append(value)
-        await asyncio.gather(
-            *(
-                self._try_send(key, value)
-                for key, values in by_partition.values()
-                for value in envelopes(values)
-            )
-        )
-
-    async def _try_send(self, key: bytes, value: bytes) -> None:
-        """Best effort: what is lost here is still dirty and will be sent again.
-
-        Other errors end the worker: a producer that is beyond help would lose every trigger from now on.
-        """
-        try:
-            with Calling("triggers", CALL_SECONDS):
-                await self._own.send(CONVERSIONS, key, value)
-        except Transient as error:
-            log.warning("triggers_not_sent", partition=self._partition, error=str(error))
-
-    async def _resend_dirty(self, older_than: float) -> None:
-        dirty = await self._fence.store.fields(dirty_key(self._partition))
-        now = time.monotonic()
-        again: dict[bytes, bytes] = {}
-        still: dict[bytes, tuple[bytes, float]] = {}
-        for field, value in dirty.items():
-            sent_value, sent_at = self._sent.get(field, (b"", 0.0))
-            is_overdue = sent_value == value and now - sent_at >= older_than and len(again) < RESEND_AT_MOST
-            if older_than == 0.0 or is_overdue:
-                again[field] = value
-            else:
-                still[field] = (value, sent_at if sent_value == value else now)
-        self._sent = still
-        if again:
-            log.info("triggers_sent_again", partition=self._partition, count=len(again))
-            await self._send_triggers(again)
 
 
 def hits_in(batch: Batch) -> int:

@@ -234,11 +234,13 @@ def stitch(
     owner: str = "",
     attempt: int = 1,
     isolate: bool = False,
+    tells_of_others: bool = False,
 ) -> StitchOutput:
     """Apply every visitor's hits to its timeline (which changes in place) and collect what that changes.
 
     ``owner`` is part of each trigger's nonce: a batch that is made again after the store was set back makes new wishes,
     which an answer to the old ones must not fulfil.
+    ``tells_of_others``: visitors whom no hit has linked with anything make news, too: a CRM has named one of them.
     With ``isolate`` a visitor whose timeline raises has its hits dead-lettered and is named in ``poisoned``:
     that timeline object is half changed and must be forgotten.
     """
@@ -295,6 +297,8 @@ def stitch(
             if timeline.is_linked:
                 links += _link_rows(visitor, again, changed_again, broker, partition, first)
                 news += _news(visitor, timeline, again, changed_again)
+            elif tells_of_others:
+                news += _news_without_links(visitor, again, changed_again)
         elif not accepted:
             continue
         changed.append(visitor)
@@ -308,6 +312,8 @@ def stitch(
         if timeline.is_linked and accepted:
             links += _link_rows(visitor, accepted, change, broker, partition, first)
             news += _news(visitor, timeline, accepted, change)
+        elif tells_of_others and accepted:
+            news += _news_without_links(visitor, accepted, change)
         if change.ids_refused or change.links_lost:
             refused_ids[BLOCKED_VALUE] += change.ids_refused
             refused_ids[TOO_MANY_IDS] += change.links_lost
@@ -326,7 +332,16 @@ def stitch(
     for (_, _, reason), count in drops.items():
         dropped[reason] += count
     return StitchOutput(
-        rows, triggers, changed, poisoned, dead_letters, len(hits), dropped, restated, news, refused_ids
+        rows,
+        triggers,
+        changed,
+        poisoned,
+        dead_letters,
+        len(hits),
+        dropped,
+        restated,
+        news,
+        refused_ids,
     )
 
 
@@ -405,6 +420,16 @@ def _news(visitor: Visitor, timeline: Timeline, items: list[ReadHit], change: Ch
         recorded_at = max(item.received_at for item in items)
         policy = restated.policy if restated is not None else ""
         yield News(*visitor, min(changed, default=NEVER), recorded_at, change.links, policy)
+
+
+def _news_without_links(visitor: Visitor, items: list[ReadHit], change: Change) -> Iterator[News]:
+    """What somebody did whom hits name by no id."""
+    restated = items[-1].restated
+    changed = [touch.touched_at for touch in (*change.touchpoints_minus, *change.touchpoints_plus)]
+    changed += [item.fact.occurred_at for item in items if item.fact is not None]
+    if changed:
+        recorded_at = max(item.received_at for item in items)
+        yield News(*visitor, min(changed), recorded_at, (), restated.policy if restated is not None else "")
 
 
 def _trigger(

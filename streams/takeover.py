@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import structlog
 
+from attribution.deals.settings import DealSettings
 from attribution.errors import HeadwaterError, Misconfigured
+from streams import spend
 from streams.credit import CreditStage, decisions_of
+from streams.deal_clicks import LOOK_SECONDS
+from streams.deals import DealsStage, deal_decisions_of
 from streams.fence import Fence, FenceStore, Position
 from streams.journal import Claimed, Decided, Journal, JournalLog
 from streams.learnt import LearntBook
@@ -20,9 +24,22 @@ from streams.recent import RecentTimelines
 from streams.room import Room
 from streams.rules import RuleBook, StitchRules
 from streams.stitch import StitchStage
-from streams.topics import HITS
+from streams.topics import CONVERSIONS, DEALS, HITS, SPEND
+from streams.touch_book import TouchBook
 
 log = structlog.get_logger(__name__)
+
+
+CREDIT_TRIGGERS = 1_000
+"""Most triggers of one batch of credit."""
+CREDIT_WAIT_SECONDS = 0.02
+SPEND_REPORTS = 1_000
+"""Most facts of one batch of spend."""
+SPEND_WAIT_SECONDS = 0.2
+"""An import comes at once, and each batch reads the days it is about."""
+DEAL_EVENTS = 2_000
+"""Most events of one batch of deliveries, by their bytes."""
+DEAL_WAIT_SECONDS = 0.05
 
 
 class Inconsistent(HeadwaterError):
@@ -46,6 +63,10 @@ class Tools:
     room: Room = field(default_factory=Room)
     learnt: LearntBook | None = None
     """None = no learnt model is ever active."""
+    touches: TouchBook = field(default_factory=TouchBook)
+    deals: DealSettings = field(default_factory=DealSettings)
+    clicks_every_seconds: float = LOOK_SECONDS
+    """How often missing clicks of deals are looked for."""
 
 
 class TakenOver(NamedTuple):
@@ -58,6 +79,16 @@ class TakenOver(NamedTuple):
     """First and last offset of batches whose borders are given, in order."""
 
 
+class Kind(NamedTuple):
+    """What works on the partitions of one topic. None = as the worker is told for hits."""
+
+    take: Callable[[Tools, Ownership], Awaitable[TakenOver]]
+    max_events: int | None = None
+    """Most events of one batch."""
+    wait_seconds: float | None = None
+    """How long a batch waits for more of them."""
+
+
 async def take_over(tools: Tools, topic: str, partition: int) -> TakenOver:
     """Become the owner of a partition.
 
@@ -66,7 +97,7 @@ async def take_over(tools: Tools, topic: str, partition: int) -> TakenOver:
     fence = await tools.fences.acquire(topic, partition)
     journal = await _open_journal(tools, fence)
     own = Ownership(tools.broker, fence, journal, tools.writer, tools.send)
-    taken = await _hits(tools, own) if topic == HITS else _conversions(tools, own)
+    taken = await KINDS[topic].take(tools, own)
     log.info(
         "took_over",
         topic=topic,
@@ -136,10 +167,45 @@ def claims_left(found: Position, broker: str, noted: Iterable[Claimed]) -> list[
     return ordered
 
 
-def _conversions(tools: Tools, own: Ownership) -> TakenOver:
+async def _conversions(tools: Tools, own: Ownership) -> TakenOver:
     decisions = decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
     policies = PolicyBook(tools.rules.policy, tools.fences, tools.learnt or LearntBook(tools.fences))
     stage = CreditStage(own, policies, tools.rules.partitions, decisions)
     # Where the fence will stand when the decisions are applied.
     start = decisions[-1].next if decisions else own.fence.found.offset_on(own.broker)
     return TakenOver(stage, start, ())
+
+
+async def _spend(tools: Tools, own: Ownership) -> TakenOver:
+    step = await own.fence.step()
+    noted = spend.decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
+    decisions = [decision for decision in noted if decision.step > step]
+    stage = spend.SpendStage(own, tools.rules.partitions, tools.touches, step, decisions)
+    start = own.fence.found.offset_on(own.broker)
+    if decisions:  # Where the fence will stand when they are applied.
+        start = decisions[-1].next if decisions[-1].broker == own.broker else 0
+    return TakenOver(stage, start, ())
+
+
+async def _deals(tools: Tools, own: Ownership) -> TakenOver:
+    decisions = deal_decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
+    types = tools.rules.policy.conversion_lookbacks_ms
+    stage = DealsStage(
+        own,
+        tools.deals,
+        types,
+        tools.rules.partitions,
+        decisions,
+        look_seconds=tools.clicks_every_seconds,
+    )
+    start = decisions[-1].next if decisions else own.fence.found.offset_on(own.broker)
+    return TakenOver(stage, start, ())
+
+
+KINDS: Mapping[str, Kind] = {
+    HITS: Kind(_hits),
+    CONVERSIONS: Kind(_conversions, CREDIT_TRIGGERS, CREDIT_WAIT_SECONDS),
+    SPEND: Kind(_spend, SPEND_REPORTS, SPEND_WAIT_SECONDS),
+    DEALS: Kind(_deals, DEAL_EVENTS, DEAL_WAIT_SECONDS),
+}
+"""The topics that a worker reads, and the stage of each."""

@@ -47,16 +47,25 @@ def _tell(correction: Correction, found: Told) -> None:
     found.credits.extend(lines.rows)
     found.objects.extend(lines.objects)
     if old != new:
-        if old is not None:
+        # What does not stand (any more) has no row that is not taken back; nor is one written that says the same again.
+        given = conversion_row(new, 1, cause, recorded_at) if new.number else None
+        taken = conversion_row(old, 1, cause, recorded_at) if old is not None and old.number else None
+        if old is not None and taken is not None and (given != taken or not new.is_told):
             found.conversions.append(conversion_row(old, -1, cause, recorded_at))
-        found.conversions.append(conversion_row(new, 1, cause, recorded_at))
+        if given is not None and (given != taken or not new.is_told):
+            found.conversions.append(given)
+        if old is None and given is None and new.bookings:
+            # It is over already when it is heard of. Its rows tell of it: it has entries that may be restated.
+            gone = new.bookings[-1].cause
+            found.conversions.extend(conversion_row(new, sign, gone, recorded_at) for sign in (1, -1))
     if lines.is_same_path and correction.before is not None and correction.before.has_path:
         return
     old_path, new_path = correction.old_path, correction.new_path
     if old_path != new_path:
         if old_path is not None:
             found.paths.append(path_row(new.site, new.conversion_id, old_path, -1, recorded_at))
-        found.paths.append(path_row(new.site, new.conversion_id, new_path, 1, recorded_at))
+        if new_path is not None:
+            found.paths.append(path_row(new.site, new.conversion_id, new_path, 1, recorded_at))
 
 
 def told_in_rows(rows: Mapping[str, Sequence[Row]]) -> list[Told]:
@@ -70,12 +79,25 @@ def told_in_rows(rows: Mapping[str, Sequence[Row]]) -> list[Told]:
         for conversion_id, its_rows in by_id.items():
             its = found.setdefault(conversion_id, Told(conversion_id, [], [], [], []))
             if table == "credits":
-                lines = lines_of(its_rows)
+                lines = lines_of([_dated(row) for row in its_rows])
                 its.credits.extend(lines.rows)
                 its.objects.extend(lines.objects)
+            elif table == "conversions":
+                its.conversions.extend(_named(row) for row in its_rows)
             else:
-                (its.conversions if table == "conversions" else its.paths).extend(its_rows)
+                its.paths.extend(its_rows)
     return list(found.values())
+
+
+def _dated(row: Row) -> Row:
+    """With the instant of its booking, which rows of former versions do not have: that of the conversion."""
+    columns = WRITTEN["credits"]
+    return (*row, row[columns.index("converted_at")]) if len(row) < len(columns) else row
+
+
+def _named(row: Row) -> Row:
+    """With the ids of a sender, which rows of former versions do not have: they were of hits."""
+    return (*row, ()) if len(row) < len(WRITTEN["conversions"]) else row
 
 
 def rows_of(all_told: Iterable[Told]) -> dict[str, list[Row | WrittenRow]]:

@@ -6,6 +6,7 @@ Redis keys carry the partition as hash tag (``{h3}``), so one atomic script stay
 from __future__ import annotations
 
 import hashlib
+from datetime import date
 from struct import unpack
 
 HITS = "headwater.hits.v1"
@@ -16,8 +17,21 @@ CREDITS = "headwater.credits.v1"
 DEAD_LETTERS = "headwater.dead-letters.v1"
 HITS_JOURNAL = "headwater.hits-journal.v1"
 CONVERSIONS_JOURNAL = "headwater.conversions-journal.v1"
-"""What the workers are about to do with ``HITS`` and ``CONVERSIONS`` (``streams.journal``); for nobody else."""
-ALL = (HITS, DEALS, SPEND, CONVERSIONS, CREDITS, DEAD_LETTERS, HITS_JOURNAL, CONVERSIONS_JOURNAL)
+SPEND_JOURNAL = "headwater.spend-journal.v1"
+DEALS_JOURNAL = "headwater.deals-journal.v1"
+"""What the workers are about to do with the topic that each is named after (``streams.journal``); for nobody else."""
+ALL = (
+    HITS,
+    DEALS,
+    SPEND,
+    CONVERSIONS,
+    CREDITS,
+    DEAD_LETTERS,
+    HITS_JOURNAL,
+    CONVERSIONS_JOURNAL,
+    SPEND_JOURNAL,
+    DEALS_JOURNAL,
+)
 
 VOLATILE_CLUSTER_PREFIX = "hw-mem-"
 """Cluster ids of brokers that keep their log in memory begin so. Every start of such a broker has a new id;
@@ -75,7 +89,7 @@ RESTATEMENTS_KEY = "hw:restatements"
 
 def fence_key(topic: str, partition: int) -> str:
     """Hash: ``epoch`` (how many owners so far), ``owner``, ``broker`` (cluster id), ``offset`` (next to read),
-    ``journal``, ``pending``, ``payload``."""
+    ``journal``, ``pending``, ``payload``; of spend also ``step`` (decisions so far)."""
     return f"hw:{{{_tag(topic)}{partition}}}:fence"
 
 
@@ -95,9 +109,10 @@ def timeline_key(partition: int, site: str, visitor_id: str) -> bytes:
     return b"t{h%d}" % partition + digest
 
 
-def dirty_key(partition: int) -> str:
-    """Hash: conversions that the credit agent has still to look at (field = conversion + visitor)."""
-    return f"hw:{{h{partition}}}:dirty"
+def dirty_key(partition: int, topic: str = HITS) -> str:
+    """Hash: conversions that the credit agent has still to look at (field = conversion + visitor), as the owner of that
+    partition of ``topic`` wishes."""
+    return f"hw:{{{_tag(topic)}{partition}}}:dirty"
 
 
 def spreads_key(partition: int) -> str:
@@ -115,14 +130,66 @@ def conversion_key(partition: int, conversion_id: str) -> str:
     return f"c{{c{partition}}}{conversion_id}"
 
 
-def outbox_key(partition: int) -> str:
-    """Hash: ledger rows decided but not yet known to be in ClickHouse (field = batch id)."""
-    return f"hw:{{c{partition}}}:outbox"
+def outbox_key(partition: int, topic: str = CONVERSIONS) -> str:
+    """Hash: rows decided but not yet known to be in ClickHouse (field = batch id)."""
+    return f"hw:{{{_tag(topic)}{partition}}}:outbox"
+
+
+def deal_objects_key(partition: int) -> str:
+    """Hash: what CRMs and shops have told of their objects, by object (``streams.deal_states``)."""
+    return f"hw:{{d{partition}}}:objects"
+
+
+def deal_names_key(partition: int) -> str:
+    """Hash: by name the objects that are found by it."""
+    return f"hw:{{d{partition}}}:names"
+
+
+def deal_told_key(partition: int) -> str:
+    """Hash: by conversion the last that credit was told of it."""
+    return f"hw:{{d{partition}}}:told"
+
+
+def deal_orphans_key(partition: int) -> str:
+    """Hash: conversions whose click has not come yet, and since when (``streams.deal_clicks``)."""
+    return f"hw:{{d{partition}}}:orphans"
+
+
+def deal_rules_key(partition: int) -> str:
+    """Hash with one field, ``version``: of the rules that everything told follows from."""
+    return f"hw:{{d{partition}}}:deal-rules"
+
+
+def remembered_key(partition: int, site: str, event: str) -> bytes:
+    """String: an event that a sender has told; it goes when the sender no longer tries again."""
+    digest = hashlib.blake2b(f"{site}\0{event}".encode(), digest_size=12).digest()
+    return b"r{d%d}" % partition + digest
+
+
+def about_key(site: str, id_: str) -> bytes:
+    """Hash: the conversions that are told to be about an id (``streams.abouts``)."""
+    return b"a" + hashlib.blake2b(f"{site}\0{id_}".encode(), digest_size=12).digest()
+
+
+def awaits_visitors_key(partition: int) -> str:
+    """String: there is when a conversion is about some visitor of that partition of hits whom its sender named."""
+    return f"hw:{{h{partition}}}:awaits-visitors"
 
 
 def refused_key(topic: str, partition: int) -> str:
     """Hash: blocks of the range at work that ClickHouse refused, and why (``streams.refusals``)."""
     return f"hw:{{{_tag(topic)}{partition}}}:refused"
+
+
+def spend_key(partition: int, site: str, ad_network: str, day: date) -> bytes:
+    """Hash: newest known spend of a site's network and day (``attribution.spend.kept``; field = ``SpendFact.key``)."""
+    place = f"{site}\0{ad_network}\0{day.isoformat()}".encode()
+    return b"p{s%d}" % partition + hashlib.blake2b(place, digest_size=12).digest()
+
+
+def spend_days_key(partition: int) -> str:
+    """Hash: every site, network and day of which spend is kept (JSON array; the values are empty)."""
+    return f"hw:{{s{partition}}}:days"
 
 
 def _tag(topic: str) -> str:

@@ -1,4 +1,4 @@
-"""What stitch tells credit: a conversion was found, or the past of one has changed."""
+"""What stitch and deals tell credit: a conversion was found, or the past of one has changed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import msgspec
 
 from attribution.conversions import ConversionFact
 from attribution.errors import Rejected
+from streams.topics import HITS, dirty_key
 
 
 class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -15,7 +16,8 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     site: str
     visitor_id: str
     hits_partition: int
-    """Where its wish stands until it is answered; -1 = nowhere, its sender sees to it (``streams.restate``)."""
+    """Partition of ``wished_in`` where its wish stands until it is answered; -1 = nowhere, its sender sees to it
+    (``streams.restate``)."""
     recorded_at: int
     """When the collector received the hit that caused it, epoch ms: the ledger's ``recorded_at``."""
     nonce: str
@@ -25,6 +27,13 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The ledger's ``cause`` when the facts of the conversion stay the same; "" = ``late_touch``."""
     policy: str = ""
     """Version of the policy to credit under from now on, with cause ``policy``; "" = that which it stands under."""
+    wished_in: str = HITS
+    """Topic of whose stage the wish is."""
+
+    @property
+    def dirty_key(self) -> str:
+        """The hash that its wish stands in; "" = in none."""
+        return dirty_key(self.hits_partition, self.wished_in) if self.hits_partition >= 0 else ""
 
     @property
     def field(self) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from faust.types import TP
@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from attribution.deals.settings import DealSettings
 from attribution.errors import Misconfigured
 from attribution.policy import AttributionPolicy
 from sinks.writer import RowWriter
@@ -27,6 +28,7 @@ from streams.audit import AuditConfig, start_audit
 from streams.exit_codes import EXIT_BROKER_CHANGED, EXIT_FAILED, EXIT_MISCONFIGURED
 from streams.fence import FenceStore
 from streams.health import serve_health
+from streams.journal import JOURNAL_OF
 from streams.journal_log import KafkaJournals
 from streams.kafka_admin import cluster_id
 from streams.learning import LearnConfig, start_learning
@@ -39,17 +41,15 @@ from streams.recent import DEFAULT_BYTES, RecentTimelines
 from streams.redis_link import LargeCommandConnection
 from streams.room import BATCHES, Room
 from streams.rules import StitchRules
-from streams.takeover import Tools
+from streams.takeover import KINDS, Tools
 from streams.topics import (
     CONVERSIONS,
-    CONVERSIONS_JOURNAL,
     CREDITS,
     DEAD_LETTERS,
-    HITS,
-    HITS_JOURNAL,
     VOLATILE_CLUSTER_PREFIX,
     partition_of,
 )
+from streams.touch_book import LOOK_EVERY_SECONDS, TouchBook
 from streams.watchdog import STUCK_AFTER_SECONDS, Watchdog
 
 log = structlog.get_logger(__name__)
@@ -73,6 +73,7 @@ class WorkerConfig:
     batch_wait_ms: int
     metrics_port: int
     writer_factory: Callable[[], RowWriter]
+    deals: DealSettings = field(default_factory=DealSettings)
     timelines_max_bytes: int = DEFAULT_BYTES
     """Recent visitors' timelines in memory, all partitions together."""
     group: str = "headwater-worker"
@@ -80,6 +81,8 @@ class WorkerConfig:
     """None = this worker takes no part in the self-audit."""
     learn: LearnConfig | None = None
     """None = this worker lets no child learn."""
+    touches_every_seconds: float = LOOK_EVERY_SECONDS
+    """How often touches are looked for that spend stands beside."""
     stuck_after_seconds: float = STUCK_AFTER_SECONDS
     """The process ends when something that is to be done shows no sign of life for so long."""
 
@@ -116,7 +119,7 @@ class Worker:
             self._config.kafka,
             self._config.partitions,
             idempotent=self._config.kafka_idempotent,
-            names=(CONVERSIONS, CREDITS, DEAD_LETTERS, HITS_JOURNAL, CONVERSIONS_JOURNAL),
+            names=(CONVERSIONS, CREDITS, DEAD_LETTERS, *(JOURNAL_OF[topic] for topic in KINDS)),
             broker=self._broker,
         )
         partitions = self._partitions = Partitions(
@@ -181,6 +184,8 @@ class Worker:
             RecentTimelines(config.timelines_max_bytes),
             Room(BATCHES * config.batch_max_hits),
             self._learnt,
+            TouchBook(config.touches_every_seconds),
+            config.deals,
         )
 
     def _create_app(self, partitions: Partitions) -> FencedApp:
@@ -189,7 +194,7 @@ class Worker:
             # A group for each life of the broker: workers of its last life, which find it before they find out that
             # it is another one, die in a group of their own, and nobody waits for their sessions to time out.
             group = f"{group}.{self._broker}"
-        app = create_app(self._config.kafka, group, (HITS, CONVERSIONS), partitions.own, partitions.deliver)
+        app = create_app(self._config.kafka, group, tuple(KINDS), partitions.own, partitions.deliver)
 
         async def on_revoked(_app: FencedApp, _revoked: set[TP], **_: object) -> None:
             await partitions.close()

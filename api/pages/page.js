@@ -4,6 +4,7 @@ const at = (id) => document.getElementById(id);
 const words = (name) => name.replaceAll("_", " ");
 const TABS = ["channels", "paths", "changes", "conversion"];
 const BESIDE = ["bot", "visitor_over_limit"];
+const COSTS = ["spend", "cpa", "roas", "roi"];
 const RANGED = ["conversions", "revenue"];
 let tab = "channels";
 let models = [];
@@ -103,10 +104,16 @@ function showChannels(answer) {
   at("answer").hidden = false;
   showCoverage(answer.meta);
   const others = coverage.other_currencies.map((other) => `${shown(other.revenue)} ${other.currency}`).join(", ");
+  const converted = coverage.converted.map(
+    (one) => `${shown(one.revenue)} ${one.currency} = ${shown(one.worth)} ${currency}${one.oldest_rate_days ? `, oldest rate ${counted(one.oldest_rate_days, "day")} before` : ""}`,
+  );
+  const { spend } = answer.meta;
   say(
     `${shown(coverage.revenue)} ${currency} in ${shown(coverage.conversions)} conversions` +
       (answer.meta.as_of ? `, as of ${answer.meta.as_of}` : "") +
+      (converted.length ? `; converted: ${converted.join("; ")}` : "") +
       (others ? `; not added up: ${others}` : "") +
+      (spend ? `; spend ${shown(spend.spend)} ${currency}` : "") +
       (answer.spread ? ". Small: from what to what the rule models say" : "") +
       `. ${answer.meta.elapsed_ms} ms.`,
   );
@@ -143,10 +150,17 @@ function common() {
 async function channels(isMine) {
   const asOf = at("as_of").value || null;
   const metrics = asOf ? ["conversions", "revenue", "aov"] : ["hits", "sessions", "conversions", "revenue", "cr", "aov"];
-  const question = { ...common(), dimensions: ["channel"], metrics, as_of: asOf, order_by: [["revenue", "desc"]] };
+  let question = { ...common(), dimensions: ["channel"], metrics, as_of: asOf, order_by: [["revenue", "desc"]] };
   const answer = await ask("/v1/query", question);
   if (!isMine()) return; // another question was asked meanwhile
   showChannels(answer);
+  // What ads cost follows where anything was spent; most questions need not wait for it.
+  const costly = { ...question, metrics: [...metrics, ...COSTS] };
+  const withCosts = await ask("/v1/query", costly).catch(() => null);
+  if (isMine() && withCosts?.meta.spend?.billed.length) {
+    question = costly;
+    showChannels(withCosts);
+  }
   // Every model has to be read for the ranges, so they follow too.
   const withRanges = await ask("/v1/query", { ...question, spread: true }).catch(() => null);
   if (isMine() && withRanges) showChannels(withRanges);

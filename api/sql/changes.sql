@@ -1,12 +1,12 @@
 -- Purpose: POST /v1/changes: what ledger entries recorded after {after} and up to {until} (epoch ms) did to a report, by cause
 -- and by the dimensions asked for; cause '' is everything recorded by {after}: the report as it stood.
--- Built by api/changes.py: $keys_as (d0 ...), $keys, $texts, $where (as in grouped.sql), $credit_time. The greatest changes first.
+-- Built by api/changes.py: $keys_as (d0 ...), $keys, $texts, $where (as in grouped.sql), $earned, $credit_time. The greatest changes first.
 -- Order of magnitude: 0.3 s per million ledger entries of the model and core.
 SELECT CAST(why, 'String') AS cause, [$texts] AS dimensions, toString(conversions_of) AS conversions,
     toString(revenue_of) AS revenue, entries
 FROM
 (
-    SELECT why, $keys_as, sum(m.conversions) AS conversions_of, sumIf(m.revenue, currency = {currency:String}) AS revenue_of,
+    SELECT why, $keys_as, sum(m.conversions) AS conversions_of, sumIf(m.revenue, currency = {currency:String} AND $earned) AS revenue_of,
         count() AS entries
     FROM
     (

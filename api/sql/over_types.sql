@@ -1,9 +1,9 @@
--- Groups with the sessions of all conversion types beside them: what cr divides by. $grouped is one row per group,
--- $window the dimensions that traffic has as well, $keep leaves out traffic that nobody asked for.
+-- Groups with the sessions and the spend of all conversion types beside them: what cr, cpa and roas relate to. $grouped is
+-- one row per group, $bases sums over the dimensions that traffic has as well, $keep leaves out sides that nobody asked for.
 SELECT *
 FROM
 (
-    SELECT *, sum(m_sessions) OVER ($window) AS m_sessions_base
+    SELECT *, $bases
     FROM
     (
 $grouped

@@ -1,10 +1,10 @@
 -- Purpose: part 3 of query.sql, what dropped hits claim was bought in the time asked for, per currency and reason: each
 -- conversion once, and not if it stands in conversions, because somebody else reported it. A statement of its own,
 -- because the engine takes as long to plan it as to answer the rest, and most installations have none.
--- Built by api/plan.py: $dropped_conversions, $conversions, $dropped_where, $known, $no_linked.
+-- Built by api/plan.py: $dropped_conversions, $conversions, $dropped_where, $known; read by coverage.sql.
 -- Order of magnitude: 10 ms, 40 ms per million rows of conversions and 5 ms per thousand dropped ones, on one core.
-SELECT 3 AS part, toUInt64(0) AS place, [CAST(currency, 'String'), CAST(reason, 'String')] AS dimensions,
-    [toString(sum(worth)), toString(count())] AS measures$no_linked
+SELECT CAST(currency, 'String') AS of_currency$of_day, CAST(reason, 'String') AS why, sumIf(worth, $earned) AS p_money,
+    count() AS p_conversions
 FROM
 (
     -- The report that counts is chosen as of conversions: the earliest with a value, else the earliest.
@@ -29,4 +29,4 @@ FROM
     )
 )
 WHERE $dropped_where
-GROUP BY currency, reason
+GROUP BY of_currency, why$by_day

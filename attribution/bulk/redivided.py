@@ -13,15 +13,14 @@ from attribution.conversions import ConversionFact
 from attribution.learnt.applied import Models
 from attribution.ledger import (
     WEIGHT_ONE,
-    Moves,
     PackedShares,
     StoredStatement,
     UnreadableStatement,
     encode_statement,
-    moves_of_model,
     read_statement,
 )
 from attribution.missing import missing_of
+from attribution.moves import Moves, moves_of_model
 from attribution.packing import channel_of, pack_acquisition, pack_word, unpack_acquisition
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy

@@ -41,9 +41,9 @@ def credit_many(
 ) -> list[bytes]:
     """``credit(fact, path, policy, models).to_bytes()`` of each of ``facts`` and its path.
 
-    Conversions without a path are done one by one, and so are models that are not built in.
+    Conversions without a path or with bookings are done one by one, and so are models that are not built in.
     """
-    able = [number for number, path in enumerate(paths) if path.touchpoints]
+    able = [number for number, path in enumerate(paths) if path.touchpoints and not facts[number].is_told]
     packed: dict[int, bytes] = {}
     if able:
         some = Paths.of([paths[number] for number in able])

@@ -39,7 +39,7 @@ def _held(spools: Sequence[Path]) -> list[str]:
     said = []
     for spool in spools:
         sizes = []
-        for path in spool.glob("*.spool"):
+        for path in spool.rglob("*.spool"):
             with suppress(FileNotFoundError):
                 sizes.append(path.stat().st_size)
         if held := [size for size in sizes if size > _SEGMENT_HEAD_BYTES]:

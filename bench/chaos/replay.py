@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from clickhouse_connect.driver.client import Client
 
-from sinks.tables import CHANNEL_METRICS_COLUMNS, WRITTEN
+from sinks.tables import CHANNEL_METRICS_COLUMNS, SPEND_METRICS_COLUMNS, WRITTEN
 
 _SHOWN = 3
 
@@ -35,7 +35,10 @@ _BATCH = ("src_broker", "src_partition", "src_offset")
 _CORRECTION = ("cause", "recorded_at")
 """Of an entry: which hit caused it. Two hits in one batch cause one entry, in two batches two."""
 _MONEY = ("weight", "amount", "conversion_value")
-_DECIMALS = (*_MONEY, "conversions", "revenue")
+_COUNTS = ("impressions", "clicks", "views", "installs")
+"""Of spend: negative where a row takes figures back."""
+_CLAIMED = ("platform_conversions", "platform_value")
+_DECIMALS = (*_MONEY, "conversions", "revenue", "spend")
 
 COMPARISONS = (
     Comparison("hits", WRITTEN["hits"]),
@@ -51,6 +54,14 @@ COMPARISONS = (
     # Which entry of a change carries conversion_value is of no consequence: it is summed by model.
     Comparison("credits", _without(WRITTEN["credits"], *_MONEY, *_CORRECTION), ("weight", "amount")),
     Comparison("credits", ("site", "model", "conversion_id", "currency"), ("conversion_value",)),
+    Comparison(
+        "spend",
+        _without(
+            WRITTEN["spend"], "sign", "amount", *_COUNTS, *_CLAIMED, *_CORRECTION, "as_of", "imported_at"
+        ),
+        ("sign", "amount", *_COUNTS),
+    ),
+    Comparison("spend_metrics", SPEND_METRICS_COLUMNS[:7], SPEND_METRICS_COLUMNS[7:]),
     Comparison("channel_metrics", CHANNEL_METRICS_COLUMNS[:10], CHANNEL_METRICS_COLUMNS[10:]),
 )
 

@@ -1,5 +1,5 @@
 -- Purpose: credit cells of channel_metrics (model != '') that differ from a recount of credits (the same definition as
--- in migration 0002). Both sides of every figure: kept, recounted.
+-- in migrations 0002 and 0015). Both sides of every figure: kept, recounted.
 -- Parameters: model String ('' = every model), limit UInt32. Rows being written at this moment may show: they are in
 -- the source before the roll-up.
 -- Order of magnitude: about 1 s per 10 million rows and core.
@@ -24,7 +24,7 @@ FROM
         sum(weight) AS conversions, sum(amount) AS revenue
     FROM $credits
     ARRAY JOIN ['conversion', 'touch'] AS basis,
-        [toStartOfHour(converted_at, 'UTC'), toStartOfHour(touched_at, 'UTC')] AS hour
+        [toStartOfHour(booked_at, 'UTC'), toStartOfHour(touched_at, 'UTC')] AS hour
     WHERE {model:String} = '' OR model = {model:String}
     GROUP BY site, hour, channel, source, medium, campaign, model, basis, conversion_type, currency
 )

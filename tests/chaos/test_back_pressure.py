@@ -313,16 +313,16 @@ async def test_a_full_spool_slows_the_senders_and_loses_nothing_it_acknowledged(
 
                 with pytest.raises(Transient, match="HTTP 503"):
                     await send_on()
-            held = await house.collector("headwater_spool_bytes")
+            held = await house.collector('headwater_spool_bytes{topic="headwater.hits.v1"}')
             assert held > MIB * 0.9
 
             async def is_sent() -> bool:
-                return await house.collector("headwater_spool_unsent_bytes") == 0
+                return await house.collector('headwater_spool_unsent_bytes{topic="headwater.hits.v1"}') == 0
 
             await within(is_sent)
             # Kafka has it all, but in memory; so the disk keeps it, however long that takes.
             await asyncio.sleep(HOLD_SECONDS + 4 * RELEASE_SECONDS)
-            assert await house.collector("headwater_spool_bytes") == held
+            assert await house.collector('headwater_spool_bytes{topic="headwater.hits.v1"}') == held
             refused = 'headwater_collector_rejected_total{endpoint="batch",reason="not_durable"}'
             assert await house.collector(refused) >= 1
             body = {"batch": [{"type": "track", "site": house.cluster.site_key, **events[0].fields}] * 400}

@@ -320,6 +320,10 @@ def test_a_replay_is_compared_in_every_table(stored: tuple[Client, str, Ledger])
         assert "dropped_conversions" in differs(f"INSERT INTO {claims} SELECT * FROM {claims} LIMIT 1")
         assert "credits" in differs(f"INSERT INTO {second}.credits SELECT * FROM {second}.credits LIMIT 1")
         assert "channel_metrics" in differs(f"TRUNCATE TABLE {second}.channel_metrics")
+        bought = "(site, day, ad_network, level, campaign, currency, amount, clicks)"
+        assert {"spend", "spend_metrics"} <= differs(
+            f"INSERT INTO {second}.spend {bought} VALUES ('s', '2026-10-01', 'x_ads', 'campaign', 'a', 'EUR', '1.5', 2)"
+        )
         late = "* REPLACE (recorded_at + toIntervalSecond(7) AS recorded_at)"
         client.command(f"INSERT INTO {second}.credits SELECT {late} FROM {second}.credits LIMIT 1")
         assert compare_databases(client, first, second).never_received["credits"] == 1

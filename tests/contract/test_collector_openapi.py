@@ -14,10 +14,23 @@ import attribution.money
 from collector.app import CollectorApp
 from collector.config import CollectorConfig
 from collector.description import describe
+from collector.feeds import SPEND_PATH, WEBHOOKS
 from collector.fields import MAX_LENGTH
 from collector.pixel import parse_query
-from collector.reasons import MONEY_REASONS, Refusal, all_reasons, status_of
+from collector.postbacks import PATH as POSTBACK_PATH
+from collector.reasons import (
+    MONEY_REASONS,
+    SPEND_REASONS,
+    Refusal,
+    all_reasons,
+    event_reasons,
+    postback_reasons,
+    spend_reasons,
+    status_of,
+    webhook_reasons,
+)
 from collector.segment import KINDS, POSTED, fields_of, parse_event
+from collector.webhooks.reasons import WebhookRefusal
 
 DOCUMENT = describe()
 POSTS = {path: methods["post"] for path, methods in DOCUMENT["paths"].items() if "post" in methods}
@@ -29,7 +42,8 @@ def app_in(directory: Path) -> CollectorApp:
 
 def test_it_has_exactly_the_routes_of_the_app(tmp_path: Path) -> None:
     told = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
-    assert told == {(route.method, path) for path, route in app_in(tmp_path).routes.items()}
+    routes = app_in(tmp_path).routes.items()
+    assert told == {(method, path) for path, route in routes for method in route.methods}
 
 
 def test_it_is_an_openapi_document_whose_references_lead_somewhere() -> None:
@@ -50,18 +64,29 @@ def test_it_tells_nothing_of_the_installation(tmp_path: Path) -> None:
 
 
 def test_the_reasons_are_those_of_the_code() -> None:
-    """Refusals of the collector, and of the money that it parses."""
+    """Refusals of the collector, of the money that it parses, and of the fields of spend."""
     raised = re.findall(r'Rejected\(\s*"(\w+)"', Path(attribution.money.__file__).read_text())
     assert set(raised) == MONEY_REASONS
     told = set(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"])
-    assert told == all_reasons() == {*Refusal, *MONEY_REASONS}
+    assert told == all_reasons() == {*Refusal, *MONEY_REASONS, *SPEND_REASONS, *WebhookRefusal}
+    anywhere = event_reasons() | spend_reasons() | webhook_reasons() | postback_reasons()
+    assert anywhere == all_reasons() - {"not_found", "method_not_allowed"}
 
 
 @pytest.mark.parametrize("path", POSTS)
 def test_every_reason_stands_at_its_status(path: str) -> None:
     responses = POSTS[path]["responses"]
-    for reason in all_reasons() - {"not_found", "method_not_allowed"}:
+    reasons = (
+        event_reasons()
+        if path in POSTED
+        else webhook_reasons()
+        if path in WEBHOOKS
+        else {SPEND_PATH: spend_reasons, POSTBACK_PATH: postback_reasons}[path]()
+    )
+    for reason in reasons:
         assert f"`{reason}`" in responses[str(status_of(reason))]["description"]
+    listed = " ".join(responses[status]["description"] for status in responses if status > "200")
+    assert {*re.findall(r"`(\w+)`", listed)} == reasons
 
 
 @pytest.mark.parametrize("kind", KINDS)

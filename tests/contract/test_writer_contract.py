@@ -114,3 +114,52 @@ def test_a_learnt_table_is_put_together_again_from_its_rows(writer: RowWriter | 
     assert found.version == table.version
     assert writer.find_learnt_table(other.version) == other
     assert writer.find_learnt_table("0123456789") is None
+
+
+def test_click_visitors_are_those_who_landed_first(writer: RowWriter | MemoryWriter) -> None:
+    def landed(visitor: str, at: int, click: str, param: str = "gclid") -> tuple[object, ...]:
+        given = {
+            "site": "s",
+            "visitor_id": visitor,
+            "occurred_at": at,
+            "received_at": at + 7,
+            "click_id_param": param,
+            "click_id": click,
+        }
+        numbers = ("clock_skew_ms", "in_session", "gpc", "dnt", "src_partition", "src_offset")
+        return tuple(
+            given.get(name, 0 if name in numbers else None if name == "value" else "")
+            for name in WRITTEN["hits"]
+        )
+
+    t0 = 1_760_000_000_000
+    rows = [
+        landed("late", t0 + 5, "a"),
+        landed("early", t0, "a"),
+        landed("z", t0, "a"),
+        landed("other", t0, "b"),
+    ]
+    writer.insert("hits", WRITTEN["hits"], [*rows, landed("nobody", t0, "", "")], "t1")
+    assert sorted(writer.click_visitors(["a", "c"])) == [("s", "gclid", "a", "early", t0 + 7)]
+    assert writer.click_visitors([]) == []
+
+
+def test_touches_are_counted_by_their_labels(writer: RowWriter | MemoryWriter) -> None:
+    """What spend is joined to: touches that stand and name a campaign."""
+    columns = WRITTEN["touchpoints"]
+
+    def touch(number: int, sign: int = 1, **given: object) -> tuple[object, ...]:
+        facts = {
+            "site": "s",
+            "touchpoint_id": str(number),
+            "touched_at": 1_790_000_000_000,
+            "sign": sign,
+        } | given
+        numbers = {"src_partition": 0, "src_offset": 0}
+        return tuple(facts.get(name, numbers.get(name, "")) for name in columns)
+
+    paid = {"channel": "Paid Search", "source": "google", "medium": "cpc", "ad_network": "google_ads"}
+    rows = [touch(1, campaign="a", **paid), touch(2, campaign="a", **paid), touch(3, campaign="b"), touch(4)]
+    writer.insert("touchpoints", columns, rows, "t1")
+    writer.insert("touchpoints", columns, [touch(3, -1, campaign="b")], "t2")
+    assert writer.touch_labels() == [("s", "google_ads", "Paid Search", "google", "cpc", "a", 2)]

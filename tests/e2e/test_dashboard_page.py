@@ -23,6 +23,7 @@ from attribution.hit import Hit, encode_envelope
 from attribution.policy import AttributionPolicy
 from sinks.client import connect
 from sinks.migrate import migrate
+from sinks.tables import FX_RATES_COLUMNS, SPEND_COLUMNS
 from sinks.writer import RowWriter
 from streams.fence import FenceStore
 from streams.journal_log import MemoryJournals
@@ -34,6 +35,11 @@ from streams.topics import CONVERSIONS, HITS
 pytestmark = pytest.mark.skipif(BINARY is None, reason="needs Chromium on the path")
 
 DAY = 86_400_000
+_NOTHING: dict[str, Any] = {
+    **dict.fromkeys(("impressions", "views", "installs"), 0),
+    **dict.fromkeys(("reach", "platform_conversions", "platform_value", "bid")),
+}
+"""What a figure of spend leaves open."""
 MORNING = 1_790_928_000_000
 """2026-10-02 08:00:00 UTC."""
 KEY = "the read key"
@@ -113,6 +119,7 @@ class Api:
     """The API, asked without the page."""
 
     url: str
+    writer: RowWriter
 
     def query(self, metrics: str, **given: Any) -> list[list[Any]]:
         """By channel. Channels that only other models credit have a row as well, as they have on the page."""
@@ -129,7 +136,9 @@ class Api:
 
     def get(self, path: str, body: dict[str, Any] | None = None) -> Any:
         headers = {"Authorization": f"Bearer {KEY}"}
-        response = httpx.request("POST" if body else "GET", self.url + path, json=body, headers=headers)
+        response = httpx.request(
+            "POST" if body else "GET", self.url + path, json=body, headers=headers, timeout=60
+        )
         assert response.status_code == 200, response.text
         return response.json()
 
@@ -138,14 +147,15 @@ class Api:
 async def api(engine: str, empty_valkey: str, fresh_database: str) -> AsyncIterator[Api]:
     client = connect(engine, fresh_database)
     migrate(client, fresh_database)
-    await fill(empty_valkey, RowWriter(client, fresh_database))
+    writer = RowWriter(client, fresh_database)
+    await fill(empty_valkey, writer)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config = ApiConfig(clickhouse=engine, database=fresh_database, read_keys=(KEY,), port=port)
     process = multiprocessing.get_context("spawn").Process(target=run, args=(config,), daemon=True)
     process.start()
-    api = Api(f"http://127.0.0.1:{port}")
+    api = Api(f"http://127.0.0.1:{port}", writer)
     try:
         wait_until_ready(api.url)
         yield api
@@ -272,6 +282,40 @@ async def test_the_channels_are_those_of_the_query(api: Api, page: Page) -> None
     await asked(page, "document.querySelector('#status').textContent.includes('Small:')")
     wanted = texts(api.query("conversions revenue aov", model="first_touch", as_of="2026-10-16"))
     assert await cells(page, "#answer") == wanted
+    assert page.complaints == []
+
+
+async def test_what_ads_cost_follows_where_anything_was_spent(api: Api, page: Page) -> None:
+    """Spend in euros beside revenue in both currencies, at the rates of their days; a channel that only cost money."""
+    api.writer.insert("fx_rates", FX_RATES_COLUMNS, [("USD", "2026-10-01", "1.25", "ecb", MORNING)], "rates")
+    for channel, amount, currency in (("Paid Search", "300", "USD"), ("Display", "80", "EUR")):
+        facts = {
+            "site": "shop",
+            "day": "2026-10-02",
+            "ad_network": "n",
+            "level": "campaign",
+            "channel": channel,
+        }
+        facts |= {"amount": amount, "currency": currency, "sign": 1, "cause": "report", "clicks": 4}
+        instants = ("as_of", "imported_at", "recorded_at")
+        row = tuple(
+            facts.get(name, MORNING if name in instants else _NOTHING.get(name, "")) for name in SPEND_COLUMNS
+        )
+        api.writer.insert("spend", SPEND_COLUMNS, [row], channel)
+    await page.type("#key", KEY)
+    await asked(page)
+    metrics = f"{METRICS} spend cpa roas roi"
+    wanted = texts(api.query(metrics))
+    assert [row[:-1] for row in await cells(page, "#answer")] == wanted
+    by_channel = {row[0]: row for row in wanted}
+    assert by_channel["Display"][7:] == ["100.00", shown(None), "0", "-1"]
+    assert by_channel["Paid Search"][7] == "300.00"
+    status = await page.value("document.querySelector('#status').textContent")
+    assert status.startswith(
+        "1,779.55 USD in 5 conversions; converted: 30.00 EUR = 37.50 USD, oldest rate 14 days before"
+    )
+    assert "; spend 400.00 USD" in status
+    await narrow(page)
     assert page.complaints == []
 
 

@@ -110,6 +110,7 @@ class World:
             "weight": f"{Decimal(self.random.randint(-3, 9)) / 8}",
             "amount": f"{Decimal(self.random.randint(-500, 5000)) / 100}",
             "converted_at": at,
+            "booked_at": at + self.random.choice([0, 0, self.random.randint(0, 3 * DAY)]),
             "touched_at": at - self.random.randint(0, 3 * DAY),
         }
 
@@ -209,7 +210,7 @@ class World:
         for one in self.credits:
             if one["model"] == question["model"]:
                 amount = Decimal(one["amount"]) if one["currency"] == question["currency"] else Decimal(0)
-                at = one["converted_at" if question["basis"] == "conversion" else "touched_at"] // 1000
+                at = one["booked_at" if question["basis"] == "conversion" else "touched_at"] // 1000
                 yield {
                     **one,
                     "at": at,

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -14,6 +15,8 @@ from redis.asyncio import Redis
 
 from attribution.hit import Hit, encode_envelope
 from attribution.policy import AttributionPolicy
+from attribution.spend.fact import Level, SpendFact
+from attribution.spend.report import SpendReport, encode_report
 from sinks.audit import LIMITS, AuditReader
 from sinks.client import connect
 from sinks.migrate import migrate
@@ -30,6 +33,7 @@ from streams.topics import (
     CONVERSIONS,
     DEAD_LETTERS,
     HITS,
+    SPEND,
     partition_of,
 )
 
@@ -108,6 +112,12 @@ class House:
         if records := self.logs.get((CONVERSIONS, partition), []):
             await stage.process(Batch(CONVERSIONS, partition, BROKER, records))
 
+    async def spend(self, partition: int) -> None:
+        """Process the cost reports of a partition."""
+        stage = await self._stage(SPEND, partition)
+        if records := self.logs.get((SPEND, partition), []):
+            await stage.process(Batch(SPEND, partition, BROKER, records))
+
     async def passes(self, times: int, seconds: float = SECONDS) -> dict[str, int]:
         """So many passes, ``seconds`` apart; the checks that are alarmed then."""
         for _ in range(times):
@@ -151,6 +161,25 @@ def traffic(number_of_hits: int) -> Iterator[Hit]:
         )
 
 
+def cost_reports() -> Iterator[SpendReport]:
+    """Of two networks, some days and two currencies; some figures corrected, one told at two levels."""
+    for number in range(60):
+        read_at = datetime(2026, 10, 20, tzinfo=UTC) + timedelta(hours=number)
+        fact = SpendFact(
+            day=date(2026, 10, 1 + number % 9),
+            ad_network=("google_ads", "meta_ads")[number % 2],
+            level=Level.ad if number == 7 else Level.campaign,
+            campaign_id=str(number % 5),
+            ad_id="1" if number == 7 else "",
+            currency=("EUR", "USD")[number % 2],
+            cost=number * 1_000_001,
+            clicks=number,
+            as_of=read_at,
+            imported_at=read_at,
+        )
+        yield SpendReport(site="s", fact=fact, received_at=T0 + number)
+
+
 @asynccontextmanager
 async def sound_house(engine: str, valkey: str, database: str) -> AsyncIterator[House]:
     """Some hundred hits with robots, copies, late ones and purchases; a malformed record; everything credited."""
@@ -173,5 +202,9 @@ async def sound_house(engine: str, valkey: str, database: str) -> AsyncIterator[
             await house.stitch(partition)
         for partition in range(PARTITIONS):
             await house.credit(partition)
+        for report in cost_reports():
+            await house.send(SPEND, report.partition_key.encode(), encode_report(report))
+        for partition in range(PARTITIONS):
+            await house.spend(partition)
         yield house
     client.close()

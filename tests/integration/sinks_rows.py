@@ -27,13 +27,15 @@ _NUMBERS = {
 }
 _INSTANTS = {
     *("occurred_at", "received_at", "started_at", "ended_at", "touched_at", "converted_at", "recorded_at"),
-    *("replayed_at", "said_at", "first_touch_at", "last_touch_at"),
+    *("replayed_at", "said_at", "first_touch_at", "last_touch_at", "as_of", "imported_at"),
 }
 
 
 def row(table: str, **given: Any) -> tuple[Any, ...]:
-    """One row of ``table`` in table order; unknown column names fail."""
+    """One row of ``table`` in table order; unknown column names fail. Credit counts when its conversion happened."""
     columns = WRITTEN[table]
+    if "booked_at" in columns:
+        given = {"booked_at": given.get("converted_at", NOON), **given}
     unknown = set(given) - set(columns)
     assert not unknown, f"{table} has no {unknown}"
     return tuple(given.get(name, _default(name)) for name in columns)
@@ -54,14 +56,16 @@ def _default(name: str) -> Any:
         "weight": "1",
         "conversion_type": "purchase",
         "channels": [],
+        "ids": [],
         "hours": [NOON // 1000],
         "hour_hits": [1],
         "hour_page_views": [1],
         "hour": NOON // 1000,
         "day": "2026-10-02",
+        "rate": "1",
     }
     if name in ("amount", "conversion_value"):
         return "0"
-    if name == "value":
+    if name in ("value", "reach", "platform_conversions", "platform_value", "bid"):
         return None
     return defaults.get(name, "")

@@ -362,3 +362,51 @@ def test_each_correction_says_what_it_moved_per_channel(store: Store) -> None:
         {("a", "10.00", "4.00", Decimal("0.4")), ("b", "0.00", "6.00", Decimal("0.6"))},
         {("b", "6.00", "5.00", Decimal("0.5")), ("a", "4.00", "5.00", Decimal("0.5"))},
     ]
+
+
+def test_bookings_are_told_with_their_dates_and_causes(store: Store) -> None:
+    """Won, refunded in part, and a late touch that moved both: its entries book nothing."""
+    store.put("conversions", order(value="6", recorded_at=NOON + DAY))
+    refunded = {"booked_at": NOON + DAY, "recorded_at": NOON + DAY, "cause": "refund"}
+    late = {"recorded_at": NOON + 2 * DAY, "cause": "late_touch"}
+    store.put("credits", credit("a", "10", "1", "10"), credit("a", "-4", "0", "-4", **refunded))
+    store.put("credits", credit("a", "-10", "-1", "0", **late), credit("b", "10", "1", "0", **late))
+    store.put(
+        "credits",
+        credit("a", "4", "0", "0", **(late | {"booked_at": NOON + DAY})),
+        credit("b", "-4", "0", "0", **(late | {"booked_at": NOON + DAY})),
+    )
+    found = store.explain("c1")
+    told = [(one.booked_at[:10], one.cause, one.value, one.value_after) for one in found.bookings]
+    assert told == [("2026-10-02", "conversion", "10.00", "10.00"), ("2026-10-03", "refund", "-4.00", "6.00")]
+    assert [str(one.conversions) for one in found.bookings] == ["1", "0"]
+    assert found.balanced == {"linear": True}
+    assert {entry.booked_at[:10] for one in found.corrections for entry in one.entries} == {
+        "2026-10-02",
+        "2026-10-03",
+    }
+
+
+def test_books_that_balance_in_the_end_only_are_not_called_balanced(store: Store) -> None:
+    """An entry at the wrong instant."""
+    store.put("conversions", order(value="6"))
+    store.put(
+        "credits",
+        credit("a", "10", "1", "10"),
+        credit("a", "-4", "0", "0", booked_at=NOON + DAY),
+        credit("a", "0", "0", "-4", booked_at=NOON + 2 * DAY),
+    )
+    assert store.explain("c1").balanced == {"linear": False}
+
+
+def test_a_deal_without_visitor_shows_the_people_whom_its_sender_names(store: Store) -> None:
+    """They never told of it themselves."""
+    store.put("conversions", order(visitor_id="", ids=["crm:1"]))
+    link = {"site": "site1", "visitor_id": "laptop", "id": "crm:1", "event_id": "e9"}
+    store.put("identity_links", link)
+    store.put(
+        "touchpoints", touch("a", NOON - HOUR, visitor_id="laptop"), touch("b", NOON, visitor_id="else")
+    )
+    found = store.explain("c1")
+    assert found.person.visitor_ids == ["laptop"]
+    assert judged(found) == {"a": ("in", "in_window")}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import date
 
 import pytest
 from audit_house import PARTITIONS, SECONDS, T0, House, sound_house
 from msgspec import structs
 
 from attribution.policy import AttributionPolicy
-from streams.topics import HITS, conversion_key, dirty_key, fence_key, partition_of
+from streams.topics import DEALS, HITS, conversion_key, dirty_key, fence_key, partition_of, spend_key
 from streams.triggers import Trigger, encode_trigger
 
 
@@ -27,9 +28,26 @@ async def test_sound_data_raises_no_alarm_and_all_of_it_is_compared(house: House
     assert house.state.findings == []
     assert house.state.alarms == 0
     assert house.state.succeeded_at == house.now - SECONDS
-    for table in ("hits", "sessions", "touchpoints", "drops", "dead_letters", "conversions", "credits"):
+    for table in (
+        "hits",
+        "sessions",
+        "touchpoints",
+        "drops",
+        "dead_letters",
+        "conversions",
+        "credits",
+        "spend",
+    ):
         assert house.sql(f"SELECT count() FROM {{db}}.{table}") > [(0,)], table
-    assert house.state.rounds.keys() == {"offsets", "waiting", "hours", "conversions", "models", "statements"}
+    assert house.state.rounds.keys() == {
+        "offsets",
+        "waiting",
+        "hours",
+        "conversions",
+        "models",
+        "statements",
+        "spend",
+    }
     assert all(round_.covered_from > 0 for round_ in house.state.rounds.values())
     assert house.state.compared["hours"] > 2 * 2, "more than one slice a round beside the recent one"
     assert house.state.compared["conversions"] > 2 * 2
@@ -141,6 +159,38 @@ async def change_a_statement(house: House) -> None:
     await house.redis.delete(conversion_key(partition_of(conversion_id, PARTITIONS), conversion_id))
 
 
+async def lose_a_row_of_spend(house: House) -> None:
+    """Neither the row nor its part of the roll-up."""
+    ((day, campaign_id),) = house.sql(
+        "SELECT day, campaign_id FROM {db}.spend GROUP BY ALL HAVING count() = 1 LIMIT 1"
+    )
+    named = "day = {day:Date} AND campaign_id = {id:String}"
+    house.sql(
+        "INSERT INTO {db}.spend_metrics (site, hour, channel, source, medium, campaign, currency, clicks, spend)"
+        " SELECT site, toDateTime(day, 'UTC'), channel, source, medium, campaign_label, currency, -clicks,"
+        f" sum(-amount) OVER () FROM {{db}}.spend WHERE {named}", day=day, id=campaign_id,
+    )  # fmt: skip
+    house.sql(f"ALTER TABLE {{db}}.spend DELETE WHERE {named}", day=day, id=campaign_id)
+
+
+async def double_a_row_of_spend(house: House) -> None:
+    house.sql("INSERT INTO {db}.spend SELECT * FROM {db}.spend ORDER BY as_of DESC LIMIT 1")
+
+
+async def change_a_cell_of_spend(house: House) -> None:
+    house.sql(
+        "INSERT INTO {db}.spend_metrics (site, hour, channel, clicks)"
+        " SELECT 's', max(hour), 'Email', 1 FROM {db}.spend_metrics"
+    )
+
+
+async def forget_a_day_of_spend(house: House) -> None:
+    """Redis does."""
+    place = "s", "google_ads", date(2026, 10, 1)
+    partition = partition_of("s|google_ads", PARTITIONS)
+    assert await house.redis.delete(spend_key(partition, *place)) == 1
+
+
 FAULTS: list[tuple[Callable[[House], Awaitable[None]], set[str]]] = [
     (delete_hit, {"events"}),
     (insert_hit_twice, {"events", "duplicate_hits"}),
@@ -157,6 +207,10 @@ FAULTS: list[tuple[Callable[[House], Awaitable[None]], set[str]]] = [
     (double_a_path, {"signs_paths"}),
     (double_a_touchpoint, {"events", "signs_touchpoints"}),
     (move_the_fence, {"offsets"}),
+    (lose_a_row_of_spend, {"spend"}),
+    (double_a_row_of_spend, {"spend", "signs_spend"}),
+    (change_a_cell_of_spend, {"roll_up_spend"}),
+    (forget_a_day_of_spend, {"spend"}),
 ]
 
 
@@ -206,19 +260,28 @@ async def test_offsets_that_were_passed_over_or_read_twice_are_remembered(house:
     assert "8 offsets were read twice" in finding.difference.detail
 
 
-async def test_a_conversion_that_nobody_credits_is_an_alarm_after_ten_minutes(house: House) -> None:
+@pytest.mark.parametrize("topic", [HITS, DEALS])
+async def test_a_conversion_that_nobody_credits_is_an_alarm_after_ten_minutes(
+    house: House, topic: str
+) -> None:
     """Its trigger was lost and is not sent again."""
     house.compare_only("waiting")
     field = b"0123|s|v1|touched"
     trigger = Trigger(
-        conversion_id="0123", site="s", visitor_id="v1", hits_partition=1, recorded_at=T0, nonce="n"
+        conversion_id="0123",
+        site="s",
+        visitor_id="v1",
+        hits_partition=1,
+        recorded_at=T0,
+        nonce="n",
+        wished_in=topic,
     )
-    await house.redis.hset(dirty_key(1), field, encode_trigger(trigger))
+    await house.redis.hset(dirty_key(1, topic), field, encode_trigger(trigger))
     assert await house.passes(9) == {}
     assert await house.passes(3) == {"waiting": 1}
-    await house.redis.hset(dirty_key(1), field, encode_trigger(structs.replace(trigger, nonce="m")))
+    await house.redis.hset(dirty_key(1, topic), field, encode_trigger(structs.replace(trigger, nonce="m")))
     assert await house.passes(1) == {"waiting": 1}
-    await house.redis.hdel(dirty_key(1), field)
+    await house.redis.hdel(dirty_key(1, topic), field)
     assert await house.passes(1) == {}
 
 

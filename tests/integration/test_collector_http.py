@@ -284,11 +284,13 @@ async def test_bodies_of_all_connections_together_have_a_limit(tmp_path: Path) -
 
 async def test_there_are_exactly_the_routes_of_the_contract(tmp_path: Path) -> None:
     async with running(config_of(tmp_path)) as (app, client):
+        senders = ["hubspot", "salesforce", "pipedrive", "stripe", "shopify", "standard"]
         kinds = ["track", "page", "screen", "identify", "alias", "group", "batch"]
         assert sorted(app.routes) == sorted(
-            ["/p.gif", "/healthz", "/readyz", "/metrics", "/openapi.json"]
+            ["/p.gif", "/v1/spend", "/postback", "/healthz", "/readyz", "/metrics", "/openapi.json"]
             + [f"/v1/{kind}" for kind in kinds]
             + [f"/v1/{kind[0]}" for kind in kinds]
+            + [f"/webhooks/{sender}" for sender in senders]
         )
         for method, path, status in [
             ("GET", "/", 404),

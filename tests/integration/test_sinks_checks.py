@@ -116,6 +116,46 @@ def test_balance_is_per_currency(clean: tuple[Client, str]) -> None:
     assert "books" in failed(clean)
 
 
+def test_bookings_that_add_up_at_every_instant_are_sound(clean: tuple[Client, str]) -> None:
+    """Won, refunded in part, lost, won again: what stands at each instant is credited, and nothing while it is lost."""
+    steps = [("1", "10", 0), ("0", "-4", 1), ("-1", "-6", 2), ("1", "9", 3)]
+    deal = {"conversion_id": "d", "model": "linear"}
+    put(
+        clean,
+        "credits",
+        *(
+            {**deal, "weight": w, "amount": v, "conversion_value": v, "booked_at": NOON + n * HOUR}
+            for w, v, n in steps
+        ),
+    )
+    put(clean, "conversions", {"conversion_id": "d", "value": "9"})
+    assert failed(clean) == {}
+
+
+@pytest.mark.parametrize(
+    ("entries", "detail"),
+    [
+        ([("1", "10", "10", 0), ("0", "-4", "0", 1), ("0", "4", "0", 2)], "credited 6.0000 of 10.0000"),
+        ([("1", "10", "10", 1), ("-1", "-10", "-10", 0), ("1", "9", "9", 2)], "weight -1.000000000"),
+        ([("1", "10", "10", 0), ("-1", "-6", "-6", 1), ("1", "2", "2", 2)], "weight 0.000000000, credited 4"),
+    ],
+)
+def test_what_is_wrong_for_a_while_only_is_found(
+    clean: tuple[Client, str], entries: list[tuple[str, str, str, int]], detail: str
+) -> None:
+    """In the end each adds up; a report of the days between would not."""
+    rows = [
+        {
+            **{"conversion_id": "d", "model": "linear", "weight": weight, "amount": amount},
+            **{"conversion_value": value, "booked_at": NOON + hours * HOUR},
+        }
+        for weight, amount, value, hours in entries
+    ]
+    put(clean, "credits", *rows)
+    (finding,) = failed(clean)["books"].findings
+    assert detail in finding.detail
+
+
 @pytest.mark.parametrize(("weight", "value"), [("0.9", "0"), ("2", "0"), ("0", "7"), ("-1", "0")])
 def test_weights_that_are_not_one_are_found(clean: tuple[Client, str], weight: str, value: str) -> None:
     """Weight 0 is right only when nothing is left of the value."""

@@ -8,11 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from sinks_rows import HOUR, NOON, row
 
 from attribution.errors import Misconfigured
+from sinks.checks import check_roll_up_credits
 from sinks.client import connect
 from sinks.migrate import load_migrations, migrate, pending_migrations, split_statements
-from sinks.tables import TABLES
+from sinks.tables import TABLES, WRITTEN
+from sinks.writer import RowWriter
 
 NAMES = [migration.name for migration in load_migrations()]
 
@@ -75,6 +78,50 @@ def test_two_at_the_same_time_do_no_harm(engine: str, place: tuple[Client, str])
         list(pool.map(run, range(2)))
     rows = client.query(f"SELECT name, count() FROM {database}.schema_migrations GROUP BY name").result_rows
     assert sorted(rows) == [(name, 1) for name in NAMES]
+
+
+def test_credit_of_a_version_without_bookings_counts_when_its_conversion_happened(
+    place: tuple[Client, str],
+) -> None:
+    """The roll-up keeps its sums and hears of entries by their booking from then on; a repeat is still told."""
+    client, database = place
+    *_, before, booked_at = (number for number, name in enumerate(NAMES) if name <= "0015_booked_at")
+    client.command(f"CREATE DATABASE {database}", use_database=False)
+
+    def apply(number: int) -> None:
+        for statement in split_statements(load_migrations()[number].sql):
+            client.command(statement.replace("{database}", database))
+
+    def told() -> list[tuple[str, str, str]]:
+        rows = client.query(
+            "SELECT basis, toString(toUnixTimestamp(hour)), toString(sum(revenue)) FROM channel_metrics"
+            " GROUP BY basis, hour ORDER BY basis, hour"
+        ).result_rows
+        return [tuple(row) for row in rows]
+
+    for number in range(before + 1):
+        apply(number)
+    names = [name for name in WRITTEN["credits"] if name != "booked_at"]
+    old = dict(
+        zip(WRITTEN["credits"], row("credits", model="m", amount="5", converted_at=NOON + HOUR), strict=True)
+    )
+    writer = RowWriter(client, database)
+    first = [tuple(old[name] for name in names)]
+    writer.insert("credits", names, first, "first")
+    stood = [("conversion", str((NOON + HOUR) // 1000), "5"), ("touch", str(NOON // 1000), "5")]
+    assert told() == stood
+    apply(booked_at)
+    apply(booked_at)
+    assert told() == stood
+    assert client.query("SELECT toUnixTimestamp64Milli(booked_at) FROM credits").result_rows == [
+        (NOON + HOUR,)
+    ]
+    writer.insert("credits", names, first, "first")
+    assert told() == stood
+    refund = row("credits", model="m", amount="-2", converted_at=NOON + HOUR, booked_at=NOON + 9 * HOUR)
+    writer.insert("credits", WRITTEN["credits"], [refund], "second")
+    assert told() == [stood[0], ("conversion", str((NOON + 9 * HOUR) // 1000), "-2"), (*stood[1][:2], "3")]
+    assert check_roll_up_credits(client, database).passed
 
 
 @pytest.mark.parametrize("name", ["a b", "a`b", "a;DROP DATABASE x", "", "1a", "ä", "a.b", "a" * 200])

@@ -34,7 +34,7 @@ class House:
     """Addresses of the servers of one test."""
 
     def __init__(self, kafka: str, idempotent: bool, redis: str, clickhouse: str, database: str) -> None:
-        self.kafka, self.redis, self.database = kafka, redis, database
+        self.kafka, self.redis, self.clickhouse, self.database = kafka, redis, clickhouse, database
         self.idempotent = idempotent
         self.client: Client = connect(clickhouse, database)
         migrate(self.client, database)

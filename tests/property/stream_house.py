@@ -13,11 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
-from stream_worlds import T0, TABLES, assert_books_balance
+from stream_worlds import OVER, T0, TABLES, assert_books_balance
 
+from attribution.conversions import ConversionFact
+from attribution.deals.delivery import Delivery, encode_deliveries
+from attribution.deals.settings import DealSettings
 from attribution.hit import Hit, Restated, decode_envelope, encode_envelope
 from attribution.policy import AttributionPolicy
 from sinks.memory import MemoryWriter
+from sinks.tables import SPEND_COLUMNS
+from streams.abouts import AboutStore, abouts_of
 from streams.fence import Fenced, FenceStore
 from streams.journal import JournalTaken
 from streams.journal_log import MemoryJournals
@@ -31,6 +36,7 @@ from streams.takeover import Tools, take_over
 from streams.tally import Tally, tally_of
 from streams.topics import (
     CONVERSIONS,
+    DEALS,
     HITS,
     VOLATILE_CLUSTER_PREFIX,
     dirty_key,
@@ -40,11 +46,13 @@ from streams.topics import (
     tallies_key,
     tally_key,
 )
+from streams.touch_book import TouchBook
 from streams.triggers import Trigger, encode_trigger
 
 PARTITIONS = 2
 RESTATED_AT = T0 + 10**12
 """When the first restatement began: behind every hit."""
+SPEND_NAMES = ("campaign", "ad_group", "ad")
 MOST_TURNS = 3_000
 """Far more than any example needs: a stream that never settles fails instead of hanging."""
 
@@ -106,7 +114,18 @@ class CrashingWriter(MemoryWriter):
         super().insert(table, columns, rows, token)
         if table == "credits":
             assert_books_balance(self)
+        if table == "spend":
+            assert_spend_stands_once(self)
         self.faults.point()
+
+
+def assert_spend_stands_once(writer: MemoryWriter) -> None:
+    """What is taken back and what takes its place come at once: no figure is ever missing or there twice."""
+    standing: Counter[tuple[Any, ...]] = Counter()
+    for row in writer.dicts("spend"):
+        thing = tuple(row[name] for name in SPEND_COLUMNS[:11] if name not in SPEND_NAMES)
+        standing[thing] += row["sign"]
+    assert set(standing.values()) <= {0, 1}
 
 
 @dataclass
@@ -160,6 +179,17 @@ class House:
     """``recorded_at`` of the corrections → version of the policy."""
     copies: list[dict[bytes, bytes]] = field(default_factory=list)
     """Valkey as it was, oldest first."""
+    deals: DealSettings | None = None
+    """None = nobody delivers anything."""
+    telling: list[ConversionFact] = field(default_factory=list)
+    """What senders are still to tell of deals."""
+    told: list[ConversionFact] = field(default_factory=list)
+    """What they have told: whoever keeps deals tells it again when Valkey was set back."""
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Those that have something to say."""
+        return (HITS, CONVERSIONS) if self.deals is None else (HITS, CONVERSIONS, DEALS)
 
     def __post_init__(self) -> None:
         self.fences = CrashingFences(self.redis, range_events=5)
@@ -173,6 +203,24 @@ class House:
         self.faults.point()
         self.append(topic, key, value)
         self.faults.point()
+
+    async def tell(self, fact: ConversionFact) -> None:
+        """As ``streams.deals``: the wish stands in a dirty hash until credit answers it. Here in one of stitch."""
+        self.told.append(fact)
+        await AboutStore(FenceStore(self.redis), PARTITIONS).write(list(abouts_of(fact)))
+        partition = self.rng.randrange(PARTITIONS)
+        wish = Trigger(
+            conversion_id=fact.conversion_id,
+            site=fact.site,
+            visitor_id=fact.visitor_id,
+            hits_partition=partition,
+            recorded_at=fact.received_at,
+            nonce=f"told {len(self.told)}",
+            fact=fact,
+        )
+        await self.redis.hset(dirty_key(partition), wish.field, encode_trigger(wish))
+        if self.rng.random() < 0.7:
+            self.append(CONVERSIONS, fact.conversion_id.encode(), encode_trigger(wish))
 
     def append(self, topic: str, key: bytes, value: bytes) -> None:
         partition = partition_of(key.decode(), PARTITIONS)
@@ -195,6 +243,9 @@ class House:
             self.recent,
             self.room,
             learnt,
+            TouchBook(every_seconds=0.0),
+            self.deals or DealSettings(),
+            clicks_every_seconds=0.0,
         )
         taken = await take_over(tools, topic, partition)
         await taken.stage.start()
@@ -243,7 +294,7 @@ class House:
 
     def mark_ends(self) -> None:
         """Empty envelopes: when the fences have passed them nothing is left of what was begun under other rules."""
-        for topic in (HITS, CONVERSIONS):
+        for topic in self.topics:
             for partition in range(PARTITIONS):
                 log = self.logs[topic, partition]
                 log.append(Record(len(log), T0, b"", b"[]"))
@@ -280,8 +331,9 @@ class House:
         standing: Counter[tuple[str, str]] = Counter()
         for row in self.writer.dicts("conversions"):
             standing[row["site"], row["conversion_id"]] += row["sign"]
+        over = {row["conversion_id"] for row in self.writer.dicts("conversions") if row["cause"] in OVER}
         for (site, conversion_id), sign in standing.items():
-            if sign:
+            if sign or conversion_id in over:
                 wish = Trigger(
                     conversion_id=conversion_id,
                     site=site,
@@ -324,9 +376,14 @@ class House:
             topic, partition, worker = self.rng.choice(self.zombies)
             await self.work(worker, topic, partition, self.rng.randint(1, 3))
 
-    def forget_broker(self, number: int) -> list[Record]:
+    def forget_broker(self, number: int) -> list[tuple[str, Record]]:
         """The broker dies with its log; returns what its producer will send again."""
-        spool = [record for (topic, _), log in self.logs.items() if topic == HITS for record in log]
+        spool = [
+            (topic, record)
+            for (topic, _), log in self.logs.items()
+            if topic in (HITS, DEALS)
+            for record in log
+        ]
         self.logs.clear()
         self.all_die()
         self.journals = CrashingJournals(self)
@@ -342,6 +399,8 @@ class House:
         """Valkey as it was. Workers that are alive are not told; what came after never happened."""
         self.times_set_back += 1
         self.copies = self.copies[: self.copies.index(copy) + 1]
+        self.telling += self.told
+        self.told = []
         await self.redis.flushdb()
         for key, value in copy.items():
             await self.redis.restore(key, 0, value)
@@ -355,12 +414,16 @@ async def play(
     crashes: list[int],
     accidents: Accidents = Accidents(),
     restated: Sequence[AttributionPolicy] = (),
+    deliveries: Sequence[Delivery] = (),
+    deals: DealSettings | None = None,
+    told: Sequence[ConversionFact] = (),
 ) -> House:
     """Everything arrives, in the order and with the accidents of ``seed``; returns when all is settled.
 
     With several policies each worker starts with the one of its time: they change as the hits arrive. ``restated``:
     policies that everything is restated under, the first when three quarters of the hits have arrived, the others when
-    all is settled; the workers start with each.
+    all is settled; the workers start with each. ``deliveries`` arrive among the hits, each at least once, and so does
+    what is ``told`` of conversions without any.
     """
     rng = random.Random(seed)
     redis = Redis.from_url(empty_valkey)
@@ -369,9 +432,14 @@ async def play(
     broker = f"{VOLATILE_CLUSTER_PREFIX}1" if is_volatile else "durable"
     recent = RecentTimelines(rng.choice((0, 3 * held_bytes(200), DEFAULT_BYTES)))
     house = House(redis, policies[0], Faults(crashes), broker, rng, recent)
+    house.deals = deals
+    delivered = [*deliveries, *rng.sample(deliveries, k=rng.randint(0, len(deliveries)))]
+    rng.shuffle(delivered)
     arriving = hits + rng.sample(hits, k=rng.randint(0, len(hits)))
     rng.shuffle(arriving)
     waiting = len(arriving)
+    house.telling = [*told, *rng.sample(told, k=rng.randint(0, len(told)))]
+    rng.shuffle(house.telling)
     # What a dead broker had is lost for a Valkey that was set back (docs/delivery.md): one or the other.
     forgets = accidents.forgets if is_volatile and not accidents.sets_back else 0.0
     left = list(restated)
@@ -385,9 +453,15 @@ async def play(
             if rng.random() < accidents.sets_back:
                 await house.set_back(rng.choice(house.copies))
             if rng.random() < accidents.sleeps:
-                house.fall_asleep(rng.choice((HITS, CONVERSIONS)), rng.randrange(PARTITIONS))
+                house.fall_asleep(rng.choice(house.topics), rng.randrange(PARTITIONS))
             if house.zombies and rng.random() < 0.3:
                 await house.wake()
+            if delivered and rng.random() < 0.4:
+                size = rng.randint(1, 3)
+                part, delivered = delivered[:size], delivered[size:]
+                house.append(DEALS, part[0].site.encode(), encode_deliveries(part))
+            if house.telling and rng.random() < 0.15:
+                await house.tell(house.telling.pop())
             if arriving and action < 0.4:
                 size = rng.randint(1, 4)
                 by_partition: dict[int, list[Hit]] = defaultdict(list)
@@ -400,17 +474,17 @@ async def play(
                     house.policy = policies[(waiting - len(arriving)) * (len(policies) - 1) // waiting]
             elif forgets and action < 0.4 + forgets and number < 4:
                 number += 1
-                for record in house.forget_broker(number):
-                    house.append(HITS, record.key, record.value)
+                for topic, record in house.forget_broker(number):
+                    house.append(topic, record.key, record.value)
                 if house.ends:
                     house.mark_ends()
                 if house.restated_under is not None:  # its triggers died with the broker
                     house.restate(house.restated_under, house.restated_at)
             elif action < 0.9:
-                topic = rng.choice((HITS, CONVERSIONS))
+                topic = rng.choice(house.topics)
                 await house.turn(topic, rng.randrange(PARTITIONS), rng.randint(1, 3))
             else:
-                house.workers.pop((rng.choice((HITS, CONVERSIONS)), rng.randrange(PARTITIONS)), None)
+                house.workers.pop((rng.choice(house.topics), rng.randrange(PARTITIONS)), None)
             if (
                 left
                 and house.policy is not left[0]
@@ -420,7 +494,7 @@ async def play(
                 house.start_with(left[0])
             if left and house.policy is left[0] and await house.is_quiet():
                 house.restate(left.pop(0), RESTATED_AT + len(house.restatements))
-            if not arriving and await settled(house, rng):
+            if not arriving and not delivered and await settled(house, rng) and not house.telling:
                 if not left:
                     break
                 house.start_with(left[0])
@@ -437,7 +511,7 @@ async def play(
 async def settled(house: House, rng: random.Random) -> bool:
     """True when every log is processed, every store is as its workers left it, and no conversion waits."""
     before = house.times_set_back
-    for topic in (HITS, CONVERSIONS):
+    for topic in house.topics:
         for partition in range(PARTITIONS):
             if await house.turn(topic, partition, rng.randint(1, 3)):
                 return False
@@ -455,6 +529,11 @@ async def settled(house: House, rng: random.Random) -> bool:
             return False
         if await house.redis.hlen(outbox_key(partition)):
             house.workers.pop((CONVERSIONS, partition), None)
+            return False
+        if await house.redis.hlen(dirty_key(partition, DEALS)) or await house.redis.hlen(
+            outbox_key(partition, DEALS)
+        ):
+            house.workers.pop((DEALS, partition), None)
             return False
     if house.zombies:
         return await all_asleep(house)

@@ -75,21 +75,41 @@ EVENTS = (
 
 
 def assert_books_balance(writer: MemoryWriter) -> None:
-    """I2 after every insert: per conversion and model amounts equal value and weights add up to one.
+    """I2 after every insert, up to every instant of booking: per conversion and model amounts equal value and weights
+    add up to one.
 
-    Or to nothing, under a model that a restatement has taken out.
+    Or to nothing, while a deal does not stand, and under a model that a restatement has taken out.
     """
-    amounts: Counter[tuple[str, str]] = Counter()
-    weights: Counter[tuple[str, str]] = Counter()
+    over = {
+        row["conversion_id"]
+        for row in writer.dicts("credits")
+        if row["weight"][:1] == "-" and row["cause"] in (*OVER, "conversion", "refund", "amount")
+    }
+    amounts: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+    weights: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+    values: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
     restated: set[tuple[str, str]] = set()
     for row in writer.dicts("credits"):
-        key = (row["conversion_id"], row["model"])
-        amounts[key] += cents(row["amount"]) - cents(row["conversion_value"])
-        weights[key] += int(row["weight"].replace(".", ""))
+        key, at = (row["conversion_id"], row["model"]), row["booked_at"]
+        amounts[key][at] += cents(row["amount"])
+        values[key][at] += cents(row["conversion_value"])
+        weights[key][at] += int(row["weight"].replace(".", ""))
         if row["cause"] == "policy":
             restated.add(key)
-    assert not {key: rest for key, rest in amounts.items() if rest}
-    assert all(weight == 10**9 or (weight == 0 and key in restated) for key, weight in weights.items())
+    assert amounts == values
+    for key, its in weights.items():
+        instants = sorted(its)
+        worth = [*accumulate(values[key][at] for at in instants)]
+        standing = [*accumulate(its[at] for at in instants)]
+        # While it does not stand it is worth nothing. So is what was reported at an instant that was corrected since.
+        assert all(
+            weight == 10**9 or weight == value == 0 for weight, value in zip(standing, worth, strict=True)
+        )
+        assert standing[-1] or key in restated or key[0] in over
+
+
+OVER = ("lost", "reopened", "cancellation")
+"""Causes by which conversions of these worlds stop standing."""
 
 
 def cents(text: str) -> int:
@@ -154,7 +174,7 @@ def assert_equals_oracle(writer: MemoryWriter, world: World) -> None:
             dict(row)["event_id"],
             dict(row)["visitor_id"],
         )
-        assert (want_fact.value_minor or 0) == cents(dict(row)["value"])
+        assert want_fact.net_minor == cents(dict(row)["value"])
 
     assert_paths_equal_oracle(writer, world)
 
@@ -166,6 +186,7 @@ def assert_equals_oracle(writer: MemoryWriter, world: World) -> None:
         amounts[key] += cents(row["amount"])
     standing = {k: (weights[k], amounts[k]) for k in weights if weights[k] or amounts[k]}
     assert {k: v for k, v in world.credits.items() if any(v)} == standing
+    assert_booked_equals_oracle(writer, world)
 
     recorded: dict[str, int] = {}
     for row in writer.dicts("credits"):
@@ -182,6 +203,23 @@ def assert_equals_oracle(writer: MemoryWriter, world: World) -> None:
     }
 
 
+def assert_booked_equals_oracle(writer: MemoryWriter, world: World) -> None:
+    """Up to every instant at which something was booked the ledger adds up to what was credited then."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in writer.dicts("credits"):
+        rows[row["conversion_id"]].append(row)
+    assert {conversion_id for conversion_id, _ in world.booked} >= world.conversions.keys()
+    for (conversion_id, at), due in world.booked.items():
+        found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+        for row in rows[conversion_id]:
+            if row["booked_at"] <= at:
+                total = found[row["model"], row["touchpoint_id"]]
+                total[0] += int(row["weight"].replace(".", ""))
+                total[1] += cents(row["amount"])
+        stands = {key: (weight, amount) for key, (weight, amount) in found.items() if weight or amount}
+        assert {key: amounts for key, amounts in due.items() if any(amounts)} == stands
+
+
 def assert_paths_equal_oracle(writer: MemoryWriter, world: World) -> None:
     """Each conversion has one path that stands: the touchpoints that count, whatever the models say of them."""
     paths = net(writer.dicts("paths"), "conversion_id")
@@ -190,7 +228,7 @@ def assert_paths_equal_oracle(writer: MemoryWriter, world: World) -> None:
         ((row, count),) = facts.items()
         fact, touches, found = world.conversions[conversion_id], world.paths[conversion_id], dict(row)
         at = fact.occurred_at
-        assert (1, fact.site, fact.type, at, fact.currency, fact.value_minor or 0) == (
+        assert (1, fact.site, fact.type, at, fact.currency, fact.net_minor) == (
             *(count, found["site"], found["conversion_type"], found["converted_at"], found["currency"]),
             cents(found["value"]),
         )

@@ -17,8 +17,9 @@ from stream_worlds import CUSTOM, rules
 from attribution.conversions import Conversion, ConversionFact, conversion_fact
 from attribution.drops import DropReason
 from attribution.enrich import enrich
+from attribution.entries import Entry, entries
 from attribution.hit import Hit
-from attribution.ledger import WEIGHT_ONE, Entry, Statement, credit, entries
+from attribution.ledger import WEIGHT_ONE, Statement, credit
 from attribution.linked import LinkedVisitor
 from attribution.oracle import World, oracle
 from attribution.past import past_of, report_of

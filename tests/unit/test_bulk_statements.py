@@ -12,8 +12,9 @@ from statements import facts, paths, policies
 from attribution.acquisition import Acquisition
 from attribution.bulk.statements import credit_many
 from attribution.conversions import ConversionFact
+from attribution.entries import entries, entries_between
 from attribution.learnt.applied import models_of
-from attribution.ledger import Statement, credit, entries, entries_between
+from attribution.ledger import Statement, credit
 from attribution.paths import Path
 from attribution.policy import DAY_MS, AttributionPolicy, CustomKind, CustomModel
 from attribution.touchpoints import Touchpoint

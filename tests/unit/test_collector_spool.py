@@ -28,10 +28,11 @@ from collector.segments import (
     segment_path,
 )
 from collector.spool import Spool
+from streams.topics import HITS
 
 
 def spool_in(directory: Path, max_bytes: int = 1 << 20) -> Spool:
-    return Spool(directory, max_bytes, CollectorMetrics())
+    return Spool(directory, max_bytes, CollectorMetrics().of(HITS))
 
 
 def hits_of(spool: Spool) -> list[bytes]:
@@ -53,7 +54,7 @@ def write_segment(path: Path, *groups: dict[int, list[bytes]]) -> None:
 
 async def test_hits_are_durable_when_the_answer_comes_and_share_an_fsync(tmp_path: Path) -> None:
     metrics = CollectorMetrics()
-    spool = Spool(tmp_path, 1 << 20, metrics)
+    spool = Spool(tmp_path, 1 << 20, metrics.of(HITS))
     await spool.open()
     await asyncio.gather(*(spool.append(n % 4, b"%d" % n) for n in range(100)))
     assert sorted(hits_of(spool), key=int) == [b"%d" % n for n in range(100)]

@@ -8,7 +8,13 @@ from conversion_facts import NOON, fact
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.conversions import Conversion, ConversionFact, conversion_fact, conversion_id_of
+from attribution.conversions import (
+    BookedValue,
+    Conversion,
+    ConversionFact,
+    conversion_fact,
+    conversion_id_of,
+)
 from attribution.errors import Rejected
 from attribution.hit import Hit
 from attribution.policy import AttributionPolicy
@@ -160,3 +166,103 @@ def test_merging_is_idempotent_and_free_of_order(reports: list[ConversionFact], 
     first = min((one.occurred_at, one.event_id) for one in valued or reports)
     assert (conversion.winner.occurred_at, conversion.winner.event_id) == first
     assert (conversion.winner.value_minor is None) == (not valued)
+
+
+def told(revision: int, *bookings: BookedValue, **fields: object) -> ConversionFact:
+    """What a sender of deals told."""
+    return fact(**({"visitor_id": "", "event_id": ""} | fields), revision=revision, bookings=bookings)
+
+
+WON = BookedValue(NOON, "conversion", 100, 1)
+REFUND = BookedValue(NOON + 5, "refund", 60, 1)
+LOST = BookedValue(NOON + 9, "lost", 0, 0)
+_told = st.builds(
+    lambda revision, bookings, **fields: told(revision, *bookings, **fields),
+    st.integers(1, 3),
+    st.sampled_from([(), (WON,), (WON, REFUND), (WON, REFUND, LOST)]),
+    visitor_id=st.sampled_from(["", "v"]),
+    ids=st.sampled_from([(), ("crm:1",)]),
+    lead_at=st.none() | st.just(NOON),
+)
+
+
+def test_bookings_say_what_it_is_worth_now_and_whether_it_stands() -> None:
+    """Whatever the fact's own value says; of one without bookings nothing stands."""
+    cases = {(): (0, 0), (WON,): (100, 1), (WON, REFUND): (60, 1), (WON, REFUND, LOST): (0, 0)}
+    for bookings, worth in cases.items():
+        one = told(1, *bookings, value_minor=999)
+        assert (one.net_minor, one.number) == worth
+        assert Conversion(one).value_minor == worth[0]
+    assert (fact(value_minor=7).net_minor, fact(value_minor=7).number, fact().net_minor) == (7, 1, 0)
+
+
+def test_what_a_sender_told_counts_before_hits_and_the_greatest_revision_before_others() -> None:
+    """The page's amount is a guess, the shop's is money; the page's visitor is kept."""
+    page = fact(event_id="a", visitor_id="v1", value_minor=90, has_consent=False)
+    conversion = Conversion(page).merge(told(2, WON)).merge(told(1, WON, REFUND))
+    assert conversion.winner == told(2, WON)
+    assert conversion.credited == told(2, WON, visitor_id="v1", has_consent=False)
+    assert conversion.visitor_ids == ("v1",)
+
+
+def test_a_senders_own_visitor_is_not_replaced_but_both_are_looked_at() -> None:
+    """Two devices: the one that the shop noted, and the one that saw the page of thanks."""
+    conversion = Conversion(told(1, WON, visitor_id="shop")).merge(fact(visitor_id="page"))
+    assert conversion.credited == conversion.winner
+    assert conversion.visitor_ids == ("shop", "page")
+
+
+def test_a_sender_that_takes_back_everything_leaves_the_page_report() -> None:
+    """Without bookings it says nothing of money; told again it counts again."""
+    page = fact(value_minor=90)
+    conversion = Conversion(page).merge(told(1, WON)).merge(told(2))
+    assert (conversion.winner, conversion.other) == (page, told(2))
+    assert conversion.visitor_ids == ("v1",)
+    assert conversion.merge(told(3, WON)).winner == told(3, WON)
+    assert Conversion(told(1, WON)).merge(told(2)).winner == told(2)
+
+
+@pytest.mark.parametrize("bookings", [(REFUND, WON), (BookedValue(NOON, "conversion", 1, 2),)])
+def test_bookings_out_of_order_are_refused(bookings: tuple[BookedValue, ...]) -> None:
+    """Made by another program, they would date the ledger wrongly."""
+    with pytest.raises(ValueError, match=r"order|once"):
+        told(1, *bookings)
+    packed = msgspec.json.encode([list(msgspec.structs.astuple(one)) for one in bookings])
+    text = msgspec.json.encode(fact())[:-1] + b',"revision":1,"bookings":' + packed + b"}"
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(text, type=ConversionFact)
+
+
+def test_conversions_of_a_version_without_bookings_are_read_and_written_as_they_were() -> None:
+    """What Redis keeps of a conversion that no sender told does not change."""
+    stored: dict[str, dict[str, object]] = {"winner": msgspec.to_builtins(fact(value_minor=5))}
+    conversion = msgspec.msgpack.decode(msgspec.msgpack.encode(stored), type=Conversion)
+    assert conversion == Conversion(fact(value_minor=5))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(conversion)) == {
+        "winner": {name: value for name, value in stored["winner"].items() if name != "has_consent"}
+    }
+    both = Conversion(told(2, WON, REFUND, ids=("crm:1",), lead_at=NOON), fact())
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(both), type=Conversion) == both
+
+
+@given(st.lists(facts | _told, min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_merging_hits_and_senders_is_free_of_order(reports: list[ConversionFact], random: object) -> None:
+    """Any order and any repetition, of both kinds."""
+    shuffled = [*reports, *reports]
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    conversion, in_order = Conversion(shuffled[0]), Conversion(reports[0])
+    for one in shuffled:
+        conversion = conversion.merge(one)
+        assert conversion.merge(one) == conversion
+    for one in reports:
+        in_order = in_order.merge(one)
+    assert conversion == in_order
+    latest = [one for one in reports if one.revision == max(other.revision for other in reports)]
+    if latest[0].is_told and all(one.bookings for one in latest):
+        assert conversion.winner in latest
+    hits = [one for one in reports if not one.is_told]
+    if hits and not conversion.winner.is_told:
+        only = Conversion(hits[0])
+        for one in hits:
+            only = only.merge(one)
+        assert conversion.winner == only.winner

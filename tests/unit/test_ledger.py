@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 
 from attribution.acquisition import DIRECT, Acquisition
 from attribution.conversions import ConversionFact
+from attribution.entries import Entry, entries
 from attribution.errors import Misconfigured
 from attribution.ledger import (
     WEIGHT_ONE,
     CreditedTouch,
-    Entry,
     Share,
     Statement,
     Terms,
     UnreadableStatement,
     credit,
-    entries,
 )
 from attribution.missing import Missing
 from attribution.models import MODELS

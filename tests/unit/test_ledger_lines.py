@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from statements import facts, paths, policies
 
 from attribution.conversions import ConversionFact
-from attribution.ledger import Entry, Statement, UnreadableStatement, credit, entries, moves_between
+from attribution.entries import Entry, entries
+from attribution.ledger import Statement, UnreadableStatement, credit
+from attribution.moves import moves_between
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy
 from streams.ledger_lines import CreditEntry, lines_between

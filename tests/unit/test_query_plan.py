@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from api.catalog import DIMENSIONS, LATER_DIMENSIONS, LATER_METRICS, METRICS, OPERATORS
 from api.models import SENTENCES, models_about
-from api.plan import Plan, build_plan
+from api.plan import Conversion, Plan, Terms, build_plan
 from api.requests import MAX_LIMIT, QueryRequest, parse_query
 from attribution.errors import Rejected
 from attribution.models import MODELS as REGISTERED
@@ -22,7 +22,7 @@ MODELS = ("linear", "last_touch")
 
 def plan(**given: Any) -> Plan:
     request = parse_query(json.dumps({"metrics": ["hits"], **given}).encode())
-    return build_plan(request, "headwater", MODELS, "USD")
+    return build_plan(request, "headwater", MODELS, Terms())
 
 
 def refused(**given: Any) -> tuple[str, str, str]:
@@ -76,6 +76,13 @@ def refused(**given: Any) -> tuple[str, str, str]:
         ({"metrics": ["revenue"], "as_of": "yesterday"}, "bad_instant", "as_of"),
         ({"metrics": ["hits"], "spread": True}, "bad_spread", "spread"),
         ({"metrics": ["revenue"], "spread": "yes"}, "invalid_request", "spread"),
+        ({"metrics": ["revenue_roi"]}, "not_available", "metrics.0"),
+        ({"metrics": ["hits", "mer"], "dimensions": ["day", "channel"]}, "not_available", "metrics.1"),
+        ({"metrics": ["mer"], "filters": [["source", "is", ["x"]]]}, "not_available", "metrics.0"),
+        ({"metrics": ["spend"], "dimensions": ["landing_page"]}, "not_available", "metrics.0"),
+        ({"metrics": ["roas"], "filters": [["landing_page", "is", ["/"]]]}, "not_available", "metrics.0"),
+        ({"metrics": ["cpm"], "as_of": "2026-10-01"}, "not_available", "metrics.0"),
+        ({"convert": "no"}, "invalid_request", "convert"),
         ({"sql": "SELECT 1"}, "invalid_request", "sql"),
     ],
 )
@@ -126,16 +133,22 @@ def test_values_of_users_are_parameters_and_nothing_else(
     metrics: list[str], dimensions: list[str], filters: list[tuple[str, str, list[str]]]
 ) -> None:
     """The statement is the same whatever the values are: they cannot be part of it."""
-    request = QueryRequest(metrics=metrics, dimensions=dimensions, filters=filters)
+    request = QueryRequest(metrics=metrics, dimensions=dimensions, filters=filters, basis="touch")
     harmless = request.model_copy(
         update={"filters": [(name, operator, ["x"]) for name, operator, _ in filters]}
     )
-    made = build_plan(request, "headwater", MODELS, "USD")
-    assert made.sql == build_plan(harmless, "headwater", MODELS, "USD").sql
-    assert "$" not in made.sql
-    assert [made.parameters[f"f{number}"] for number in range(len(filters))] == [
-        values for _, _, values in filters
-    ]
+    for conversion in (None, Conversion(("EUR", "USD"), 20_000)):
+        try:
+            made = build_plan(request, "headwater", MODELS, Terms(), conversion)
+        except Rejected:
+            # What ads cost is not known by everything; which, is told above.
+            return
+        others = build_plan(harmless, "headwater", MODELS, Terms(), conversion)
+        assert (made.sql, made.claims) == (others.sql, others.claims)
+        assert "$" not in made.sql + made.claims
+        assert [made.parameters[f"f{number}"] for number in range(len(filters))] == [
+            values for _, _, values in filters
+        ]
 
 
 def test_days_are_inclusive_and_utc() -> None:
@@ -167,6 +180,13 @@ def test_an_open_range_is_all_of_time() -> None:
             {"channel_metrics", "sessions", "hits", "credits"},
         ),
         ({"metrics": ["revenue"], "spread": True}, {"channel_metrics"}),
+        (
+            {"metrics": ["spend", "roas", "cpm", "cpql", "pipeline_roi", "mer"]},
+            {"spend_metrics", "channel_metrics"},
+        ),
+        ({"metrics": ["impressions"]}, {"spend_metrics", "channel_metrics"}),
+        ({"metrics": ["reach", "platform_value"]}, {"spend_metrics", "channel_metrics", "spend"}),
+        ({"metrics": ["spend"], "as_of": "2026-10-01"}, {"sessions", "hits", "credits", "spend"}),
         # The roll-up has no past: the ledger answers the rows and the coverage.
         ({"metrics": ["revenue"], "as_of": "2026-10-01"}, {"sessions", "hits", "credits"}),
     ],

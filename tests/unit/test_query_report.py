@@ -8,14 +8,16 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from api.answers import Cell, Coverage, CoveragePart, OtherCurrency, QueryAnswer, QueryMeta, encode
-from api.catalog import money_text, plain_number
+from api.bookings import BookingExplained
 from api.explain import ConversionFacts, Correction, Explanation, Move, Share, TouchpointExplained
+from api.numbers import money_text, plain_number
 from api.person import LinkExplained, PersonExplained
 from api.report import coverage_line, explanation_to_text, to_csv, to_json, to_table
 
@@ -106,6 +108,33 @@ def test_coverage_names_what_is_not_added_up() -> None:
         "linear, by conversion: 11.50 USD in 3 conversions; 10.50 attributed, 1.00 without a touchpoint;"
         " not added up: 7.00 EUR"
     )
+
+
+def test_an_explanation_tells_what_a_deal_was_worth_when() -> None:
+    facts = ConversionFacts(
+        *(
+            "c1",
+            "s",
+            "deal_won",
+            "D-1",
+            "",
+            "e",
+            "2026-10-02T12:00:00.000Z",
+            "6.00",
+            "USD",
+            "stands",
+            90.0,
+            "p",
+        )
+    )
+    won = BookingExplained("2026-10-02T12:00:00.000Z", "conversion", "10.00", "USD", Decimal(1), "10.00")
+    refund = BookingExplained("2026-10-05T12:00:00.000Z", "refund", "-4.00", "USD", Decimal(0), "6.00")
+    explanation = Explanation(facts, PersonExplained([], []), [], {}, {"linear": True}, [], [won, refund])
+    text = rendered(explanation_to_text(explanation))
+    for part in ("Bookings", "2026-10-05T12:00:00.000Z", "refund", "-4.00", "6.00 USD"):
+        assert part in text
+    alone = msgspec.structs.replace(explanation, bookings=[won])
+    assert "Bookings" not in rendered(explanation_to_text(alone))
 
 
 def test_an_explanation_shows_reasons_credit_and_unbalanced_books() -> None:

@@ -10,10 +10,12 @@ from statements import CHANNELS, facts, paths
 
 from attribution.bulk.redivided import redivide_many
 from attribution.conversions import ConversionFact
+from attribution.entries import entries_between
 from attribution.learnt.applied import models_of
 from attribution.learnt.tables import ChannelEffect, LearntTable, SiteEffects
-from attribution.ledger import credit, entries_between, moves_between
+from attribution.ledger import credit
 from attribution.models import MODELS
+from attribution.moves import moves_between
 from attribution.paths import Path
 from attribution.policy import (
     DAY_MS,

@@ -14,10 +14,12 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
+from api.plan import QUALIFIED_LEADS
 from attribution.errors import Misconfigured
 from runtime.cli import app, main
 from runtime.installation import running, settings_of
 from runtime.settings import Settings
+from runtime.wiring import words_of
 
 RUN: dict[str, Any] = {
     "clickhouse": "http://default:secret@127.0.0.1:1",
@@ -77,6 +79,10 @@ def test_a_setting_that_cannot_work_is_refused_by_name_in_one_line(
     assert "Value error" not in line
 
 
+def test_qualified_leads_are_those_of_the_query_api_unless_somebody_says_otherwise() -> None:
+    assert words_of(Settings().qualified_leads) == QUALIFIED_LEADS
+
+
 def test_a_currency_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADWATER_CURRENCY", " eur")
     assert Settings().currency == "EUR"
@@ -131,3 +137,12 @@ def test_a_key_that_stands_in_every_page_reads_nothing(
     assert "blog-key" not in said
     monkeypatch.setenv("HEADWATER_READ_KEYS", "a secret")
     assert Settings().read_keys.get_secret_value() == "a secret"
+
+
+def test_a_key_that_stands_in_every_page_takes_no_spend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADWATER_SITES", "shop-key, blog-key")
+    monkeypatch.setenv("HEADWATER_SPEND_KEY", "blog-key")
+    with pytest.raises(ValueError, match="write key"):
+        Settings()
+    monkeypatch.setenv("HEADWATER_SPEND_KEY", "a secret")
+    assert "a secret" not in repr(Settings())

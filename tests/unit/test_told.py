@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from statements import facts, paths, policies
 
 from attribution.conversions import Conversion, ConversionFact
-from attribution.ledger import credit, entries_between
+from attribution.entries import entries_between
+from attribution.ledger import credit
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy
 from streams.credit import Outbox, told_by
