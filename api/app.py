@@ -21,7 +21,6 @@ from api.auth import ReadKeys, check_private
 from api.changes import ChangesRequest
 from api.config import ApiConfig
 from api.description import JSON, DescribedApp, answer, changes_question, problems, question, status_answer
-from api.exchange import Exchange
 from api.metrics import ApiMetrics
 from api.models import ModelList
 from api.observer import Observer
@@ -56,14 +55,14 @@ _PAGES = {
 
 
 class _Backend:
-    """The connection, made when first needed, so that the API can start before ClickHouse does."""
+    """The connection and what answers over it, made when first needed: the API can start before ClickHouse does."""
 
     def __init__(self, config: ApiConfig, client_factory: Callable[[], Client]) -> None:
         self._config = config
-        self._exchange = Exchange(config.database)
         self._connect = client_factory
         self._lock = threading.Lock()
         self._client: Client | None = None
+        self._service: QueryService | None = None
 
     def client(self) -> Client:
         """The shared client. Raises ``Transient`` or ``Misconfigured``."""
@@ -73,17 +72,19 @@ class _Backend:
             return self._client
 
     def service(self) -> QueryService:
-        """Raises ``Transient`` or ``Misconfigured``."""
-        config = self._config
-        return QueryService(
-            self.client(),
-            config.database,
-            config.policy,
-            currency=config.currency,
-            qualified_leads=config.qualified_leads,
-            exchange=self._exchange,
-            max_seconds=config.max_seconds,
-        )
+        """One for all requests: it remembers people, currencies and more. Raises ``Transient`` or ``Misconfigured``."""
+        config, client = self._config, self.client()
+        with self._lock:
+            if self._service is None:
+                self._service = QueryService(
+                    client,
+                    config.database,
+                    config.policy,
+                    currency=config.currency,
+                    qualified_leads=config.qualified_leads,
+                    max_seconds=config.max_seconds,
+                )
+            return self._service
 
     def check_ready(self) -> None:
         """Raises ``Transient`` while ClickHouse is away, ``Misconfigured`` while tables are missing."""
@@ -95,7 +96,7 @@ class _Backend:
         with self._lock:
             if self._client is not None:
                 self._client.close()
-                self._client = None
+                self._client = self._service = None
 
 
 def create_app(config: ApiConfig, client_factory: Callable[[], Client]) -> FastAPI:

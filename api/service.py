@@ -70,13 +70,11 @@ class QueryService:
         *,
         currency: str = "USD",
         qualified_leads: tuple[str, ...] = QUALIFIED_LEADS,
-        exchange: Exchange | None = None,
         max_seconds: int = 30,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``currency`` is used when a question names none, ``qualified_leads`` are conversion types; ``max_seconds``
-        limits each statement. ``exchange``: what other services of the database know of currencies. ``clock``: seconds
-        since 1970, for how old touches are.
+        limits each statement. ``clock``: seconds since 1970, for how old touches are.
         """
         self._client = client
         self._database = database
@@ -84,7 +82,7 @@ class QueryService:
         self._currency = currency
         self._clock = clock
         self._terms = Terms(currency, qualified_leads, policy.opportunity_events)
-        self._exchange = exchange or Exchange(database)
+        self._exchange = Exchange(database)
         self._settings = _limits(client, max_seconds)
         self._has_claims = False
         """Table ``dropped_conversions`` has been seen to have rows."""

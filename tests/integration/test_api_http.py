@@ -79,6 +79,32 @@ def problem(response: Any) -> tuple[int, str, str]:
     return response.status_code, body["code"], body["field"]
 
 
+def test_requests_share_what_has_been_learnt(
+    engine: str, migrated: tuple[Client, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is one person with whom, which currencies there are: read for the first question, not for every one."""
+    client = connect(engine, migrated[1])
+    asked: list[str] = []
+    numbers, rows = client.query_np, client.query
+
+    def told(ask: Any, sql: str, *given: Any, **named: Any) -> Any:
+        asked.append(sql)
+        return ask(sql, *given, **named)
+
+    monkeypatch.setattr(client, "query_np", lambda *given, **named: told(numbers, *given, **named))
+    monkeypatch.setattr(client, "query", lambda *given, **named: told(rows, *given, **named))
+    with TestClient(
+        create_app(config(database=migrated[1]), lambda: client), client=("127.0.0.1", 5)
+    ) as http:
+        counts: list[int] = []
+        for _ in range(2):
+            asked.clear()
+            assert http.post("/v1/query", json={"metrics": ["people"]}, headers=KEY).status_code == 200
+            counts.append(len(asked))
+    # The second asks whether any link has come, and the question itself.
+    assert counts[1] == 2 < counts[0]
+
+
 def test_a_question_is_answered(http: TestClient) -> None:
     response = http.post("/v1/query", json=QUESTION, headers=KEY)
     assert response.status_code == 200
