@@ -145,13 +145,22 @@ class StitchStage:
         if refusals or not await self._insert(batch, token, output, is_repeat=is_repeat):
             # The batch and its visitors' timelines as they were before it.
             loan.forget()
-            again = read_batch(batch, rules, attempt=attempt, isolate=isolate).by_visitor
-            await self._load(loan, again)
+            again = read_batch(batch, rules, attempt=attempt, isolate=isolate)
+            of_visitor = again.by_visitor
+            await self._load(loan, of_visitor)
             parts = {
-                visitor: self._stitch(ReadBatch({visitor: again[visitor]}), batch, rules, attempt, loan)
+                visitor: self._stitch(
+                    ReadBatch({visitor: of_visitor[visitor]}, restates=again.restates),
+                    batch,
+                    rules,
+                    attempt,
+                    loan,
+                )
                 for visitor in output.changed
             }
-            output = await insert_in_parts(self._own, batch, output, parts, again, refusals, token, attempt)
+            output = await insert_in_parts(
+                self._own, batch, output, parts, of_visitor, refusals, token, attempt
+            )
         if is_repeat:
             metrics.RECOVERED.inc()
             await self._check_recovered(batch, len(output.rows["hits"]))

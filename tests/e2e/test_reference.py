@@ -195,6 +195,8 @@ async def revenue_by_day(run: dict[str, Any], model: str, basis: str) -> dict[tu
         "model": model,
         "basis": basis,
         "limit": 10_000,
+        # The reference knows no exchange rates: money of other currencies is left out.
+        "convert": False,
     }
     headers = {"Authorization": f"Bearer {run['read_key']}"}
     async with aiohttp.ClientSession(headers=headers) as http:

@@ -30,7 +30,7 @@ from stream_worlds import T0, URLS, assert_equals_oracle
 from attribution.errors import Rejected
 from attribution.hit import Hit, encode_envelope
 from attribution.oracle import oracle
-from attribution.policy import DAY_MS, AttributionPolicy
+from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy, SessionSwitch
 from sinks.tables import WRITTEN
 from streams.refusals import REFUSED
 from streams.topics import CONVERSIONS, HITS, partition_of, refused_key
@@ -39,6 +39,7 @@ Refuses = Callable[[str, dict[str, Any]], bool]
 VISITORS = ["v0", "v1", "v2", "v3", "v4", "v5"]
 BAD = ("v1", "v4")
 POLICY = AttributionPolicy()
+LONGER = AttributionPolicy(session_gap_ms=120 * MINUTE_MS, session_switch=SessionSwitch.nothing)
 
 
 class RefusingWriter(CrashingWriter):
@@ -250,6 +251,39 @@ def test_what_was_inserted_in_parts_is_not_inserted_again_as_a_whole(empty_valke
     points = asyncio.run(play_until_lifted(empty_valkey, refuses, 0))
     for point in range(random.randint(1, 3), points + 1, 3):
         asyncio.run(play_until_lifted(empty_valkey, refuses, point))
+
+
+async def restate_while_rows_are_refused(url: str) -> House:
+    """Everything is there; then it is restated with longer sessions, and rows of the restatement are refused."""
+    house, writer = await begin(url, lambda _table, _row: False, [])
+    arrive(house, 0)
+    arrive(house, 1)
+    await settle(house)
+    house.start_with(LONGER)
+    while not await house.is_quiet():
+        await settled(house, house.rng)
+    house.restate(LONGER, T0 + 90 * DAY_MS)
+    # All of one envelope: what is restated is inserted in parts, of which some go through.
+    writer.refuses = lambda table, row: table == "sessions" and row["visitor_id"] in BAD
+    await settle(house)
+    return house
+
+
+def test_restated_hits_of_a_batch_that_is_refused_are_judged_once_more_and_are_not_doubles(
+    empty_valkey: str,
+) -> None:
+    """In parts as in a whole: nobody's hits are dropped, and those who are not refused have the new sessions."""
+    house = asyncio.run(restate_while_rows_are_refused(empty_valkey))
+    assert not house.writer.dicts("drops")
+    lengths: Counter[str] = Counter()
+    for row in house.writer.dicts("sessions"):
+        lengths[row["visitor_id"]] += row["sign"]
+    expected = oracle(all_hits(VISITORS), LONGER, "USD")
+    now = Counter(session.visitor_id for session in expected.sessions)
+    assert {v: n for v, n in lengths.items() if v not in BAD} == {
+        v: n for v, n in now.items() if v not in BAD
+    }
+    assert {letter["topic"] for letter in letters(house)} == {HITS}
 
 
 async def play_with_robots(url: str, crashes: list[int]) -> int:
