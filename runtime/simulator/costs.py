@@ -10,6 +10,7 @@ Pure: the same arguments give the same reports. Money is in cents of the currenc
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -175,15 +176,15 @@ def _reports(
 
 def rate_on(rates: Mapping[date, Decimal], day: date) -> Fraction:
     """Dollars for one euro on ``day``: of a day without a rate the last before it, 0 before the first."""
-    known = [each for each in rates if each <= day]
-    return Fraction(rates[max(known)]) if known else Fraction(0)
+    known = sorted(rates)
+    place = bisect_right(known, day)
+    return Fraction(rates[known[place - 1]]) if place else Fraction(0)
 
 
 def exact_dollars(billed: Mapping[Billed, int], rates: Mapping[date, Decimal]) -> dict[str, Fraction]:
     """Cents of the shop's currency by campaign, each day at its rate, not rounded."""
-    rate_by_day = {
-        day: rate_on(rates, date.fromisoformat(day)) for currency, _, day in billed if currency == EURO
-    }
+    days = {day for currency, _, day in billed if currency == EURO}
+    rate_by_day = {day: rate_on(rates, date.fromisoformat(day)) for day in days}
     sums: dict[str, Fraction] = {}
     for (currency, campaign, day), cents in billed.items():
         rate = rate_by_day[day] if currency == EURO else Fraction(1)

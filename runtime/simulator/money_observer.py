@@ -21,10 +21,10 @@ async def read_money(observer: Observer) -> MoneySnapshot:
     """Costs by campaign, as billed and converted, and what deals and orders brought. Raises ``Transient``."""
     billed: dict[Billed, int] = {}
     for currency in (CURRENCY, EURO):
-        rows = await observer.ask(["spend"], ["campaign", "day"], MODEL, currency=currency, convert=False)
+        rows = await observer.ask(["spend"], ["campaign", "day"], MODEL, currency=currency)
         for campaign, day, spend in rows:
             billed[currency, campaign, str(day)] = _cents(spend)
-    costs = await observer.ask(["spend", "impressions", "clicks", "views"], ["campaign"], MODEL)
+    costs = await observer.ask(["spend", "impressions", "clicks", "views"], ["campaign"], MODEL, convert=True)
     types = await observer.ask(["conversions", "revenue", "pipeline"], ["conversion_type"], MODEL)
     places = await observer.ask(
         ["conversions", "revenue", "pipeline", "qualified_leads"], ["channel", "source", "campaign"], MODEL
@@ -43,14 +43,14 @@ async def read_metrics(observer: Observer) -> dict[str, Any]:
     for is_of_cohort in (False, True):
         names = [name for name, metric in METRICS.items() if metric.of_cohort is is_of_cohort]
         basis = {"basis": TOUCH} if is_of_cohort else {}
-        (row,) = await observer.ask(names, [], MODEL, **basis)
+        (row,) = await observer.ask(names, [], MODEL, convert=True, **basis)
         told |= dict(zip(names, row, strict=True))
     return told
 
 
 async def read_channels(observer: Observer) -> list[list[Any]]:
     """Channel and ``RATIOS``, the greatest spend first. Raises ``Transient``."""
-    return await observer.ask(RATIOS, ["channel"], MODEL, order_by=[["spend", "desc"]])
+    return await observer.ask(RATIOS, ["channel"], MODEL, convert=True, order_by=[["spend", "desc"]])
 
 
 def _gain(values: list[Any]) -> Gain:

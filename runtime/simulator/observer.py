@@ -121,7 +121,11 @@ class Observer:
     async def ask(
         self, metrics: Sequence[str], dimensions: Sequence[str], model: str, **more: Any
     ) -> list[list[Any]]:
-        """Rows of the site, dimensions first; ``more``: other fields of the question. Raises ``Transient``."""
+        """Rows of the site, dimensions first; ``more``: other fields of the question. Raises ``Transient``.
+
+        Nothing is converted unless ``more`` says so: all that the simulated shop takes is in its own currency, and
+        every model is asked for, again and again.
+        """
         question = {
             "metrics": list(metrics),
             "dimensions": list(dimensions),
@@ -129,6 +133,7 @@ class Observer:
             "model": model,
             "basis": "conversion",
             "currency": CURRENCY,
+            "convert": False,
             "limit": MAX_ROWS,
             **more,
         }

@@ -100,9 +100,10 @@ class _System:
                 return [
                     [campaign, day, self._money("billed", cents)]
                     for (currency, campaign, day), cents in costs.billed.items()
-                    if currency == more["currency"] and more["convert"] is False
+                    if currency == more["currency"] and "convert" not in more
                 ]
             case ["campaign"]:
+                assert more["convert"]
                 return [
                     [name, self._money("spend", cost.spend), cost.impressions, cost.clicks, cost.views]
                     for name, cost in true_costs(truth, costs, RATES).items()
@@ -118,6 +119,7 @@ class _System:
             case ["channel", "source", "campaign"]:
                 return [["Email", "newsletter", "mail_weekly", Decimal("1.5"), "12.00", None, Decimal(1)]]
             case ["channel"]:
+                assert more["convert"]
                 assert more["order_by"] == [["spend", "desc"]]
                 return [["Email", "0.00", *[None] * (len(metrics) - 1)]]
         true = true_metrics(truth, costs, RATES)
