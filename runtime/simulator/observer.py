@@ -121,22 +121,8 @@ class Observer:
     async def ask(
         self, metrics: Sequence[str], dimensions: Sequence[str], model: str, **more: Any
     ) -> list[list[Any]]:
-        """Rows of the site, dimensions first; ``more``: other fields of the question. Raises ``Transient``.
-
-        Nothing is converted unless ``more`` says so: all that the simulated shop takes is in its own currency, and
-        every model is asked for, again and again.
-        """
-        question = {
-            "metrics": list(metrics),
-            "dimensions": list(dimensions),
-            "filters": [["site", "is", [self._site]]],
-            "model": model,
-            "basis": "conversion",
-            "currency": CURRENCY,
-            "convert": False,
-            "limit": MAX_ROWS,
-            **more,
-        }
+        """Rows of the site, dimensions first; ``more``: other fields of the question. Raises ``Transient``."""
+        question = question_of(self._site, metrics, dimensions, model, **more)
         try:
             async with self._session.post(self._url, json=question, headers=self._headers) as response:
                 # Decimals keep their digits: a float would hide a missing billionth.
@@ -154,6 +140,27 @@ class Observer:
         names = [column["name"] if isinstance(column, dict) else column for column in columns]
         order = [names.index(name) for name in (*dimensions, *metrics)]
         return [[row[index] for index in order] for row in answer["rows"]]
+
+
+def question_of(
+    site: str, metrics: Sequence[str], dimensions: Sequence[str], model: str, **more: Any
+) -> dict[str, Any]:
+    """A question about one site.
+
+    Nothing is converted unless ``more`` says so: all that the simulated shop takes is in its own currency, and every
+    model is asked for, again and again.
+    """
+    return {
+        "metrics": list(metrics),
+        "dimensions": list(dimensions),
+        "filters": [["site", "is", [site]]],
+        "model": model,
+        "basis": "conversion",
+        "currency": CURRENCY,
+        "convert": False,
+        "limit": MAX_ROWS,
+        **more,
+    }
 
 
 @asynccontextmanager

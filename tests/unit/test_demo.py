@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
@@ -14,12 +15,15 @@ import pytest
 from rich.console import Console
 
 import runtime.demo
+from api.plan import Conversion, Terms, build_plan
+from api.requests import parse_query
 from runtime.collector_client import SpendCounts
 from runtime.demo import run_demo
 from runtime.settings import Settings
-from runtime.simulator.costs import Costs, exact_dollars
+from runtime.simulator.costs import EURO, Costs, exact_dollars
+from runtime.simulator.crm import CURRENCY
 from runtime.simulator.money import true_costs, true_metrics
-from runtime.simulator.observer import MODELS, Amounts, Place, Snapshot
+from runtime.simulator.observer import MODELS, Amounts, Place, Snapshot, question_of
 from runtime.simulator.programmes import PROGRAMMES
 from runtime.simulator.shop_sender import write_sender
 from runtime.simulator.world import World
@@ -92,6 +96,10 @@ class _System:
     async def ask(
         self, metrics: Sequence[str], dimensions: Sequence[str], model: str, **more: Any
     ) -> list[Row]:
+        question = question_of("s", metrics, dimensions, model, **more)
+        request = parse_query(json.dumps(question).encode())
+        for conversion in (None, Conversion((EURO, CURRENCY), 30_000)):
+            build_plan(request, "headwater", MODELS, Terms(), conversion)  # the query API would refuse
         if not self.collector.facts or self.world is None or self.costs is None:
             return []
         truth, crm, costs = self.world.truth, self.world.truth.crm, self.costs.truth
