@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -31,9 +30,6 @@ from attribution.spend.fact import SpendFact
 from attribution.spend.fields import FieldReader
 from attribution.spend.labels import default_labels
 from attribution.spend.merging import newest
-from collector.webhooks.request import WebhookHeaders, WebhookRequest
-from collector.webhooks.verified import WebhookSender
-from collector.webhooks.verify import verify
 from runtime.simulator.costs import COSTED, EURO, TARIFFS, Costs, build_costs, in_dollars, rate_on
 from runtime.simulator.crm import CURRENCY, CrmTruth
 from runtime.simulator.display import REPORT_WIDTH
@@ -53,10 +49,7 @@ from runtime.simulator.money_display import channel_table, cost_table, metrics_t
 from runtime.simulator.money_observer import RATIOS
 from runtime.simulator.programmes import programme_of
 from runtime.simulator.report import Line
-from runtime.simulator.shop_sender import DEMO_WEBHOOKS, secret_of, signed, with_sender, write_sender
 from runtime.simulator.world import World, build_world
-from runtime.up import UpOptions
-from runtime.webhooks_file import webhooks_in
 
 ENDS_AT = 1_793_000_000_000
 DAYS = 45
@@ -481,46 +474,3 @@ def test_tables_show_every_programme_and_metric(world: World, costs: Costs, perf
     assert "\N{HORIZONTAL ELLIPSIS}" not in shown
     for words in ("LinkedIn Ads", "Influencers", "All of these", "TRUE ROAS", "pipeline_roi", "reach", "mer"):
         assert words in shown
-
-
-# --- the sender
-
-
-def test_the_collector_believes_the_demo_and_whom_it_believed_before(world: World, tmp_path: Path) -> None:
-    """The installation's own senders stay; their secrets are found where they were."""
-    own = tmp_path / "elsewhere" / "webhooks.toml"
-    own.parent.mkdir()
-    (own.parent / "shop").write_text("shop-secret")
-    own.write_text('[[webhook]]\nsite = "s"\nsender = "shopify"\nsecrets = ["file:shop"]\n')
-    write_sender(tmp_path, "s", own)
-    first = secret_of(tmp_path)
-    write_sender(tmp_path, "s", tmp_path / "webhooks.toml")
-    assert secret_of(tmp_path) == first
-    write_sender(tmp_path, "s", own)
-    hooks = webhooks_in(tmp_path / DEMO_WEBHOOKS, frozenset({"s"}))
-    assert set(hooks.secrets) == {("s", WebhookSender.standard), ("s", WebhookSender.shopify)}
-    message, at_s = world.messages[0], ENDS_AT // 1000
-    body, headers = signed(message, first, at_s)
-    request = WebhookRequest(
-        method="POST", url="", headers=WebhookHeaders(tuple(headers.items())), body=body, peer=""
-    )
-    (known,) = hooks.secrets["s", WebhookSender.standard]
-    verified = verify(WebhookSender.standard, request, known, ENDS_AT)
-    assert verified.is_read
-    assert any(message.message_id in key for key in verified.events[0].keys)
-    for name in (DEMO_WEBHOOKS, "demo-standard.secret"):
-        assert (tmp_path / name).stat().st_mode & 0o077 == 0
-
-
-def test_a_system_is_told_of_the_sender_before_it_starts(tmp_path: Path) -> None:
-    """What it would have been told otherwise stays."""
-    (tmp_path / "webhooks.toml").write_text('public_url = "https://collect.example.com"\n')
-    options = with_sender(UpOptions(data_dir=tmp_path, workers=3, env={"A": "b"}))
-    path = tmp_path / DEMO_WEBHOOKS
-    assert options.env == {"A": "b", "HEADWATER_WEBHOOKS_FILE": str(path)}
-    assert (options.workers, path.exists()) == (3, False)
-    assert options.before_start is not None
-    options.before_start("s")
-    hooks = webhooks_in(path, frozenset({"s"}))
-    assert hooks.public_url == "https://collect.example.com"
-    assert set(hooks.secrets) == {("s", WebhookSender.standard)}
