@@ -110,6 +110,16 @@ class Intake:
             [(int(each["index"]), _why(each)) for each in answer["refused"]],
         )
 
+    async def webhook(self, sender: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """``POST /webhooks/<sender>``; returns when the delivery is acknowledged.
+
+        Raises ``Transient`` when patience ends, ``Misconfigured`` when the delivery is refused.
+        """
+        path = f"/webhooks/{sender}?site={self._site_key}"
+        status, text = await self._send("POST", path, 0, data=body, headers=headers)
+        if status // 100 != 2:
+            raise _refused(status, text, "HEADWATER_WEBHOOKS_FILE")
+
     async def _pace(self) -> None:
         """Keep under the collector's rate limit: over it the pixel answers its GIF and keeps nothing."""
         now = asyncio.get_running_loop().time()

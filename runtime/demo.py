@@ -1,4 +1,7 @@
-"""``headwater demo``: simulated traffic into a running system, a live table, and a report beside the truth."""
+"""``headwater demo``: a simulated shop played to a running system, a live table, and a report beside the truth.
+
+Its visitors, what its advertising cost, and what its CRM and till tell of deals and refunds.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from statistics import quantiles
 from typing import Any
 
@@ -14,15 +20,27 @@ from rich.console import Console
 from rich.live import Live
 
 from attribution.errors import Transient
-from runtime.collector_client import Intake, open_intake
+from runtime.collector_client import Intake, carry_all, open_intake
 from runtime.learn import LearnOptions, learn
 from runtime.restate import RestateOptions, restate_command
 from runtime.settings import Settings
-from runtime.simulator import display
+from runtime.simulator import display, money_display
+from runtime.simulator.costs import COSTED, Costs, build_costs
+from runtime.simulator.instants import DAY_MS, MINUTE_MS
+from runtime.simulator.money import (
+    MoneySnapshot,
+    build_cost_lines,
+    build_money_checks,
+    metrics_check,
+    true_costs,
+    true_metrics,
+)
+from runtime.simulator.money_observer import read_channels, read_metrics, read_money
 from runtime.simulator.observer import MODELS, Amounts, Observer, Snapshot, open_observer
 from runtime.simulator.report import Check, build_checks, build_lines
 from runtime.simulator.sender import send
-from runtime.simulator.world import DAY_MS, MINUTE_MS, World, build_world
+from runtime.simulator.shop_sender import secret_of, send_costs, send_messages
+from runtime.simulator.world import World, build_world
 
 DEFAULT_PEOPLE = 4_000
 SETTLE_S = 60.0
@@ -31,6 +49,7 @@ _REFRESH_S = 1.0
 _SETTLE_POLL_S = 0.3
 _TRICKLE_PEOPLE = 3
 _TRICKLE_PAUSE_S = 1.0
+_DAYS = 45
 
 
 async def run_demo(
@@ -44,31 +63,35 @@ async def run_demo(
     people and the live table until it is cancelled. Raises ``Transient`` when a part stays away.
     """
     began = time.monotonic()
-    now_ms = time.time_ns() // 1_000_000
     # Fresh ids: the demo can be run again in the same folder. The world itself depends on the seed only.
-    world = build_world(seed=seed, people=people, ends_at=now_ms - MINUTE_MS, run_id=f"{now_ms:x}")
-    truth = world.truth
-    console.print(
-        f"{truth.people:,} people on {truth.visitors:,} devices, 45 days, {truth.sent:,} hits to send: "
-        f"{truth.bots:,} by robots, {truth.duplicates:,} twice, some days late.",
-        highlight=False,
-        soft_wrap=True,
-    )
+    now_ms = time.time_ns() // 1_000_000
+    run_id, ends_at = f"{now_ms:x}", now_ms - MINUTE_MS
+    world = build_world(seed=seed, people=people, ends_at=ends_at, days=_DAYS, run_id=run_id, has_crm=True)
+    first_day = ends_at // DAY_MS - _DAYS
+    costs = build_costs(world.truth.clicks, seed=seed, first_day=first_day, ends_at=ends_at, run_id=run_id)
+    _print_plan(console, world, costs)
     async with open_intake(run["collector"], run["site_key"]) as intake, open_observer(run) as observer:
         before = await observer.snapshot(await observer.models())
+        money_before = await read_money(observer)
         base = await observer.by_channel(display.LIVE_MODEL)
-        show = _Show(console, observer, base, before.drops, truth.sent)
+        play = _Play(world, costs, intake, observer, await observer.rates(), before, money_before)
+        show = _Show(console, observer, base, before.drops, world.truth.sent)
         async with show.shown():
             started = time.monotonic()
-            await send(intake, world.hits, show.acknowledge)
+            await carry_all(
+                (
+                    send(intake, world.hits, show.acknowledge),
+                    send_costs(intake, costs.facts, settings.spend_key.get_secret_value()),
+                    send_messages(intake, world.messages, secret_of(settings.data_dir)),
+                )
+            )
             sent_s = time.monotonic() - started
-            checks, snapshot = await _settle(observer, before, world, intake)
+            found = await _settle(play)
             settled_s = time.monotonic() - started
-        if all(check.is_met for check in checks) and await _learn(settings, console):
-            checks, snapshot = await _settle(observer, before, world, intake, await observer.models())
-        display.print_report(console, truth, build_lines(truth, snapshot), checks)
+        if all(check.is_met for check in found.checks) and await _learn(settings, console):
+            found = await _settle(play, await observer.models())
+        failed = [check for check in await _report(play, found, console) if not check.is_met]
         _print_times(console, world, sent_s, settled_s, time.monotonic() - began, show.ages)
-        failed = [check for check in checks if not check.is_met]
         for check in failed:
             console.print(f"[red]{check.name}: {check.expected} simulated, {check.measured} measured[/]")
         if not exit_after:
@@ -94,17 +117,71 @@ async def _learn(settings: Settings, console: Console) -> bool:
     return True
 
 
-async def _settle(
-    observer: Observer, before: Snapshot, world: World, intake: Intake, models: Sequence[str] = MODELS
-) -> tuple[list[Check], Snapshot]:
-    """The checks as soon as all of them are met, or as they are after ``SETTLE_S``."""
+@dataclass(frozen=True)
+class _Play:
+    """What is played to which system, and what stood there before."""
+
+    world: World
+    costs: Costs
+    intake: Intake
+    observer: Observer
+    rates: Mapping[date, Decimal]
+    """Dollars for one euro."""
+    before: Snapshot
+    money_before: MoneySnapshot
+
+    @property
+    def is_all(self) -> bool:
+        """Nothing was there before, so that ratios of everything are those of the simulated world."""
+        credit = any(self.before.credit.values())
+        return not (self.before.traffic or credit or any(self.money_before.billed.values()))
+
+    async def look(self, models: Sequence[str]) -> _Found:
+        """What stands now, and whether it is right."""
+        snapshot = (await self.observer.snapshot(models)).since(self.before)
+        money = await read_money(self.observer)
+        truth = self.world.truth
+        checks = build_checks(truth, snapshot, self.intake.repeated_hits)
+        checks += build_money_checks(truth, self.costs.truth, self.money_before, money, self.rates)
+        return _Found(checks, snapshot, money.since(self.money_before))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What has come since the demo began, and the checks of it."""
+
+    checks: list[Check]
+    snapshot: Snapshot
+    money: MoneySnapshot
+
+
+async def _settle(play: _Play, models: Sequence[str] = MODELS) -> _Found:
+    """What is found as soon as all checks are met, or as they are after ``SETTLE_S``."""
     deadline = time.monotonic() + SETTLE_S
     while True:
-        snapshot = (await observer.snapshot(models)).since(before)
-        checks = build_checks(world.truth, snapshot, intake.repeated_hits)
-        if all(check.is_met for check in checks) or time.monotonic() > deadline:
-            return checks, snapshot
+        found = await play.look(models)
+        if all(check.is_met for check in found.checks) or time.monotonic() > deadline:
+            return found
         await asyncio.sleep(_SETTLE_POLL_S)
+
+
+async def _report(play: _Play, found: _Found, console: Console) -> list[Check]:
+    """Print everything; the checks, the last of them of every metric if the simulated world is all that there is."""
+    truth = play.world.truth
+    lines = build_lines(truth, found.snapshot)
+    told = await read_metrics(play.observer)
+    true = true_metrics(truth, play.costs.truth, play.rates) if play.is_all else {}
+    checks = [*found.checks, *([metrics_check(true, told)] if play.is_all else [])]
+    true_by_campaign = true_costs(truth, play.costs.truth, play.rates)
+    cost_lines = build_cost_lines(lines, true_by_campaign, found.money)
+    tables = [
+        money_display.cost_table(cost_lines),
+        money_display.return_table(cost_lines),
+        money_display.channel_table(await read_channels(play.observer)),
+        money_display.metrics_table(told, true),
+    ]
+    display.print_report(console, truth, lines, checks, tables)
+    return checks
 
 
 class _Show:
@@ -204,6 +281,18 @@ async def _trickle(intake: Intake, observer: Observer, seed: int, console: Conso
                 channels = await observer.by_channel(display.LIVE_MODEL)
                 view.update(display.live_view(channels, "", "Ctrl-C stops"), refresh=True)
             await asyncio.sleep(_TRICKLE_PAUSE_S)
+
+
+def _print_plan(console: Console, world: World, costs: Costs) -> None:
+    truth, crm = world.truth, world.truth.crm
+    for line in (
+        f"{truth.people:,} people on {truth.visitors:,} devices, {_DAYS} days, {truth.sent:,} hits to send: "
+        f"{truth.bots:,} by robots, {truth.duplicates:,} twice, some days late.",
+        f"{costs.truth.facts:,} cost reports of {len(COSTED)} campaigns, {costs.truth.corrected:,} corrected later; "
+        f"{crm.deals:,} deals, {crm.reopened:,} of them opened again; {crm.refunds:,} refunds in part. "
+        f"{crm.messages:,} webhooks, {crm.deliveries - crm.messages:,} of them twice, in no order.",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _less(after: Mapping[str, Amounts], before: Mapping[str, Amounts]) -> dict[str, Amounts]:

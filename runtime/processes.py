@@ -248,10 +248,11 @@ def run_demo_command(data_dir: Path | None, *, leave: bool, people: int, seed: i
 
     from runtime.demo import run_demo
     from runtime.installation import settings_of
+    from runtime.simulator.shop_sender import with_sender
     from runtime.up import run_up
 
     console = Console()
-    options = up_options(data_dir, None, None, 1)
+    options = with_sender(up_options(data_dir, None, None, 1))
 
     async def on_ready(up: Up) -> int | None:
         run: dict[str, Any] = up.run

@@ -52,6 +52,8 @@ class UpOptions:
     """More environment for the children."""
     program: Sequence[str] = (sys.executable, "-m", "runtime.cli")
     """What is given the words ``migrate``, ``collect``, ``work``, ``serve``."""
+    before_start: Callable[[str], None] | None = None
+    """Called with the site key before any process starts, to write files that ``env`` names."""
 
 
 class Up:
@@ -113,6 +115,8 @@ class Up:
         """Start everything; return when all of it is ready. Raises ``ProcessFailed``, ``Misconfigured``."""
         try:
             self._place.withdraw()  # of a run that was killed
+            if self._options.before_start is not None:
+                self._options.before_start(self._site_key)
             await self._supervisor.start(*self._servers.processes())
             # The collector needs no tables; the others do.
             await together(

@@ -73,8 +73,14 @@ def one_line(channels: Mapping[str, Amounts], sent: int, total: int, age_s: floa
     )
 
 
-def print_report(console: Console, truth: Truth, lines: Sequence[Line], checks: Sequence[Check]) -> None:
-    """Traffic and money by programme, each model's error, and the checks."""
+def print_report(
+    console: Console,
+    truth: Truth,
+    lines: Sequence[Line],
+    checks: Sequence[Check],
+    more: Sequence[RenderableType] = (),
+) -> None:
+    """Traffic and money by programme, each model's error, ``more``, and the checks."""
     if not console.is_terminal:
         console = Console(file=console.file, width=max(console.width, REPORT_WIDTH))
     console.print(_traffic_table(lines))
@@ -82,6 +88,8 @@ def print_report(console: Console, truth: Truth, lines: Sequence[Line], checks: 
     for table in _share_tables(lines):
         console.print(table)
     console.print(_error_table(lines))
+    for each in more:
+        console.print(each)
     console.print(_check_table(checks))
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ import aiohttp
 
 from attribution.errors import Misconfigured, Transient
 from attribution.policy import AttributionPolicy
+from runtime.simulator.crm import CURRENCY
 from sinks.client import connect
 
 MODELS = AttributionPolicy().models
@@ -95,7 +97,7 @@ class Observer:
     async def by_channel(self, model: str) -> dict[str, Amounts]:
         """All metrics by channel under one model: what a dashboard shows. Raises ``Transient``."""
         metrics = ["hits", "sessions", "conversions", "revenue"]
-        return {row[0]: _amounts(metrics, row[1:]) for row in await self._query(metrics, ["channel"], model)}
+        return {row[0]: _amounts(metrics, row[1:]) for row in await self.ask(metrics, ["channel"], model)}
 
     async def drops(self) -> dict[str, int]:
         """Hits of the site that workers dropped, by reason."""
@@ -104,19 +106,23 @@ class Observer:
         return {str(reason): int(count) for reason, count in answer.result_rows}
 
     async def _places(self, metrics: list[str], model: str) -> dict[Place, Amounts]:
-        rows = await self._query(metrics, ["channel", "source", "campaign"], model)
+        rows = await self.ask(metrics, ["channel", "source", "campaign"], model)
         return {(row[0], row[1], row[2]): _amounts(metrics, row[3:]) for row in rows}
 
-    async def _query(self, metrics: list[str], dimensions: list[str], model: str) -> list[list[Any]]:
-        question = {
-            "metrics": metrics,
-            "dimensions": dimensions,
-            "filters": [["site", "is", [self._site]]],
-            "model": model,
-            "basis": "conversion",
-            "currency": "USD",
-            "limit": MAX_ROWS,
-        }
+    async def rates(self) -> dict[date, Decimal]:
+        """Dollars for one euro by day, as the system converts: own rates count before those of the ECB."""
+        sql = (
+            "SELECT toString(day), toString(rate) FROM fx_rates WHERE currency = {currency:String}"
+            " ORDER BY day, source = 'own', recorded_at"
+        )
+        answer = await asyncio.to_thread(self._client.query, sql, {"currency": CURRENCY})
+        return {date.fromisoformat(day): Decimal(rate) for day, rate in answer.result_rows}
+
+    async def ask(
+        self, metrics: Sequence[str], dimensions: Sequence[str], model: str, **more: Any
+    ) -> list[list[Any]]:
+        """Rows of the site, dimensions first; ``more``: other fields of the question. Raises ``Transient``."""
+        question = question_of(self._site, metrics, dimensions, model, **more)
         try:
             async with self._session.post(self._url, json=question, headers=self._headers) as response:
                 # Decimals keep their digits: a float would hide a missing billionth.
@@ -134,6 +140,27 @@ class Observer:
         names = [column["name"] if isinstance(column, dict) else column for column in columns]
         order = [names.index(name) for name in (*dimensions, *metrics)]
         return [[row[index] for index in order] for row in answer["rows"]]
+
+
+def question_of(
+    site: str, metrics: Sequence[str], dimensions: Sequence[str], model: str, **more: Any
+) -> dict[str, Any]:
+    """A question about one site.
+
+    Nothing is converted unless ``more`` says so: all that the simulated shop takes is in its own currency, and every
+    model is asked for, again and again.
+    """
+    return {
+        "metrics": list(metrics),
+        "dimensions": list(dimensions),
+        "filters": [["site", "is", [site]]],
+        "model": model,
+        "basis": "conversion",
+        "currency": CURRENCY,
+        "convert": False,
+        "limit": MAX_ROWS,
+        **more,
+    }
 
 
 @asynccontextmanager

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from attribution.money import format_amount
+from runtime.simulator.crm import CURRENCY
 from runtime.simulator.observer import Amounts, Place, Snapshot
 from runtime.simulator.programmes import BY_NAME, programme_of
-from runtime.simulator.world import CURRENCY, Truth
+from runtime.simulator.world import Truth
 
 UNATTRIBUTED = "(unattributed)"
 STRAY = "(not run by the shop)"

@@ -6,6 +6,9 @@ purchase: with the same draw and without that touch, this purchase would not be.
 visits later, through another channel: so "last touch" is not right by construction, and what would have been
 bought anyway has no cause at all.
 
+With a CRM some of these purchases are deals instead, which are won later or not, and of some orders a part is paid
+back. What a touch has caused is then what the shop has of it in the end: net of refunds, of won deals only.
+
 Pure: the same arguments give the same world. Instants are epoch milliseconds, UTC; money is US cents.
 """
 
@@ -16,18 +19,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from runtime.simulator.crm import CURRENCY, Crm, CrmTruth, SimulatedMessage, Told, text
+from runtime.simulator.instants import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from runtime.simulator.programmes import PROGRAMMES, SHOP, Arrival, Programme
-
-SECOND_MS = 1_000
-MINUTE_MS = 60_000
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
 
 BASE_PROBABILITY = 0.03
 """Chance that a person buys without any marketing."""
 SESSION_GAP_MS = 30 * MINUTE_MS
 """Visits of a person keep further apart than this, unless a tagged arrival starts the next one."""
-CURRENCY = "USD"
+DEAL_SHARE = 0.15
+"""How many of those who buy do so by way of a deal, where there is a CRM."""
+TOLD_SHARE = 0.35
+"""How many orders the till tells, too."""
 
 _DESKTOP = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 "
@@ -93,17 +96,24 @@ class Truth:
     leads: int = 0
     sign_ups: int = 0
     revenue: int = 0
+    """Of orders, less what was paid back, and of deals that are won."""
     caused: Counter[str] = field(default_factory=Counter)
     """Revenue by the programme that caused it."""
     base: int = 0
     """Revenue that no programme caused; ``base`` + all of ``caused`` = ``revenue``."""
     sessions: Counter[str] = field(default_factory=Counter)
     """Visits by the channel that is right for them."""
+    clicks: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    """Visits by programme, campaign ("" where the tags name none) and day since 1970."""
+    views: Counter[str] = field(default_factory=Counter)
+    """Ads that were seen, by campaign."""
+    crm: CrmTruth = field(default_factory=CrmTruth)
 
     @property
     def conversions(self) -> int:
-        """Conversions of all types."""
-        return self.orders + self.leads + self.sign_ups
+        """Conversions of all types, as they stand in the end."""
+        crm = self.crm
+        return self.orders + self.leads + self.sign_ups + crm.qualified + crm.opportunities + crm.won_deals
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,8 @@ class World:
 
     hits: list[SimulatedHit]
     truth: Truth
+    messages: list[SimulatedMessage] = field(default_factory=list)
+    """Of CRM and till, in the order of sending."""
 
 
 @dataclass
@@ -129,18 +141,24 @@ class _Visit:
     starts_at: int
 
 
-def build_world(*, seed: int, people: int, ends_at: int, days: int = 45, run_id: str = "") -> World:
+def build_world(
+    *, seed: int, people: int, ends_at: int, days: int = 45, run_id: str = "", has_crm: bool = False
+) -> World:
     """Simulate ``people`` over the ``days`` before ``ends_at``; no hit occurs at or after ``ends_at``.
 
-    ``run_id`` becomes part of every id, so that several worlds can live in one installation.
+    ``run_id`` becomes part of every id, so that several worlds can live in one installation. With ``has_crm`` there
+    are deals and refunds, too, which webhooks tell.
     """
     rng = random.Random(f"{seed}/{people}/{days}")
     prefix = f"{run_id or seed}"
     truth = Truth(people=people)
     hits: list[SimulatedHit] = []
+    messages: list[SimulatedMessage] = []
     for number in range(people):
-        person = _Person(rng, f"{prefix}-{number}", ends_at, days, truth)
+        crm = Crm(rng, ends_at, truth.crm) if has_crm else None
+        person = _Person(rng, f"{prefix}-{number}", ends_at, days, truth, crm)
         hits.extend(person.live())
+        messages.extend(person.messages)
     hits.extend(_bots(rng, prefix, ends_at, days, len(hits) // 25))
     duplicates = list(_duplicates(rng, hits))
     truth.unique = sum(not hit.is_bot for hit in hits)
@@ -150,7 +168,8 @@ def build_world(*, seed: int, people: int, ends_at: int, days: int = 45, run_id:
     truth.sent = len(hits)
     truth.visitors = len({hit.fields["visitor_id"] for hit in hits if not hit.is_bot})
     hits.sort(key=lambda hit: (hit.send_at, hit.fields["event_id"], hit.is_duplicate))
-    return World(hits, truth)
+    messages.sort(key=lambda message: (message.send_at, message.message_id))
+    return World(hits, truth, messages)
 
 
 def _bots(rng: random.Random, prefix: str, ends_at: int, days: int, count: int) -> Iterator[SimulatedHit]:
@@ -175,12 +194,17 @@ def _duplicates(rng: random.Random, hits: Iterable[SimulatedHit]) -> Iterator[Si
 class _Person:
     """One human: plans visits, decides, and leaves hits. Writes what really happened into ``truth``."""
 
-    def __init__(self, rng: random.Random, name: str, ends_at: int, days: int, truth: Truth) -> None:
+    def __init__(
+        self, rng: random.Random, name: str, ends_at: int, days: int, truth: Truth, crm: Crm | None
+    ) -> None:
         self._rng = rng
         self._name = name
         self._ends_at = ends_at
         self._days = days
         self._truth = truth
+        self._crm = crm
+        self.messages: list[SimulatedMessage] = []
+        """What CRM and till tell of this person."""
         self._hits: list[SimulatedHit] = []
         self._is_known = False
         self._devices = [self._device(n) for n in range(rng.choices((1, 2, 3), (60, 30, 10))[0])]
@@ -193,6 +217,8 @@ class _Person:
         buys_at = None if decided_at is None else self._purchase_visit(decided_at, visits)
         for number, visit in enumerate(visits):
             self._truth.sessions[visit.arrival.channel] += 1
+            day = visit.starts_at // DAY_MS
+            self._truth.clicks[visit.programme.name, visit.arrival.campaign, day] += 1
             self._visit(visit, is_purchase=number == buys_at, cause=cause)
         if rng.random() < 0.25:
             self._out_of_session(visits[0].device, visits[0].starts_at)
@@ -280,29 +306,53 @@ class _Person:
     def _buy(self, device: _Device, at: int, cause: str | None) -> None:
         rng = self._rng
         self._is_known = True
+        if self._crm is not None and rng.random() < DEAL_SHARE:
+            self._ask_for_an_offer(self._crm, device, at, cause)
+            return
         amount = int(rng.lognormvariate(8.9, 0.7)) + 495
         self._truth.orders += 1
-        self._truth.revenue += amount
-        if cause is None:
-            self._truth.base += amount
-        else:
-            self._truth.caused[cause] += amount
-        order = {
-            "order_id": f"O-{self._serial()}",
-            "value": f"{amount // 100}.{amount % 100:02d}",
-            "currency": CURRENCY,
-        }
+        self._truth.crm.ordered += amount
+        order = {"order_id": f"O-{self._serial()}", "value": text(amount), "currency": CURRENCY}
+        net = amount
+        if self._crm is not None and rng.random() < TOLD_SHARE:
+            paid_at = at + rng.randrange(5 * SECOND_MS)
+            told = self._crm.order(order["order_id"], paid_at, amount, {"user_id": f"u-{self._name}"})
+            net = self._note(told)
+        self._bring(net, cause)
         fields = {"event": "purchase", "url": SHOP + "/thank-you", "referrer": rng.choice(_PAYMENT_REFERRERS)}
         self._hit(device, at, fields | order)
         if rng.random() < 0.3:
             # The shop's server tells the same order once more, as its own event.
             self._hit(device, at + 3 * SECOND_MS, {"event": "purchase"} | order, is_late=True)
 
+    def _ask_for_an_offer(self, crm: Crm, device: _Device, at: int, cause: str | None) -> None:
+        """Who wants many lamps fills a form in; what comes of it is told by the CRM."""
+        self._truth.leads += 1
+        self._event(device, at, "lead", "/offices", {"order_id": f"L-{self._serial()}"})
+        identity = {"user_id": f"u-{self._name}"}
+        if self._rng.random() < 0.5:
+            identity["visitor_id"] = device.visitor_id  # a hidden field of the form
+        deal = crm.deal(self._name, at + MINUTE_MS, identity)
+        self._bring(self._note(deal), cause)
+
+    def _note(self, told: Told) -> int:
+        self.messages += told.deliveries
+        return told.net
+
+    def _bring(self, amount: int, cause: str | None) -> None:
+        self._truth.revenue += amount
+        if cause is None:
+            self._truth.base += amount
+        else:
+            self._truth.caused[cause] += amount
+
     def _out_of_session(self, device: _Device, first_visit: int) -> None:
         """An ad that was only seen, or an email that was only opened, on the day before the first visit."""
         rng = self._rng
         programme, event = rng.choice((("programmatic", "impression"), ("email", "email_open")))
         arrival = rng.choice(next(p for p in PROGRAMMES if p.name == programme).arrivals)
+        if event == "impression":
+            self._truth.views[arrival.campaign] += 1
         at = first_visit - rng.randrange(HOUR_MS, DAY_MS)
         self._hit(device, at, {"event": event, "url": f"{SHOP}/?{arrival.query(rng)}"})
 

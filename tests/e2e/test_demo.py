@@ -12,14 +12,15 @@ from rich.console import Console
 import runtime.demo
 from runtime.demo import run_demo
 from runtime.installation import settings_of
+from runtime.simulator.shop_sender import with_sender
 from runtime.up import Up, UpOptions
 
 
 @pytest.mark.slow
 async def test_demo_balances_twice_in_one_folder_and_trickles_until_stopped(tmp_path: Path) -> None:
     """Exit code 0 each time: what was there before is not counted."""
-    async with Up(UpOptions(data_dir=tmp_path / "up", collector_port=0, api_port=0)) as up:
-        for _ in range(2):
+    async with Up(with_sender(UpOptions(data_dir=tmp_path / "up", collector_port=0, api_port=0))) as up:
+        for number in range(2):
             screen = io.StringIO()
             code = await run_demo(
                 up.run,
@@ -33,6 +34,10 @@ async def test_demo_balances_twice_in_one_folder_and_trickles_until_stopped(tmp_
             assert code == 0
             for model in ("time_decay", "full_path", "markov", "shapley"):
                 assert f"credit = revenue, {model}" in screen.getvalue()
+            for words in ("spend as billed, EUR", "each refund once", "deals won", "pipeline: deals", "ROAS"):
+                assert words in screen.getvalue()
+            # Ratios of everything are compared where the simulated world is everything.
+            assert ("every metric whose truth is known" in screen.getvalue()) is (number == 0)
         trickling = asyncio.Event()
 
         class Screen(io.StringIO):
@@ -74,7 +79,7 @@ async def test_demo_says_no_when_the_books_do_not_balance(
 
     monkeypatch.setattr(runtime.demo, "send", send_and_steal)
     screen = io.StringIO()
-    async with Up(UpOptions(data_dir=tmp_path / "up", collector_port=0, api_port=0)) as up:
+    async with Up(with_sender(UpOptions(data_dir=tmp_path / "up", collector_port=0, api_port=0))) as up:
         code = await run_demo(
             up.run,
             settings_of(tmp_path / "up"),
