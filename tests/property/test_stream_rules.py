@@ -48,6 +48,8 @@ def mixed(hits: list[Hit], house: House) -> World:
         | {key: missing for key, missing in new.missing.items() if not is_old[visitor_of[key[0]]]},
         {key: path for key, path in old.paths.items() if is_old[visitor_of[key]]}
         | {key: path for key, path in new.paths.items() if not is_old[visitor_of[key]]},
+        booked={key: due for key, due in old.booked.items() if is_old[visitor_of[key[0]]]}
+        | {key: due for key, due in new.booked.items() if not is_old[visitor_of[key[0]]]},
     )
 
 
@@ -96,7 +98,7 @@ async def half_done(redis: Redis) -> House:
     # claim: before, after; inserts of three tables: before, after each; commit: before.
     house.faults = house.writer.faults = Faults([])
 
-    async def never(*_: object) -> None:
+    async def never(*_: object, **__: object) -> None:
         raise Crash
 
     worker.stage._fence.commit_stitch = never
