@@ -257,7 +257,8 @@ def _asked(state: CreditState | None, step: Sequence[Trigger]) -> str:
     wish = max(reversed(step), key=_began)
     if wish.policy and (state is None or wish.recorded_at >= state.restated_at):
         return wish.policy
-    return state.policy if state is not None else ""
+    # What never stood, as far as is known, stands under no policy: no restatement has asked for it either.
+    return state.policy if state is not None and state.conversion.winner.worths else ""
 
 
 def _began(trigger: Trigger) -> int:
