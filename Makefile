@@ -18,7 +18,7 @@ up: $(VENV)/.runtime ## the whole system on this machine; Ctrl-C stops it
 	@$(BIN)/headwater up
 
 test: $(VENV)/.dev ## every test, on real servers
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev ## format, lint, types, import rules, known vulnerabilities
 	@$(BIN)/ruff format --check .

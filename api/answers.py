@@ -7,6 +7,8 @@ from decimal import Decimal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from api.reach import Reach
+
 Cell = int | str | Decimal | None
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -142,6 +144,17 @@ class Maturity(msgspec.Struct, frozen=True):
     """Why nothing is told, and ``maturity`` is null."""
 
 
+class CustomersMeta(msgspec.Struct, frozen=True):
+    """Who is a customer, of all time and all sites."""
+
+    customers: int
+    """Everybody who has bought: the new customers of all time."""
+    without_person: int
+    """How many of them are a purchase that nobody can be found for: each is taken for a customer of its own."""
+    margin: Decimal
+    """The part of revenue that is margin, by which ``payback_days`` goes: the setting ``HEADWATER_MARGIN``."""
+
+
 class QueryMeta(msgspec.Struct, frozen=True):
     """How to read the rows."""
 
@@ -163,8 +176,12 @@ class QueryMeta(msgspec.Struct, frozen=True):
     elapsed_ms: float
     spend: SpendCoverage | None = None
     """``None`` unless something of what ads cost is asked for."""
+    reach: Reach | None = None
+    """Only if reach is asked for."""
     maturity: Maturity | None = None
     """``None`` unless it is asked for."""
+    customers: CustomersMeta | None = None
+    """``None`` unless something of customers is asked for."""
 
 
 class QueryAnswer(msgspec.Struct, frozen=True):

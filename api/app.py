@@ -21,6 +21,7 @@ from api.auth import ReadKeys, check_private
 from api.changes import ChangesRequest
 from api.config import ApiConfig
 from api.description import JSON, DescribedApp, answer, changes_question, problems, question, status_answer
+from api.funnel import FunnelRequest
 from api.metrics import ApiMetrics
 from api.models import ModelList
 from api.observer import Observer
@@ -82,6 +83,8 @@ class _Backend:
                     config.policy,
                     currency=config.currency,
                     qualified_leads=config.qualified_leads,
+                    funnel=config.funnel,
+                    margin=config.margin,
                     max_seconds=config.max_seconds,
                 )
             return self._service
@@ -183,6 +186,17 @@ def _add_questions(app: FastAPI, backend: _Backend, keys: ReadKeys, models: Sequ
     async def paths(request: Request, asked: Annotated[PathsRequest, Query()]) -> Response:
         keys.check(request.headers.get("authorization"))
         found = await run_in_threadpool(lambda: backend.service().paths(asked))
+        return Response(encode(found), media_type=JSON)
+
+    @app.get(
+        "/v1/funnel",
+        summary="How many people reach each stage, how long it takes, what it costs",
+        responses={**answer("FunnelAnswer"), **problems(401, 422, 503)},
+        **secured,
+    )
+    async def funnel(request: Request, asked: Annotated[FunnelRequest, Query()]) -> Response:
+        keys.check(request.headers.get("authorization"))
+        found = await run_in_threadpool(lambda: backend.service().funnel(asked))
         return Response(encode(found), media_type=JSON)
 
     @app.get(

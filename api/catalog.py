@@ -12,6 +12,9 @@ from typing import TypeVar
 from api.answers import Cell
 from api.measures import MEASURES, Side
 from api.numbers import money_each, money_each_finely, money_text, plain_number, ratio, rounded_money
+from api.reach import MEASURES as REACH_MEASURES
+from api.reach import reach
+from attribution.funnel import NO_STAGE
 
 T = TypeVar("T", bound=Cell)
 _SIDES = {measure.name: measure.side for measure in MEASURES}
@@ -31,6 +34,8 @@ class Dimension:
     """Traffic rows carry it; else they stand under \"\" and filters on it leave them alone. So with cost."""
     of_cost: bool = True
     """What ads cost is known by it, or does not depend on it; else the two cannot be asked together."""
+    of_scene: bool = False
+    """Where the touch was made: the ledger does not keep it, the touchpoint does (``api.scenes``)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Metric:
     measures: tuple[str, ...]
     """Numerator first, then the base of a ratio."""
     order: str
-    """SQL over the measures to sort by."""
+    """SQL over the measures to sort by; "" where SQL does not know them."""
     value: Callable[..., Cell]
     """From the measures (``int`` or ``Decimal``) and the currency to the value in the answer."""
     base: str = ""
@@ -61,11 +66,21 @@ class Metric:
         sides = (_SIDES.get(name) for name in self.measures)
         return Side.traffic in self.sides | self.needs or Side.traffic in sides
 
+    @property
+    def has_customers(self) -> bool:
+        """Whether it is of people who bought for the first time."""
+        return Side.customer in self.sides
+
 
 MATURITY = "projected"
 """The measure that needs to know how revenue arrives: ``api.maturity``."""
 JOINED = "joined"
 """By how many the visitors of a group are more than the people that they are. SQL does not know it: ``api.people``."""
+
+NEW, LIFETIME, RATED, PAYBACK = "new", "lifetime", "rated", "payback"
+"""New customers, what they have brought to date, how many of them have money that is counted, and days until that paid
+back. SQL does not know them either: ``api.customers``."""
+OF_CUSTOMERS = frozenset({NEW, LIFETIME, RATED, PAYBACK})
 
 
 def _count(value: int, currency: str) -> int:
@@ -101,14 +116,13 @@ def _claimed_money(value: Decimal, claims: int, currency: str) -> str | None:
     return rounded_money(value, currency) if claims else None
 
 
-def _reach(reach: int, with_reach: int, figures: int, currency: str) -> int | None:
-    """People do not add up: only where one figure is the whole answer."""
-    return reach if figures == with_reach == 1 else None
-
-
 def _maturity(value: Decimal, projected: Decimal, currency: str) -> Decimal | None:
     """Nothing of what has too little of it to be projected."""
     return ratio(value, projected) if projected.is_finite() else None
+
+
+def _days(days: int | None, spend: Decimal, currency: str) -> int | None:
+    return days
 
 
 def _thousandth(value: Decimal, base: int, currency: str) -> str | None:
@@ -124,6 +138,7 @@ SPREAD: dict[str, Callable[..., Decimal | str]] = {"conversions": _weight, "reve
 """Metrics that every model can be asked for at once, and how their values are written."""
 
 _traffic, _credit, _cost = frozenset({Side.traffic}), frozenset({Side.credit}), frozenset({Side.cost})
+_customer = frozenset({Side.customer})
 _both = _credit | _cost
 """Spend without conversions stays, and so do conversions that cost nothing."""
 
@@ -182,9 +197,9 @@ METRICS: dict[str, Metric] = {
         Metric(
             "reach",
             _cost,
-            ("reach", "figures_with_reach", "figures"),
-            "if(m_figures = 1 AND m_figures_with_reach = 1, m_reach, NULL)",
-            _reach,
+            REACH_MEASURES,
+            "if(m_reached > 0, m_reached, if(m_figures = 1 AND m_figures_with_reach = 1, m_reach, NULL))",
+            reach,
         ),
         Metric("conversions", _credit, ("conversions",), "m_conversions", _weight),
         Metric("revenue", _credit, ("revenue",), "m_revenue", _money),
@@ -199,7 +214,7 @@ METRICS: dict[str, Metric] = {
             base="sessions",
             needs=_traffic,
         ),
-        _each("aov", _credit, "revenue", "paid", "conversions in the currency"),
+        _each("aov", _credit, "order_revenue", "paid", "orders in the currency"),
         _each("cpc", _cost, "spend", "clicks", "clicks", money_each_finely),
         _each("cpm", _cost, "spend", "impressions", "thousand impressions", _thousandth),
         _each("cpv", _cost, "spend", "views", "views", money_each_finely),
@@ -234,13 +249,28 @@ METRICS: dict[str, Metric] = {
             base="all spend, of all revenue",
             of_all=True,
         ),
+        Metric("new_customers", _customer, (NEW,), "", _weight),
+        Metric("cac", _customer | _cost, ("spend_base", NEW), "", money_each, base="new customers"),
+        Metric(
+            "ltv", _customer, (LIFETIME, RATED), "", money_each, base="new customers whose money is counted"
+        ),
+        Metric(
+            "payback_days",
+            _customer | _cost,
+            (PAYBACK, "spend_base"),
+            "",
+            _days,
+            base="spend, of margin to date",
+        ),
     )
 }
 
-LATER_METRICS = frozenset({"cac", "ltv", "payback_days"})
-"""Named by the contract, answered by a later version."""
-
 _DAY = "toDate(hour, 'UTC')"
+_STAGE = (
+    "if(conversion_type = '', '', transform(CAST(conversion_type, 'String'), {stage_types:Array(String)},"
+    f" {{stage_names:Array(String)}}, '{NO_STAGE}'))"
+)
+"""Of a conversion the stage of the funnel that its type belongs to; of traffic and cost none."""
 
 DIMENSIONS: dict[str, Dimension] = {
     dimension.name: dimension
@@ -251,17 +281,19 @@ DIMENSIONS: dict[str, Dimension] = {
         Dimension("campaign", "campaign", of_touch=True),
         Dimension("landing_page", "landing_page", of_touch=True, in_roll_up=False, of_cost=False),
         Dimension("ad_network", "ad_network", of_touch=True, in_roll_up=False),
+        Dimension("term", "term", of_touch=True, in_roll_up=False, of_cost=False),
+        Dimension("content", "content", of_touch=True, in_roll_up=False, of_cost=False),
+        Dimension("country", "country", of_touch=True, in_roll_up=False, of_cost=False, of_scene=True),
+        Dimension("device", "device", of_touch=True, in_roll_up=False, of_cost=False, of_scene=True),
         Dimension("site", "site"),
         Dimension("conversion_type", "conversion_type", of_traffic=False),
+        Dimension("stage", _STAGE, of_traffic=False),
         Dimension("hour", "hour", "formatDateTime({0}, '%Y-%m-%dT%H:00:00Z', 'UTC')"),
         Dimension("day", _DAY, "toString({0})"),
         Dimension("week", "toMonday(hour, 'UTC')", "toString({0})"),
         Dimension("month", "toStartOfMonth(hour, 'UTC')", "formatDateTime({0}, '%Y-%m')"),
     )
 }
-
-LATER_DIMENSIONS = frozenset({"term", "content", "country", "device", "stage"})
-"""Named by the contract, answered by a later version."""
 
 OPERATORS: dict[str, str] = {
     "is": "{column} IN {{{parameter}:Array(String)}}",

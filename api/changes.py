@@ -15,18 +15,30 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import Cell
-from api.catalog import DIMENSIONS, LATER_DIMENSIONS
+from api.catalog import DIMENSIONS
 from api.instants import instant_text, parse_instant
 from api.measures import EARNED
 from api.models import check_model
 from api.numbers import money_text, plain_number
 from api.queries import load_sql
 from api.requests import MAX_LIMIT, Filter, Name
-from api.selection import all_of, check_names, condition_of, hours_within, parse_range, wanted_currency
+from api.scenes import Scenes
+from api.selection import (
+    all_of,
+    check_names,
+    condition_of,
+    hours_within,
+    parse_range,
+    stage_values,
+    wanted_currency,
+)
 from attribution.errors import Rejected
+from attribution.funnel import DEFAULT_FUNNEL, Funnel
 from sinks.names import qualify
 
 _FOREVER = 2**53
+_WHICH = "model = {model:String} AND toUnixTimestamp64Milli(recorded_at) <= {until:Int64}"
+"""The ledger entries of the model that were recorded by the second instant."""
 _ZERO = Decimal(0)
 
 
@@ -115,12 +127,14 @@ def plan_changes(
     models: Collection[str],
     currency: str,
     pipeline: Collection[str] = (),
+    funnel: Funnel = DEFAULT_FUNNEL,
 ) -> ChangesPlan:
-    """The statement that answers ``request``; ``pipeline`` are conversion types that are no revenue.
+    """The statement that answers ``request``; ``pipeline`` are conversion types that are no revenue,
+    ``funnel`` says which stage a type belongs to.
 
     Raises ``Rejected`` naming the field.
     """
-    names = check_names("dimensions", request.dimensions, DIMENSIONS, LATER_DIMENSIONS)
+    names = check_names("dimensions", request.dimensions, DIMENSIONS)
     dimensions = [DIMENSIONS[name] for name in names]
     check_model(request.model, models)
     wanted = wanted_currency(request.currency or currency)
@@ -132,10 +146,14 @@ def plan_changes(
     first, last = parse_range(request.date_range)
     expressions = [dimension.key for dimension in dimensions] or ["toUInt8(0)"]
     keys = [f"d{number}" for number in range(len(expressions))]
+    scenes = Scenes.of([*dimensions, *(condition.dimension for condition in conditions)])
     sql = load_sql(
         "changes",
         earned=EARNED,
         credits=qualify(database, "credits"),
+        which=_WHICH,
+        scene=scenes.columns,
+        scenes=scenes.join(database, _WHICH),
         credit_time="booked_at" if request.basis == "conversion" else "touched_at",
         keys=", ".join(keys),
         keys_as=", ".join(f"{key_sql} AS {key}" for key_sql, key in zip(expressions, keys, strict=True)),
@@ -146,6 +164,7 @@ def plan_changes(
     parameters = {
         **{"from": first, "to": last, "model": request.model, "currency": wanted},
         **{"pipeline_types": list(pipeline)},
+        **stage_values(funnel),
         **{"after": since, "until": _FOREVER if until is None else until},
         **{f"f{number}": list(values) for number, (_, _, values) in enumerate(request.filters)},
     }

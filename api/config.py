@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from api.plan import QUALIFIED_LEADS
 from attribution.errors import Misconfigured
+from attribution.funnel import DEFAULT_FUNNEL, Funnel
 from attribution.money import currency_of
 from attribution.policy import AttributionPolicy
 
@@ -25,6 +27,9 @@ class ApiConfig:
     """ISO 4217 currency of answers when none is asked for."""
     qualified_leads: tuple[str, ...] = QUALIFIED_LEADS
     """Conversion types that are qualified leads."""
+    funnel: Funnel = DEFAULT_FUNNEL
+    margin: Decimal = Decimal(1)
+    """The part of revenue that is margin, 0 to 1."""
     policy: AttributionPolicy = field(default_factory=AttributionPolicy)
     host: str = "127.0.0.1"
     port: int = 8081

@@ -12,6 +12,7 @@ from api.answers import QueryMeta
 from api.catalog import DIMENSIONS, METRICS, OPERATORS
 from api.changes import Amounts, CauseLine, ChangesMeta, ChangesRequest
 from api.explain import Explanation
+from api.funnel import FunnelAnswer
 from api.models import SENTENCES, ModelList
 from api.path_report import PathsAnswer
 from api.problems import Problem
@@ -158,6 +159,7 @@ def _schemas() -> dict[str, Any]:
             QueryMeta,
             ModelList,
             PathsAnswer,
+            FunnelAnswer,
             MatchingAnswer,
             ChangesMeta,
             Amounts,

@@ -37,8 +37,7 @@ class Exchange:
     def conversion(self, wanted: str, ask: Ask) -> Conversion | None:
         """What has to be converted into ``wanted``, and can be; ``None`` if that is nothing."""
         if self._used is None:
-            metrics = qualify(self._database, "channel_metrics")
-            self._used = frozenset(row[0] for row in ask(load_sql("currencies", channel_metrics=metrics), {}))
+            self._used = self.in_use(ask)
         others = self._used - {wanted}
         if not others:
             return None
@@ -48,6 +47,11 @@ class Exchange:
             return None
         horizon = int(self._clock() // _DAY_S) + _HORIZON_DAYS
         return Conversion((*sorted(convertible), wanted), horizon)
+
+    def in_use(self, ask: Ask) -> frozenset[str]:
+        """Every currency that money here is in just now."""
+        metrics = qualify(self._database, "channel_metrics")
+        return frozenset(row[0] for row in ask(load_sql("currencies", channel_metrics=metrics), {}))
 
     def learn(self, seen: frozenset[str]) -> bool:
         """Whether ``seen``, the currencies of an answer, has one that was not known to be used: it is from now on."""

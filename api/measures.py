@@ -23,6 +23,8 @@ class Side(Enum):
     """The ledger, under one model and basis."""
     cost = "cost"
     """What ads cost, and what came with it in the platforms' reports. No model, basis or conversion type."""
+    customer = "customer"
+    """People who bought for the first time, as the model credits that purchase. Not of SQL: ``api.customers``."""
 
 
 class Rows(Enum):
@@ -34,11 +36,14 @@ class Rows(Enum):
     """Of table ``spend``, or its roll-up."""
     told = "told"
     """Of table ``spend``: the roll-up does not keep what networks claim, nor what does not add up."""
+    reached = "reached"
+    """Impressions that the own pixel heard, by who saw them: people do not add up, so no roll-up keeps them."""
 
 
 _HEARD = frozenset({Rows.heard})
 _COST = frozenset({Rows.cost})
 _TOLD = frozenset({Rows.told})
+_REACHED = frozenset({Rows.reached})
 
 
 class Kind(Enum):
@@ -72,6 +77,8 @@ class Measure:
     rows: frozenset[Rows] = _HEARD
     of: str = ""
     """The metric whose spread it is part of."""
+    is_distinct: bool = False
+    """``column`` is not summed: its distinct values are counted, by a sketch. Never of money."""
 
     @property
     def zero(self) -> str:
@@ -81,12 +88,18 @@ class Measure:
     @property
     def part(self) -> str:
         """The aggregate over rows of one currency."""
-        return _sum(self.column, self.condition)
+        return self._distinct if self.is_distinct else _sum(self.column, self.condition)
 
     @property
     def total(self) -> str:
         """The aggregate over rows of all currencies, when money of the others is left out."""
+        if self.is_distinct:
+            return self._distinct
         return _sum(self.column, self.condition, _WANTED if self.is_of_money else "")
+
+    @property
+    def _distinct(self) -> str:
+        return f"toInt64(uniq({self.column}))"
 
     @property
     def converted(self) -> str:
@@ -119,6 +132,8 @@ def _sum(column: str, *conditions: str) -> str:
 PIPELINE = "conversion_type IN {pipeline_types:Array(String)}"
 EARNED = "conversion_type NOT IN {pipeline_types:Array(String)}"
 """An open deal is no revenue: what it may bring is pipeline, what it brought is a conversion of its own."""
+ORDERED = "conversion_type NOT IN {not_orders:Array(String)}"
+"""A lead or a cart is no order."""
 _ATTRIBUTED = f"channel != '{UNATTRIBUTED_CHANNEL}'"
 # The place of an hour in ``arrived`` (sql/arrived.sql) by its age; 0 where too little has arrived by then.
 _AGE = "intDiv(toInt64({at:UInt32}) - toInt64(toUnixTimestamp(hour)), 3600)"
@@ -135,8 +150,9 @@ MEASURES: tuple[Measure, ...] = (
     Measure("sessions", _traffic, Kind.count, "sessions"),
     Measure("conversions", _credit, Kind.weight, "conversions"),
     Measure("revenue", _credit, Kind.money, "revenue", EARNED, is_of_money=True),
-    # Conversions whose money is counted: what average order value divides by.
-    Measure("paid", _credit, Kind.weight, "conversions", EARNED, is_of_money=True),
+    # Orders whose money is counted, and that money: the average order value.
+    Measure("paid", _credit, Kind.weight, "conversions", ORDERED, is_of_money=True),
+    Measure("order_revenue", _credit, Kind.money, "revenue", ORDERED, is_of_money=True),
     Measure("attributed", _credit, Kind.money, "revenue", f"{EARNED} AND {_ATTRIBUTED}", is_of_money=True),
     Measure("pipeline", _credit, Kind.money, "revenue", PIPELINE, is_of_money=True),
     Measure(
@@ -167,12 +183,14 @@ MEASURES: tuple[Measure, ...] = (
     Measure("reach", _cost, Kind.count, "reach * sign", rows=_TOLD),
     Measure("figures_with_reach", _cost, Kind.count, "if(has_reach, sign, 0)", rows=_TOLD),
     Measure("figures", _cost, Kind.count, "sign", rows=_TOLD),
+    Measure("reached", _cost, Kind.count, "visitor", rows=_REACHED, is_distinct=True),
 )
-"""Visitors are no measure: they do not add up over groups and are counted apart (``arm_visitors.sql``)."""
+"""Visitors are no measure: they do not add up over groups and are counted apart (``grouped_visitors.sql``)."""
 
 ALWAYS: dict[Side, frozenset[str]] = {
     Side.traffic: frozenset({"hits", "sessions"}),
     Side.credit: frozenset({"conversions", "revenue", "paid"}),
     Side.cost: frozenset({"spend"}),
+    Side.customer: frozenset(),
 }
 """Read whenever the side is asked for: what a group must have of it to be there."""

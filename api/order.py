@@ -1,4 +1,4 @@
-"""Rows in the order of what SQL does not know: people."""
+"""Rows in the order of what SQL does not know: people and customers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def in_order(
     if len(rows) > MOST_IN_ORDER:
         raise Rejected(
             "bad_order",
-            f"More than {MOST_IN_ORDER:,} rows cannot be put in the order of people. Order by visitors, or ask for"
-            " fewer dimensions or a shorter time.",
+            f"More than {MOST_IN_ORDER:,} rows cannot be put in the order of people or customers. Ask for fewer"
+            " dimensions or a shorter time, or order by visitors.",
             "order_by",
         )
     dimensions = [number for number, name in enumerate(columns) if name in DIMENSIONS]

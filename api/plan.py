@@ -13,10 +13,9 @@ from typing import Any
 from api.catalog import (
     DIMENSIONS,
     JOINED,
-    LATER_DIMENSIONS,
-    LATER_METRICS,
     MATURITY,
     METRICS,
+    OF_CUSTOMERS,
     SPREAD,
     Dimension,
     Metric,
@@ -34,9 +33,11 @@ from api.selection import (
     condition_of,
     hours_within,
     parse_range,
+    stage_values,
     wanted_currency,
 )
 from attribution.errors import Rejected
+from attribution.funnel import DEFAULT_FUNNEL, Funnel
 from sinks.names import qualify
 
 TIMES = ("hour", "day", "week", "month")
@@ -51,6 +52,22 @@ QUALIFIED_LEADS = ("qualified_lead", "sql")
 lead that is first marketing and then sales qualified counts once."""
 
 
+NOT_ORDERS = (
+    *(
+        "page_view",
+        "screen_view",
+        "impression",
+        "click",
+        "video_view",
+        "email_open",
+        "email_click",
+        "install",
+    ),
+    *("add_to_cart", "sign_up", "lead", "mql", "sql", "qualified_lead"),
+)
+"""Conversion types that are no orders, whatever an installation calls its leads."""
+
+
 @dataclass(frozen=True)
 class Terms:
     """What an installation means by the words of a question."""
@@ -61,6 +78,10 @@ class Terms:
     """Conversion types."""
     pipeline: tuple[str, ...] = ("opportunity",)
     """Conversion types by which a deal is opened: what they are worth is hoped for, not earned."""
+    leads: tuple[str, ...] = ()
+    """Conversion types by which somebody becomes a lead, and those that bring no money: no orders."""
+    funnel: Funnel = DEFAULT_FUNNEL
+    """Which stage a conversion type belongs to."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +123,16 @@ class Plan:
     """Which entries of the ledger tell how revenue arrives: of the sites and types asked for, whatever the time."""
     has_people: bool = False
     """Each row has one column more: the visitors whom any id names, by hash. ``JOINED`` is to be told from them."""
-    people_order: tuple[tuple[str, bool], ...] = ()
-    """(column, is descending): what SQL cannot put in order, because it does not know people. The statement then has
-    all groups, up to ``MOST_IN_ORDER``, and one more."""
+    customers: frozenset[str] = frozenset()
+    """Of ``OF_CUSTOMERS`` what is to be told. Each row then has two columns more: conversions and shares in turns, and
+    whether the row stays if none of them is anybody's first."""
+    own_order: tuple[tuple[str, bool], ...] = ()
+    """(column, is descending): what SQL cannot put in order, because it does not know people or customers. The
+    statement then has all groups, up to ``MOST_IN_ORDER``, and one more."""
 
 
 MOST_IN_ORDER = 100_000
-"""Groups that can be put in the order of their people."""
+"""Groups that can be put in order by what SQL does not know."""
 
 
 def build_plan(
@@ -122,10 +146,8 @@ def build_plan(
 
     Raises ``Rejected`` naming the field, with the valid names in the message.
     """
-    metrics = [METRICS[name] for name in check_names("metrics", request.metrics, METRICS, LATER_METRICS)]
-    dimensions = [
-        DIMENSIONS[n] for n in check_names("dimensions", request.dimensions, DIMENSIONS, LATER_DIMENSIONS)
-    ]
+    metrics = [METRICS[name] for name in check_names("metrics", request.metrics, METRICS)]
+    dimensions = [DIMENSIONS[n] for n in check_names("dimensions", request.dimensions, DIMENSIONS)]
     check_model(request.model, models)
     spread = _spread_of(request, metrics, models)
     reading = Reading.of(metrics, request, database, spread, converts=conversion is not None)
@@ -134,17 +156,22 @@ def build_plan(
     _check_metrics(request, metrics, [*dimensions, *(one.dimension for one in conditions)])
     since, until = parse_range(request.date_range)
     time = hours_within(since, until)
-    beside = [measure.name for measure in reading.measures if measure.of]
-    asked = [*(name for metric in metrics for name in metric.measures), *beside]
-    measures = tuple(name for name in dict.fromkeys(asked) if name != JOINED)
+    of_models = [measure.name for measure in reading.measures if measure.of]
+    asked = [*(name for metric in metrics for name in metric.measures), *of_models]
+    measures = tuple(name for name in dict.fromkeys(asked) if name != JOINED and name not in OF_CUSTOMERS)
     has_people = JOINED in asked
+    customers = OF_CUSTOMERS.intersection(asked)
     order = _terms(request, metrics, dimensions)
-    people_order = tuple((name, way == "desc") for name, way in order)
-    if "people" not in dict(order):
-        people_order = ()
+    own_order: tuple[tuple[str, bool], ...] = ()
+    if customers or "people" in dict(order):
+        own_order, order = tuple((name, way == "desc") for name, way in order), []
     texts = [dimension.text.format(f"d{number}") for number, dimension in enumerate(dimensions)]
     rows, bases = Groups(metrics, dimensions, conditions, time, reading).sql()
-    no_linked = ", emptyArrayUInt64() AS linked" if has_people else ""
+    beside = {
+        **({"linked": "emptyArrayUInt64()"} if has_people else {}),
+        **({"acquired": "emptyArrayUInt64()", "stays": "toUInt8(0)"} if customers else {}),
+    }
+    no_linked = "".join(f", {empty} AS {name}" for name, empty in beside.items())
     about_all = [condition.sql for condition in conditions if not condition.dimension.of_touch]
     coverage = _Coverage(reading, all_of(*time, *about_all) or "1", no_linked)
     sql = load_sql(
@@ -153,7 +180,7 @@ def build_plan(
         bases=bases,
         texts=", ".join(texts) or "CAST('', 'String')",
         measures=", ".join(f"toString(m_{name})" for name in measures),
-        linked=", m_linked AS linked" if has_people else "",
+        linked="".join(f", m_{name} AS {name}" for name in beside),
         no_linked=no_linked,
         order=_order(order, metrics, dimensions),
         coverage=coverage.sql(),
@@ -165,9 +192,11 @@ def build_plan(
     )
     parameters = {
         **{"from": since, "to": until, "model": request.model, "basis": request.basis, "currency": wanted},
-        **{"limit": MOST_IN_ORDER + 1 if people_order else request.limit + 1},
-        **{"offset": 0 if people_order else request.offset},
+        **{"limit": MOST_IN_ORDER + 1 if own_order else request.limit + 1},
+        **{"offset": 0 if own_order else request.offset},
         **{"pipeline_types": list(terms.pipeline), "qualified_leads": list(terms.qualified_leads)},
+        **{"not_orders": [*terms.pipeline, *terms.qualified_leads, *terms.leads, *NOT_ORDERS]},
+        **stage_values(terms.funnel),
         **{f"f{number}": list(values) for number, (_, _, values) in enumerate(request.filters)},
         **({} if reading.as_of is None else {"as_of": reading.as_of}),
         **({"models": [*dict.fromkeys((request.model, *spread))]} if spread else {}),
@@ -190,7 +219,8 @@ def build_plan(
         MATURITY in asked,
         all_of(*(one.sql for one in conditions if one.dimension.name in _OF_CURVE)) or "1",
         has_people,
-        people_order,
+        customers,
+        own_order,
     )
 
 
@@ -202,6 +232,7 @@ def _of_conversion(conversion: Conversion | None, since: int, until: int) -> dic
         "currencies": list(conversion.currencies),
         "fx_from": since // _DAY_S,
         "fx_to": max(last, since // _DAY_S),
+        "fx_horizon": conversion.horizon,
     }
 
 

@@ -10,6 +10,8 @@ from api.instants import parse_instant
 from api.measures import ALWAYS, MEASURES, Measure, Rows, Side
 from api.queries import load_sql
 from api.requests import QueryRequest
+from api.scenes import NO_SCENES, Scenes
+from api.selection import all_of, known_by, within
 from attribution.errors import Rejected
 from sinks.names import qualify
 
@@ -59,32 +61,45 @@ class Reading:
 
     def facts(self, rows: Rows, dimensions: Iterable[Dimension]) -> str:
         """The roll-up if that can answer, else rows of the same shape. Roll-ups have no past."""
-        in_roll_up = self.as_of is None and all(dimension.in_roll_up for dimension in dimensions)
+        used = [*dimensions]
+        in_roll_up = self.as_of is None and all(dimension.in_roll_up for dimension in used)
         if rows is Rows.heard:
-            return self._heard({measure.side for measure in self.measures}, in_roll_up=in_roll_up)
+            sides = {measure.side for measure in self.measures}
+            scenes = Scenes.of(used) if Side.credit in sides else NO_SCENES
+            return self._heard(sides, scenes, in_roll_up=in_roll_up)
         if rows is Rows.cost:
             return self._cost(in_roll_up=in_roll_up)
+        if rows is Rows.reached:
+            known = str(int(self.as_of is None))
+            return load_sql("facts_reached", hits=qualify(self.database, "hits"), known=known)
         return load_sql("facts_told", spend=qualify(self.database, "spend"), known=self.known)
 
     def credit_facts(self) -> str:
         """Rows of the ledger only, by what the roll-up knows."""
-        return replace(self, spread=())._heard({Side.credit}, in_roll_up=self.as_of is None)
+        return replace(self, spread=())._heard({Side.credit}, NO_SCENES, in_roll_up=self.as_of is None)
 
     def cost_facts(self) -> str:
         """Rows of what ads cost only, by what the roll-up knows."""
         return self._cost(in_roll_up=self.as_of is None)
 
-    def _heard(self, sides: set[Side], *, in_roll_up: bool) -> str:
+    def _heard(self, sides: set[Side], scenes: Scenes, *, in_roll_up: bool) -> str:
         if in_roll_up:
             return qualify(self.database, "channel_metrics")
+        time = "booked_at" if self.basis == "conversion" else "touched_at"
+        which = all_of(
+            self._models,
+            self.known,
+            within(time),
+            str(int(Side.credit in sides)),
+        )
         return load_sql(
             "facts_detail",
             **{name: qualify(self.database, name) for name in ("sessions", "hits", "credits")},
-            credit_time="booked_at" if self.basis == "conversion" else "touched_at",
-            credit_models=self._models,
-            known=self.known,
+            credit_time=time,
+            which_credits=which,
+            scene=scenes.columns,
+            scenes=scenes.join(self.database, which),
             reads_traffic=str(int(Side.traffic in sides)),
-            reads_credit=str(int(Side.credit in sides)),
         )
 
     def _cost(self, *, in_roll_up: bool) -> str:
@@ -108,7 +123,7 @@ class Reading:
     @property
     def known(self) -> str:
         """Condition: the row was recorded by the instant as of which the answer is."""
-        return "1" if self.as_of is None else "toUnixTimestamp64Milli(recorded_at) <= {as_of:Int64}"
+        return known_by(self.as_of)
 
     @property
     def _models(self) -> str:

@@ -62,7 +62,12 @@ def to_table(answer: QueryAnswer) -> RenderableType:
                 one = _ranges(answer, number)[name]
                 cells.append(Text(f"{plain_text(one.low)} to {plain_text(one.high)}"))
         table.add_row(*cells)
-    lines = [*coverage_parts(answer), *money_lines(answer), *learnt_lines(answer)]
+    lines = [
+        *coverage_parts(answer),
+        *money_lines(answer),
+        *customer_lines(answer),
+        *learnt_lines(answer),
+    ]
     return Group(table, Text(coverage_line(answer)), *(Text(printable(line)) for line in lines))
 
 
@@ -97,6 +102,19 @@ def money_lines(answer: QueryAnswer) -> list[str]:
         for one in meta.spend.billed
         if one.currency != meta.currency
     ]
+    return lines
+
+
+def customer_lines(answer: QueryAnswer) -> list[str]:
+    """How many customers there are, whatever the time asked for, and what their payback goes by."""
+    customers = answer.meta.customers
+    if customers is None:
+        return []
+    lines = [f"Customers of all time: {customers.customers:,}"]
+    if customers.without_person:
+        lines.append(f"  of whom {customers.without_person:,} are a purchase that nobody can be found for")
+    if "payback_days" in answer.columns:
+        lines.append(f"  payback: by {100 * customers.margin:g} % of revenue (HEADWATER_MARGIN)")
     return lines
 
 

@@ -9,10 +9,11 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from api.catalog import DIMENSIONS, LATER_DIMENSIONS, OPERATORS, Dimension
+from api.catalog import DIMENSIONS, OPERATORS, Dimension
 from api.instants import parse_day
 from api.requests import Filter
 from attribution.errors import Rejected
+from attribution.funnel import Funnel
 from attribution.money import currency_of
 
 END_OF_TIME = 2**32 - 1
@@ -29,27 +30,23 @@ class Condition:
     sql: str
 
 
-def check_names(
-    field: str, names: Sequence[str], valid: Collection[str], later: Collection[str]
-) -> Sequence[str]:
+def check_names(field: str, names: Sequence[str], valid: Collection[str]) -> Sequence[str]:
     """``names``. Raises ``Rejected`` for the first that is not one of ``valid``, or is there twice."""
     for number, name in enumerate(names):
-        check_name(field.removesuffix("s"), f"{field}.{number}", name, valid, later)
+        check_name(field.removesuffix("s"), f"{field}.{number}", name, valid)
         if name in names[:number]:
             raise Rejected("duplicate_name", f"{name} is asked for twice.", f"{field}.{number}")
     return names
 
 
-def check_name(what: str, field: str, name: str, valid: Collection[str], later: Collection[str]) -> None:
+def check_name(what: str, field: str, name: str, valid: Collection[str]) -> None:
     """Raise ``Rejected`` unless ``name`` is one of ``valid``.
 
-    The name itself is repeated in the message only if it is one of ours.
+    The name itself is not repeated in the message.
     """
     choice = f"Choose from: {', '.join(valid)}."
     if name in valid:
         return
-    if name in later:
-        raise Rejected("not_available", f"The {what} {name} is not available yet. {choice}", field)
     raise Rejected(f"unknown_{what}", f"There is no such {what}. {choice}", field)
 
 
@@ -64,8 +61,8 @@ def wanted_currency(code: str) -> str:
 def condition_of(number: int, given: Filter) -> Condition:
     """The filter ``number`` of a question; its values are the parameter ``f<number>``. Raises ``Rejected``."""
     name, operator, values = given
-    check_name("dimension", f"filters.{number}.0", name, DIMENSIONS, LATER_DIMENSIONS)
-    check_name("operator", f"filters.{number}.1", operator, OPERATORS, ())
+    check_name("dimension", f"filters.{number}.0", name, DIMENSIONS)
+    check_name("operator", f"filters.{number}.1", operator, OPERATORS)
     if operator.startswith("contains") and "" in values:
         raise Rejected(
             "empty_value", "Every text contains the empty one; use is or is_not.", f"filters.{number}.2"
@@ -94,8 +91,24 @@ def hours_within(since: int, until: int) -> list[str]:
     return [*([_SINCE] if since else []), *([_UNTIL] if until < END_OF_TIME else [])]
 
 
+def within(time: str) -> str:
+    """Condition: the column ``time`` lies in the date range (DateTime64: see facts_detail.sql)."""
+    return f"{time} >= toDateTime64({{from:UInt32}}, 3, 'UTC') AND {time} < toDateTime64({{to:UInt32}}, 3, 'UTC')"
+
+
+def known_by(as_of: int | None) -> str:
+    """Condition: the row was recorded by the instant that is the parameter ``as_of`` (epoch ms); ``None`` = now."""
+    return "1" if as_of is None else "toUnixTimestamp64Milli(recorded_at) <= {as_of:Int64}"
+
+
 def _epoch(day: dt.date) -> int:
     return int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC).timestamp())
+
+
+def stage_values(funnel: Funnel) -> dict[str, list[str]]:
+    """The parameters that the dimension ``stage`` reads: conversion types, and beside each its stage."""
+    pairs = [(event, stage.name) for stage in funnel.stages for event in stage.reached_by]
+    return {"stage_types": [event for event, _ in pairs], "stage_names": [name for _, name in pairs]}
 
 
 def all_of(*conditions: str) -> str:

@@ -14,12 +14,14 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from msgspec import UNSET
 
-from api.answers import Cell, LearntShare, LearntTable, Maturity, QueryAnswer, QueryMeta, Range
-from api.catalog import JOINED, SPREAD, written
+from api.answers import CustomersMeta, LearntShare, LearntTable, Maturity, QueryAnswer, QueryMeta
 from api.changes import ChangesAnswer, ChangesRequest, changes_answer, plan_changes
 from api.coverage import coverage_of, spend_of
+from api.customers import Customers, Known
 from api.exchange import Exchange
 from api.explain import Explanation, explain
+from api.funnel import FunnelAnswer, FunnelRequest, funnel_answer, span_of
+from api.funnel_reading import FunnelReader
 from api.instants import instant_text
 from api.maturity import maturity_of
 from api.models import LEARNT, ModelAbout, models_about
@@ -29,29 +31,17 @@ from api.path_report import PathsAnswer, PathsRequest, paths_answer, plan_paths
 from api.people import People
 from api.plan import QUALIFIED_LEADS, Plan, Terms, build_plan
 from api.queries import load_sql
+from api.reach import reach_of
 from api.requests import QueryRequest
+from api.rows import cells_of, groups_of, ranges_of
 from api.selection import wanted_currency
 from api.spend_matching import MatchingAnswer, MatchingRequest, spend_matching
-from attribution.bulk.persons import Joined, Names
+from attribution.bulk.persons import Names
+from attribution.funnel import DEFAULT_FUNNEL, Funnel
 from attribution.policy import AttributionPolicy
 from sinks.engine_errors import explain_error
 from sinks.names import qualify
 
-_COUNTS = frozenset(
-    {
-        *("hits", "page_views", "impressions", "sessions", "sessions_base", "visitors"),
-        *(
-            "clicks",
-            "views",
-            "installs",
-            "claims",
-            "claims_of_value",
-            "reach",
-            "figures_with_reach",
-            "figures",
-        ),
-    }
-)
 _MONEY_PARTS = frozenset({1, 3, 4})
 """Parts of the answer of ``query.sql`` that begin with a currency."""
 MAX_RESULT_ROWS = 1_000_000
@@ -70,23 +60,31 @@ class QueryService:
         *,
         currency: str = "USD",
         qualified_leads: tuple[str, ...] = QUALIFIED_LEADS,
+        funnel: Funnel = DEFAULT_FUNNEL,
+        margin: Decimal = Decimal(1),
         max_seconds: int = 30,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``currency`` is used when a question names none, ``qualified_leads`` are conversion types; ``max_seconds``
-        limits each statement. ``clock``: seconds since 1970, for how old touches are.
+        """``currency`` is used when a question names none, ``qualified_leads`` are conversion types, ``margin`` is the
+        part of revenue that is margin, 0 to 1; ``max_seconds`` limits each statement. ``clock``: seconds since 1970,
+        for how old touches are.
         """
         self._client = client
         self._database = database
         self._policy = policy
         self._currency = currency
         self._clock = clock
-        self._terms = Terms(currency, qualified_leads, policy.opportunity_events)
+        leads = (*policy.lead_events, *policy.valueless)
+        self._terms = Terms(currency, qualified_leads, policy.opportunity_events, leads, funnel)
         self._exchange = Exchange(database)
         self._settings = _limits(client, max_seconds)
         self._has_claims = False
         """Table ``dropped_conversions`` has been seen to have rows."""
         self._people = People(database, policy.identity, self._ask, self._ask_numbers)
+        types = tuple(policy.conversion_lookbacks_ms)
+        self._funnel = FunnelReader(database, funnel, types, self._people)
+        self._customers = Customers(database, policy.identity, self._people, self._ask_numbers)
+        self._margin = margin
 
     def query(self, request: QueryRequest) -> QueryAnswer:
         """The answer to ``request``, in one round trip; the first one of all that finds dropped conversions takes two.
@@ -97,22 +95,20 @@ class QueryService:
         started = time.perf_counter()
         credited = self._credited("" if request.spread else request.model)
         plan, maturity, found = self._planned(request, credited)
-        asked = sorted((row for row in found if row[0] == 0), key=lambda row: row[1])
-        if not asked and not plan.dimensions and request.offset == 0:
-            # A total over nothing is zero, not absent.
-            asked = [(0, 0, [], ["0"] * len(plan.measures), [])]
         columns = (*(d.name for d in plan.dimensions), *(m.name for m in plan.metrics))
         joined = self._people.joined() if plan.has_people else None
+        known = self._customers.known(plan) if plan.customers else None
+        groups = groups_of(plan, found, joined, known, self._margin)
         offset = 0
-        if plan.people_order:
+        if plan.own_order:
             offset = request.offset
-            everything = [_row(plan, row, joined) for row in asked]
-            asked = [asked[place] for place in in_order(everything, columns, plan.people_order)]
-        more = len(asked) > offset + plan.limit
-        asked = asked[offset : offset + plan.limit]
+            everything = [cells_of(plan, group) for group in groups]
+            groups = [groups[place] for place in in_order(everything, columns, plan.own_order)]
+        more = len(groups) > offset + plan.limit
+        groups = groups[offset : offset + plan.limit]
         return QueryAnswer(
             columns,
-            [_row(plan, row, joined) for row in asked],
+            [cells_of(plan, group) for group in groups],
             QueryMeta(
                 model=request.model,
                 basis=request.basis,
@@ -124,13 +120,15 @@ class QueryService:
                     [row[:4] for row in found if row[0] > 0], plan.currency, has_drops=plan.as_of is None
                 ),
                 spend=spend_of([row[:4] for row in found], plan.currency) if plan.has_cost else None,
+                reach=reach_of(group.values for group in groups) if "reach" in columns else None,
                 maturity=maturity,
+                customers=None if known is None else self._of_customers(known),
                 spread_models=plan.spread,
                 learnt=self._learnt(request.model) if request.model in LEARNT else None,
                 next_offset=request.offset + plan.limit if more else None,
                 elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
             ),
-            [_ranges(plan, measures) for _, _, _, measures, *_ in asked] if plan.spread else UNSET,
+            [ranges_of(plan, group) for group in groups] if plan.spread else UNSET,
         )
 
     def paths(self, request: PathsRequest) -> PathsAnswer:
@@ -138,6 +136,21 @@ class QueryService:
         started = time.perf_counter()
         plan = plan_paths(request, self._database, self._currency)
         return paths_answer(plan, request, plan.read(request.limit, self._ask), started)
+
+    def funnel(self, request: FunnelRequest) -> FunnelAnswer:
+        """Who reached which stage, and what it cost. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
+        started = time.perf_counter()
+        cohort = self._funnel.cohort(
+            span_of(request), request.site, self._ask, self._ask_numbers, by_channel=request.is_by_channel
+        )
+        return funnel_answer(request, self._terms.funnel, cohort, self._spend, started)
+
+    def _spend(self, request: QueryRequest) -> tuple[Mapping[str, str], str]:
+        """By channel, or under "" of all; and the currency of it."""
+        answer = self.query(request)
+        return {
+            str(row[0]) if len(row) > 1 else "": str(row[-1]) for row in answer.rows
+        }, answer.meta.currency
 
     def spend_matching(self, request: MatchingRequest) -> MatchingAnswer:
         """Spend and touches that did not meet. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
@@ -147,7 +160,7 @@ class QueryService:
         """What a report changed by between two instants. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
         started = time.perf_counter()
         terms, credited = self._terms, self._credited(request.model)
-        plan = plan_changes(request, self._database, credited, terms.currency, terms.pipeline)
+        plan = plan_changes(request, self._database, credited, terms.currency, terms.pipeline, terms.funnel)
         return changes_answer(plan, request, self._ask(plan.sql, plan.parameters), started)
 
     def _planned(
@@ -161,6 +174,9 @@ class QueryService:
             plan, maturity = self._with_maturity(plan)
             found = self._found(plan)
             seen = frozenset(row[2][0] for row in found if row[0] in _MONEY_PARTS) - {""}
+            if plan.customers:
+                # What they have brought since may be in a currency that nothing of the time asked for is in.
+                seen |= self._exchange.in_use(self._ask)
             if not self._exchange.learn(seen) or not request.convert:
                 return plan, maturity, found
 
@@ -191,13 +207,19 @@ class QueryService:
             raise explain_error(error) from error
         return rows
 
-    def _ask_numbers(self, sql: str, most: int) -> Names:
+    def _ask_numbers(
+        self, sql: str, most: int, parameters: Mapping[str, Any] = MappingProxyType({})
+    ) -> Names:
         """Up to ``most`` rows, all of them whole numbers, as one array."""
         settings = {**self._settings, "max_result_rows": most}
         try:
-            return np.asarray(self._client.query_np(sql, settings=settings), dtype=np.uint64)
+            found = self._client.query_np(sql, parameters=dict(parameters), settings=settings)
+            return np.asarray(found, dtype=np.uint64)
         except Error as error:
             raise explain_error(error) from error
+
+    def _of_customers(self, known: Known) -> CustomersMeta:
+        return CustomersMeta(len(known.firsts), known.without_person, plain_number(self._margin))
 
     def _learnt(self, model: str) -> LearntTable | None:
         sql = load_sql("learnt", learnt_models=qualify(self._database, "learnt_models"))
@@ -245,40 +267,3 @@ def _limits(client: Client, max_seconds: int) -> dict[str, Any]:
         "max_result_bytes": MAX_RESULT_BYTES,
         "result_overflow_mode": "throw",
     }
-
-
-def _row(plan: Plan, found: Sequence[Any], joined: Joined | None) -> list[Cell]:
-    _, _, dimensions, measures, *linked = found
-    values: dict[str, Any] = {
-        name: int(text) if name in _COUNTS else Decimal(text)
-        for name, text in zip(plan.measures, measures, strict=True)
-    }
-    if joined is not None:
-        values[JOINED] = joined.surplus(np.array(linked[0], dtype=np.uint64))
-    computed = (
-        written(metric.value, converts=plan.converts)(
-            *(values[name] for name in metric.measures), plan.currency
-        )
-        for metric in plan.metrics
-    )
-    return [*(dimensions if plan.dimensions else ()), *computed]
-
-
-def _ranges(plan: Plan, measures: Sequence[str]) -> dict[str, Range]:
-    """By metric: the lowest and the highest that any of the models says, and which do."""
-    values = dict(zip(plan.measures, measures, strict=True))
-    ranges = {}
-    for metric in plan.metrics:
-        if metric.name in SPREAD:
-            said = {
-                model: Decimal(values[f"{metric.name}_{number}"]) for number, model in enumerate(plan.spread)
-            }
-            low, high = min(said.values()), max(said.values())
-            shown = written(SPREAD[metric.name], converts=plan.converts)
-            ranges[metric.name] = Range(
-                shown(low, plan.currency),
-                shown(high, plan.currency),
-                tuple(model for model, value in said.items() if value == low),
-                tuple(model for model, value in said.items() if value == high),
-            )
-    return ranges

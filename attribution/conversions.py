@@ -1,7 +1,7 @@
 """Conversions: which hit reports one, its id, and which of several reports of it counts.
 
 A conversion is reported by hits, and told by senders of deals (a CRM, a shop, a payment service). A hit says what was
-bought once; a sender's fact says what the conversion was worth at every instant (``BookedValue``).
+bought once, or paid back once; a sender's fact says what the conversion was worth at every instant (``BookedValue``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from attribution.consent import denies_analytics
 from attribution.hit import Hit
 from attribution.money import currency_of, parse_amount
 from attribution.policy import AttributionPolicy
+from attribution.refunds import REFUND, Refund, RefundProblem, left_after, problems_with, united
 
 _encode = msgspec.json.Encoder().encode
 
@@ -65,6 +66,8 @@ class ConversionFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Of a sender: when the person became a lead; wins over what the person's hits say of it."""
     opportunity_at: int | None = None
     """Of a sender: when the deal was opened; wins likewise."""
+    is_refund: bool = False
+    """It reports no conversion but a refund of one: ``value_minor`` is paid back, ``None`` = all that is left."""
 
     def __post_init__(self) -> None:
         """See that bookings are in order."""
@@ -78,8 +81,8 @@ class ConversionFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     @property
     def is_told(self) -> bool:
-        """A sender of deals told it, no hit."""
-        return self.revision > 0 or bool(self.bookings)
+        """Its bookings say what it was worth when: a sender told it, or refunds took of it. Else a hit reports it."""
+        return self.revision > 0 or bool(self.bookings) or self.is_refund
 
     @property
     def worths(self) -> tuple[BookedValue, ...]:
@@ -131,14 +134,21 @@ class Conversion(msgspec.Struct, frozen=True, omit_defaults=True):
     """A conversion as its reports agree on it so far.
 
     Only the best report of hits and the best fact of senders are kept: a later merge can never bring back one that has
-    lost.
+    lost. Refunds are kept all, as they add up. The first fact makes one by ``of``.
     """
 
     winner: ConversionFact
     """What a sender told if it has bookings; else, of the reports of hits, the earliest (``occurred_at``, ``event_id``)
-    with a value, else the earliest; else what a sender told."""
+    with a value, else the earliest; else what a sender told; else, while refunds wait for their order, the first."""
     other: ConversionFact | None = None
     """The best that came the other way, if any did."""
+    refunds: tuple[Refund, ...] = ()
+    """What hits report as paid back, in order of rank."""
+
+    @classmethod
+    def of(cls, fact: ConversionFact) -> Conversion:
+        """The conversion of which ``fact`` is all that is known."""
+        return cls(fact, None, (_refund_in(fact),)) if fact.is_refund else cls(fact)
 
     def merge(self, fact: ConversionFact) -> Conversion:
         """This conversion after one more report. Idempotent; the order of reports does not matter.
@@ -148,6 +158,11 @@ class Conversion(msgspec.Struct, frozen=True, omit_defaults=True):
         winner, other = self.winner, self.other
         if fact.conversion_id != winner.conversion_id:
             raise ValueError(f"fact of {fact.conversion_id} merged into {winner.conversion_id}")
+        if fact.is_refund:
+            is_least = winner.is_refund and fact.precedes(winner)
+            return Conversion(fact if is_least else winner, other, united(self.refunds, (_refund_in(fact),)))
+        if winner.is_refund:
+            return Conversion(fact, None, self.refunds)
         if fact.is_told == winner.is_told:
             if not fact.precedes(winner):
                 return self
@@ -156,7 +171,9 @@ class Conversion(msgspec.Struct, frozen=True, omit_defaults=True):
             other = fact
         else:
             return self
-        return Conversion(winner, other) if other is None else _ranked(winner, other)
+        if other is not None:
+            winner, other = _ranked(winner, other)
+        return Conversion(winner, other, self.refunds)
 
     @property
     def conversion_id(self) -> str:
@@ -166,12 +183,18 @@ class Conversion(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def value_minor(self) -> int:
         """What it is worth now, minor units of ``winner.currency``; 0 when no report names a value."""
-        return self.winner.net_minor
+        return self.credited.net_minor
 
     @property
     def credited(self) -> ConversionFact:
-        """The report that counts, as it is credited: a sender that names no visitor is lent that of a hit's report."""
+        """The report that counts, as it is credited.
+
+        A sender that names no visitor is lent that of a hit's report. A hit's report has the bookings of its refunds,
+        if they take anything; a sender's has not: whoever tells the order tells what was paid back, too.
+        """
         winner, other = self.winner, self.other
+        if self.refunds and not winner.is_told:
+            return _with_refunds(winner, self.refunds)
         if other is None or winner.visitor_id or not other.visitor_id:
             return winner
         return msgspec.structs.replace(winner, visitor_id=other.visitor_id, has_consent=other.has_consent)
@@ -180,15 +203,42 @@ class Conversion(msgspec.Struct, frozen=True, omit_defaults=True):
     def visitor_ids(self) -> tuple[str, ...]:
         """The visitors that reports name, whose pasts it is credited with; of a sender's fact more have its ``ids``."""
         winner, other = self.winner, self.other
+        if winner.is_refund:
+            return ()
         if other is None or not winner.is_told:
             return (winner.visitor_id,) if winner.visitor_id else ()
         return tuple(dict.fromkeys(name for name in (winner.visitor_id, other.visitor_id) if name))
 
+    @property
+    def refund_problems(self) -> frozenset[RefundProblem]:
+        """Why some of its refunds do not count, or not whole."""
+        winner = self.winner
+        if not self.refunds:
+            return frozenset()
+        if winner.is_refund:
+            return frozenset((RefundProblem.without_order,))
+        if winner.is_told:
+            return frozenset((RefundProblem.told_by_sender,))
+        return problems_with(winner.value_minor or 0, winner.currency, self.refunds)
 
-def _ranked(one: ConversionFact, other: ConversionFact) -> Conversion:
+
+def _ranked(one: ConversionFact, other: ConversionFact) -> tuple[ConversionFact, ConversionFact]:
     """A sender's fact and a hit's report in the order in which they count."""
     told, hit = (one, other) if one.is_told else (other, one)
-    return Conversion(told, hit) if told.bookings else Conversion(hit, told)
+    return (told, hit) if told.bookings else (hit, told)
+
+
+def _refund_in(fact: ConversionFact) -> Refund:
+    return Refund(fact.event_id, fact.occurred_at, fact.value_minor, fact.currency)
+
+
+def _with_refunds(report: ConversionFact, refunds: tuple[Refund, ...]) -> ConversionFact:
+    """A hit's ``report`` with what ``refunds`` take as bookings; as it is when they take nothing."""
+    left = left_after(report.value_minor or 0, report.currency, report.occurred_at, refunds)
+    if not left:
+        return report
+    bookings = (*report.worths, *(BookedValue(at, REFUND, value, 1) for at, value in left))
+    return msgspec.structs.replace(report, bookings=bookings)
 
 
 def conversion_id_of(hit: Hit) -> str:
@@ -211,14 +261,15 @@ def _digest(name: list[str]) -> str:
 
 
 def conversion_fact(hit: Hit, policy: AttributionPolicy, default_currency: str) -> ConversionFact | None:
-    """What ``hit`` reports as a conversion, ``None`` when the policy does not call its event one.
+    """What ``hit`` reports as a conversion, ``None`` when the policy does not call its event one. Of a type that brings
+    no money it names no value.
 
     Raises ``Rejected`` when ``hit.value`` is no amount of its currency.
     """
     if hit.event not in policy.conversion_lookbacks_ms:
         return None
     currency, value_minor = default_currency, None
-    if hit.value is not None:
+    if hit.value is not None and hit.event not in policy.valueless:
         currency = currency_of(hit.currency or default_currency).code
         value_minor = parse_amount(hit.value, currency)
     return ConversionFact(

@@ -15,6 +15,7 @@ from attribution.acquisition import CLICK_IDS, MAX_FIELD, Acquisition, acquire, 
 from attribution.agents import Agent, parse_user_agent
 from attribution.channel_rules import ArrivalRules, classify_arrival
 from attribution.hit import Hit
+from attribution.scenes import scene_of
 from attribution.urls import ParsedUrl, parse_location, parse_query, split_url
 
 PAGE_VIEW = "page_view"
@@ -49,6 +50,8 @@ class Enriched(msgspec.Struct, frozen=True, gc=False):
     is_page_view: bool
     is_view: bool = False
     """Whether it is a view of an advertisement that counts as a touchpoint. Never in a session."""
+    scene: int = 0
+    """Device and country (``attribution.scenes``)."""
 
 
 def enrich(hit: Hit, rules: ArrivalRules | None = None) -> Enriched:
@@ -74,15 +77,17 @@ def enrich(hit: Hit, rules: ArrivalRules | None = None) -> Enriched:
     acquisition = None if is_inside else _acquire(page, query, referrer_location, rules)
     is_page_view = hit.event == PAGE_VIEW
     is_view = rules is not None and acquisition is not None and hit.event in rules.view_events
+    agent = parse_user_agent(hit.user_agent)
     return Enriched(
         page.path,
         page.host,
         acquisition,
-        parse_user_agent(hit.user_agent),
+        agent,
         not is_view and (is_page_view or (hit.event not in OUT_OF_SESSION_EVENTS and bool(url or referrer))),
         origin.host,
         is_page_view,
         is_view,
+        scene_of(agent.device, hit.country),
     )
 
 

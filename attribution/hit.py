@@ -54,6 +54,8 @@ class Hit(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """Truncated to /24 (IPv4) or /48 (IPv6) before it was first written."""
     props: msgspec.Raw = NO_PROPS
     """JSON object, unparsed: stored as it came."""
+    country: str = ""
+    """ISO 3166-1 alpha-2, where it is known; nothing finer is kept."""
     restated: Restated | None = None
     """Only ``headwater restate`` sets it; the collector never does."""
 

@@ -30,6 +30,8 @@ class Mark(msgspec.Struct, gc=False):
     """What the hit says of who the visitor is."""
     is_view: bool = False
     """A touchpoint outside sessions; it has an acquisition."""
+    scene: int = 0
+    """Device and country (``attribution.scenes``)."""
 
 
 def mark_of(hit: Hit, enriched: Enriched, policy: AttributionPolicy) -> Mark:
@@ -50,4 +52,5 @@ def mark_of(hit: Hit, enriched: Enriched, policy: AttributionPolicy) -> Mark:
         if hit.user_id or hit.email_sha256 or hit.props is not NO_PROPS or hit.event == ALIAS
         else None,
         enriched.is_view,
+        enriched.scene,
     )

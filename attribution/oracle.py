@@ -19,7 +19,7 @@ import msgspec
 
 from attribution.acquisition import DIRECT, Acquisition
 from attribution.channel_rules import is_brand
-from attribution.conversions import ConversionFact, conversion_fact
+from attribution.conversions import BookedValue, ConversionFact, conversion_fact
 from attribution.enrich import Enriched, enrich
 from attribution.hit import Hit
 from attribution.ids import event_hash, hit_id, seal_click_id, visitor_hash
@@ -30,6 +30,8 @@ from attribution.money import share
 from attribution.oracle_persons import Link, circles, links_of, named
 from attribution.paths import Path
 from attribution.policy import AttributionPolicy, SessionSwitch
+from attribution.refund_hits import is_refund, refund_fact
+from attribution.refunds import MAX_REFUNDS
 from attribution.touchpoints import Session, Touchpoint
 
 Visitor = tuple[str, str]
@@ -109,6 +111,7 @@ def oracle(
         if (fact := conversion_fact(hit, policy, default_currency)) is not None
     ]
     reported = _conversions(facts)
+    paid_back = _refunds(accepted.values(), policy, default_currency)
     latest = _latest(told)
     conversions: dict[str, ConversionFact] = {}
     credits: dict[tuple[str, str, str], tuple[int, int]] = {}
@@ -122,7 +125,13 @@ def oracle(
         if told_by_hit is not None and (told_by_sender is None or not told_by_sender.bookings):
             winner = told_by_hit
             own = circle_of[winner.site, winner.visitor_id]
-            worths = [(winner.occurred_at, winner.value_minor or 0, 1)]
+            worths = _worths(told_by_hit, paid_back.get(conversion_id, []))
+            if len(worths) > 1:
+                bookings = tuple(
+                    BookedValue(at, "refund" if number else "conversion", value, 1)
+                    for number, (at, value, _) in enumerate(worths)
+                )
+                winner = msgspec.structs.replace(winner, bookings=bookings)
         elif told_by_sender is not None:
             winner = _with_visitor(told_by_sender, told_by_hit)
             names = [told_by_sender.visitor_id, told_by_hit.visitor_id if told_by_hit else ""]
@@ -162,6 +171,45 @@ def _latest(told: Iterable[ConversionFact]) -> dict[str, ConversionFact]:
         if fact.conversion_id not in latest or fact.revision > latest[fact.conversion_id].revision:
             latest[fact.conversion_id] = fact
     return latest
+
+
+def _refunds(
+    hits: Iterable[Hit], policy: AttributionPolicy, default_currency: str
+) -> dict[str, list[ConversionFact]]:
+    """By conversion what hits pay back of it, in order of time; of one event id the earliest counts."""
+    found: dict[str, dict[str, ConversionFact]] = {}
+    for hit in hits:
+        fact = refund_fact(hit, policy, default_currency) if is_refund(hit.event, policy) else None
+        if isinstance(fact, ConversionFact):
+            of_order = found.setdefault(fact.conversion_id, {})
+            known = of_order.get(fact.event_id)
+            if known is None or _refund_order(fact) < _refund_order(known):
+                of_order[fact.event_id] = fact
+    return {
+        conversion_id: sorted(of_order.values(), key=_refund_order)[:MAX_REFUNDS]
+        for conversion_id, of_order in found.items()
+    }
+
+
+def _refund_order(fact: ConversionFact) -> tuple[int, str, bool, int, str]:
+    """By time, then by name; of two copies the one without a value, then the lower value."""
+    return fact.occurred_at, fact.event_id, fact.value_minor is not None, fact.value_minor or 0, fact.currency
+
+
+def _worths(order: ConversionFact, refunds: list[ConversionFact]) -> list[tuple[int, int, int]]:
+    """(instant, value, 1): of the order, and of each refund that takes something; none takes more than there is."""
+    worths = [(order.occurred_at, order.value_minor or 0, 1)]
+    for refund in refunds:
+        at, value, _ = worths[-1]
+        if refund.value_minor is None:
+            rest = 0
+        elif refund.currency == order.currency:
+            rest = max(0, value - refund.value_minor)
+        else:
+            rest = value
+        if rest < value:
+            worths.append((max(at, refund.occurred_at), rest, 1))
+    return worths
 
 
 def _with_visitor(deal: ConversionFact, report: ConversionFact | None) -> ConversionFact:
@@ -245,6 +293,7 @@ def _session(visitor: Visitor, members: list[_Seen]) -> Session:
             sum(seen.enriched.is_page_view for seen, its in zip(members, hour_of, strict=True) if its == hour)
             for hour in hours
         ),
+        scene=first.enriched.scene,
     )
 
 
@@ -271,6 +320,7 @@ def _touchpoint(visitor: Visitor, seen: _Seen) -> Touchpoint:
         acquisition=seen.acquisition or DIRECT,
         landing_page=seen.enriched.path,
         is_view=seen.enriched.is_view,
+        scene=seen.enriched.scene,
     )
 
 

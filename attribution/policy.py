@@ -160,6 +160,8 @@ class AttributionPolicy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     custom_models: dict[str, CustomModel] = {}
     plugins: dict[str, str] = {}
     """Model to the distribution (name and version) of the plug-in that it comes from."""
+    valueless: tuple[str, ...] = ("add_to_cart", "video_view")
+    """Types that bring no money, whatever value their hits name: what lies in a cart is not paid."""
 
     @cached_property
     def session_rules(self) -> tuple[int, int, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -145,6 +145,7 @@ class PolicyFile(Table):
             changes["conversion_lookbacks_ms"] = {
                 type_: to_ms(window.lookback_days, DAY_MS) for type_, window in self.conversions.items()
             }
+            changes["valueless"] = _valueless(base.valueless, self.conversions)
             changes["kind_lookbacks_ms"] = {
                 type_: kinds for type_, window in self.conversions.items() if (kinds := _kinds_of(window))
             }
@@ -207,6 +208,13 @@ class PolicyFile(Table):
                     raise ValueError(
                         f"{key}: there is no channel {name!r}; there are {', '.join(sorted(channels))}"
                     )
+
+
+def _valueless(base: Iterable[str], tables: Mapping[str, ConversionTable]) -> tuple[str, ...]:
+    """Types that bring no money: those of ``base`` of which nothing else is said, and those of which that is said."""
+    said = {type_: table.brings_money for type_, table in tables.items() if table.brings_money is not None}
+    left = [type_ for type_ in base if not said.get(type_)]
+    return tuple(dict.fromkeys((*left, *(type_ for type_, is_so in said.items() if not is_so))))
 
 
 def _kinds_of(window: ConversionTable) -> dict[TouchKind, int]:

@@ -98,6 +98,7 @@ class ConversionTable(Table):
     click_days: Span | None = None
     view_days: Span | None = None
     visit_days: Span | None = None
+    brings_money: Annotated[bool, Field(strict=True)] | None = None
 
 
 class StagesTable(Table):

@@ -52,6 +52,11 @@ def _document(policy: AttributionPolicy) -> dict[str, dict[str, Any]]:
                     for kind in TouchKind
                     if kind in policy.kind_lookbacks_ms.get(type_, {})
                 },
+                **(
+                    {"brings_money": type_ not in policy.valueless}
+                    if type_ in (*policy.valueless, *AttributionPolicy().valueless)
+                    else {}
+                ),
             }
             for type_, lookback in policy.conversion_lookbacks_ms.items()
         },

@@ -37,9 +37,10 @@ class Known(msgspec.Struct, gc=False):
             views.pop(hash_, None)
             outside.discard(hash_)
             if mark.in_session:
-                placed[hash_] = (mark.occurred_at, hash_, mark.path, mark.is_page_view, mark.acquisition)
+                at, path, is_page_view = mark.occurred_at, mark.path, mark.is_page_view
+                placed[hash_] = (at, hash_, path, is_page_view, mark.acquisition, mark.scene)
             elif mark.is_view:
-                views[hash_] = (mark.occurred_at, hash_, mark.path, False, mark.acquisition)
+                views[hash_] = (mark.occurred_at, hash_, mark.path, False, mark.acquisition, mark.scene)
             else:
                 outside.add(hash_)
             if mark.conversion is not None:

@@ -13,8 +13,8 @@ from attribution.touchpoints import Session, Touchpoint
 
 HOUR_MS = 3_600_000
 
-PlacedHit = tuple[int, int, str, bool, Acquisition | None]
-"""(occurred_at, event hash, path, is page view, acquisition). Sorts by the first two, which are unique."""
+PlacedHit = tuple[int, int, str, bool, Acquisition | None, int]
+"""(occurred_at, event hash, path, is page view, acquisition, scene). Sorts by the first two, which are unique."""
 
 Rules = tuple[int, int, str]
 """(gap ms, cap ms, switch): ``AttributionPolicy.session_rules``."""
@@ -47,7 +47,7 @@ class Cut:
     )
 
     def __init__(self, first: int, hit: PlacedHit) -> None:
-        at, _, _, is_page_view, acquisition = hit
+        at, _, _, is_page_view, acquisition, _ = hit
         self.first = first
         self.identity = ""
         self.landing = hit
@@ -64,7 +64,7 @@ class Cut:
 
     def extend(self, hit: PlacedHit) -> None:
         """Take one more hit, not earlier than the last."""
-        at, _, _, is_page_view, acquisition = hit
+        at, _, _, is_page_view, acquisition, _ = hit
         self.session = None
         self.ended_at = at
         hour = at // HOUR_MS
@@ -116,6 +116,7 @@ class Cut:
                 hours,
                 hour_hits,
                 hour_page_views,
+                self.landing[5],
             )
         return session
 
@@ -123,7 +124,9 @@ class Cut:
         """The touchpoints among its hits, in time order. ``visitor`` is the ``visitor_hash``."""
         landing, identity = self.landing, self.identity
         if len(self.touches) == 1 and self.touches[0] is landing and identity:
-            return [Touchpoint(identity, visitor_id, site, landing[0], landing[4] or DIRECT, landing[2])]
+            at, _, path, _, acquisition, scene = landing
+            way = acquisition or DIRECT
+            return [Touchpoint(identity, visitor_id, site, at, way, path, False, scene)]
         return [
             Touchpoint(
                 # The session bears the name of its first hit, which is mostly the only touch.
@@ -133,6 +136,8 @@ class Cut:
                 hit[0],
                 hit[4] or DIRECT,
                 hit[2],
+                False,
+                hit[5],
             )
             for hit in self.touches
         ]
@@ -164,14 +169,14 @@ def says_again(last: Acquisition, acquisition: Acquisition) -> bool:
 
 def touchpoint(hit: PlacedHit, site: str, visitor_id: str, visitor: str) -> Touchpoint:
     """The touchpoint that ``hit`` makes. ``visitor`` is the ``visitor_hash``."""
-    at, event, path, _, acquisition = hit
-    return Touchpoint(hit_id(visitor, event), visitor_id, site, at, acquisition or DIRECT, path)
+    at, event, path, _, acquisition, scene = hit
+    return Touchpoint(hit_id(visitor, event), visitor_id, site, at, acquisition or DIRECT, path, False, scene)
 
 
 def view_touchpoint(hit: PlacedHit, site: str, visitor_id: str, visitor: str) -> Touchpoint:
     """The touchpoint that the view ``hit`` makes. ``visitor`` is the ``visitor_hash``."""
-    at, event, path, _, acquisition = hit
-    return Touchpoint(hit_id(visitor, event), visitor_id, site, at, acquisition or DIRECT, path, True)
+    at, event, path, _, acquisition, scene = hit
+    return Touchpoint(hit_id(visitor, event), visitor_id, site, at, acquisition or DIRECT, path, True, scene)
 
 
 def extend_cuts(

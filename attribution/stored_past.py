@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attribution.acquisition import DIRECT, Acquisition
+from attribution.columns import check_turns, scene_at
 from attribution.ids import visitor_hash
 from attribution.links import LinkFact, held_ids, unpack_links
 from attribution.packing import unpack_acquisition, unpack_word
 from attribution.policy import SessionSwitch
 from attribution.sessions import DEFAULT_RULES, Rules, says_again, view_touchpoint
-from attribution.timeline import StoredTimeline, TimelineConversion, UnreadableTimeline, decode_timeline
+from attribution.timeline import (
+    StoredTimeline,
+    TimelineConversion,
+    UnreadableTimeline,
+    decode_timeline,
+    views_of,
+)
 from attribution.touchpoints import Touchpoint
 
 _NOTHING = SessionSwitch.nothing.value
@@ -79,6 +86,7 @@ def _touchpoints(stored: StoredTimeline, site: str, visitor_id: str) -> list[Tou
         raise ValueError("columns differ in length")
     if count and min(min(pages), min(stored.arrivals)) < 0:
         raise ValueError("negative number in a column")
+    check_turns(stored.turns, count)
     found = [
         Touchpoint(
             visitor + hashes[8 * index : 8 * index + 8].hex(),
@@ -87,12 +95,12 @@ def _touchpoints(stored: StoredTimeline, site: str, visitor_id: str) -> list[Tou
             at,
             acquisition or DIRECT,
             paths[pages[index] >> 1],
+            False,
+            scene_at(stored.turns, index),
         )
         for index, at, acquisition in _touches(stored, stored.rules or DEFAULT_RULES)
     ]
-    for at, hash_, path, packed in stored.views:
-        view = (at, hash_, path, False, unpack_acquisition(packed))
-        found.append(view_touchpoint(view, site, visitor_id, visitor))
+    found += [view_touchpoint(view, site, visitor_id, visitor) for view in views_of(stored)]
     return found
 
 

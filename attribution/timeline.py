@@ -38,6 +38,7 @@ from attribution.marks import Mark, mark_of
 from attribution.packing import Packed, pack_acquisition, pack_word, unpack_acquisition, unpack_word
 from attribution.policy import AttributionPolicy
 from attribution.restated import Known, note_recut
+from attribution.scenes import scene_names
 from attribution.sessions import (
     DEFAULT_RULES,
     Cut,
@@ -79,6 +80,11 @@ class StoredTimeline(msgspec.Struct, array_like=True, gc=False):
     """This and what follows is left out of the stored form where it is empty: most visitors are never linked."""
     views: list[tuple[int, int, str, Packed]] = []
     """(occurred_at, event hash, path, acquisition), in order."""
+    turns: list[int] = []
+    """Where the hits in sessions were made: ``Columns.turns``. Like the next column not there in what was stored before
+    scenes were kept: unknown."""
+    view_scenes: list[int] = []
+    """One per view; empty if all are unknown."""
 
 
 _MANDATORY = 11
@@ -97,6 +103,17 @@ def decode_timeline(data: bytes) -> StoredTimeline:
     if stored.format != _FORMAT:
         raise UnreadableTimeline(f"stored timeline: format {stored.format} is not {_FORMAT}")
     return stored
+
+
+def views_of(stored: StoredTimeline) -> list[PlacedHit]:
+    """The views, in order. Raises ``ValueError`` when they cannot have been stored."""
+    scenes = stored.view_scenes or [0] * len(stored.views)
+    for scene in scenes:
+        scene_names(scene)
+    return [
+        (at, hash_, path, False, unpack_acquisition(packed), scene)
+        for (at, hash_, path, packed), scene in zip(stored.views, scenes, strict=True)
+    ]
 
 
 class Timeline:
@@ -163,6 +180,7 @@ class Timeline:
             stored.arrivals,
             stored.paths,
             stored.acquisitions,
+            stored.turns,
         )
         outside = unpack_hashes(stored.outside)
         timeline._outside = list(outside)
@@ -171,9 +189,7 @@ class Timeline:
             TimelineConversion(at, digest.hex(), unpack_word(type_))
             for at, digest, type_ in stored.conversions
         ]
-        timeline._views = [
-            (at, hash_, path, False, unpack_acquisition(packed)) for at, hash_, path, packed in stored.views
-        ]
+        timeline._views = views_of(stored)
         timeline._seen.update(view[1] for view in timeline._views)
         timeline._rules = stored.rules or DEFAULT_RULES
         if stored.links:
@@ -199,7 +215,12 @@ class Timeline:
             if conversions
             else [],
             pack_links(self._links) if self._links else [],
-            [(at, hash_, path, pack_acquisition(way or DIRECT)) for at, hash_, path, _, way in self._views],
+            [
+                (at, hash_, path, pack_acquisition(way or DIRECT))
+                for at, hash_, path, _, way, _ in self._views
+            ],
+            columns.turns,
+            [view[5] for view in self._views] if any(view[5] for view in self._views) else [],
         ]
         while len(stored) > _MANDATORY and not stored[-1]:
             stored.pop()
@@ -272,9 +293,10 @@ class Timeline:
             reasons.append(None)
             seen.add(hash_)
             if mark.in_session:
-                placed.append((mark.occurred_at, hash_, mark.path, mark.is_page_view, mark.acquisition))
+                path, is_page_view = mark.path, mark.is_page_view
+                placed.append((mark.occurred_at, hash_, path, is_page_view, mark.acquisition, mark.scene))
             elif mark.is_view:
-                views.append((mark.occurred_at, hash_, mark.path, False, mark.acquisition))
+                views.append((mark.occurred_at, hash_, mark.path, False, mark.acquisition, mark.scene))
             else:
                 self._outside.append(hash_)
             if mark.conversion is not None:
@@ -290,7 +312,10 @@ class Timeline:
         if views:
             self._place_views(views, change)
         for conversion in converted:
-            insort(self._conversions, conversion)
+            place = bisect_left(self._conversions, conversion)
+            # Two hits may report one order at the same instant: one conversion, as when the hits are judged once more.
+            if self._conversions[place : place + 1] != [conversion]:
+                self._conversions.insert(place, conversion)
         if self._conversions:
             change.note_affected(self._conversions, converted)
         if claimed is not None:

@@ -41,6 +41,8 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     """Hours in which hits happened, as epoch seconds, ascending; the first is that of ``started_at``."""
     hour_hits: tuple[int, ...]
     hour_page_views: tuple[int, ...]
+    scene: int = 0
+    """Device and country of the first hit (``attribution.scenes``)."""
 
 
 class Touchpoint(msgspec.Struct, frozen=True, gc=False):
@@ -57,6 +59,8 @@ class Touchpoint(msgspec.Struct, frozen=True, gc=False):
     """Path of the hit."""
     is_view: bool = False
     """Made by an impression or the like, outside sessions."""
+    scene: int = 0
+    """Device and country of the hit (``attribution.scenes``)."""
 
     @property
     def kind(self) -> TouchKind:

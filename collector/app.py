@@ -18,17 +18,18 @@ from attribution.hit import Hit, encode_hit
 from collector.addresses import Client, Proxies, client_of
 from collector.bodies import BodyRoom, check_declared, read_body
 from collector.config import CollectorConfig
+from collector.countries import Countries
 from collector.description import openapi_json
 from collector.feeds import Feeds
 from collector.fields import MAX_LENGTH, Heard, too_long
 from collector.identifiers import VisitorCookie, new_visitor_id
-from collector.intake import Taken, take_body, user_of_basic
+from collector.intake import House, Taken, take_body, user_of_basic
 from collector.limits import RateLimit
 from collector.metrics import CollectorMetrics, Counted, Gauged
 from collector.outlets import Outlets
 from collector.pixel import hit_of_query
 from collector.reasons import Refusal, status_of
-from collector.requests import Request
+from collector.requests import Request, names_with
 from collector.responses import (
     HEALTHY,
     JSON_HEADERS,
@@ -70,7 +71,7 @@ class Sender(NamedTuple):
 
     network: str
     """What the rate limit counts."""
-    said: tuple[str, str, bool, bool, str]
+    said: tuple[str, str, bool, bool, str, str]
     """The fields of ``Heard`` in their order, without the time."""
 
 
@@ -88,6 +89,10 @@ class CollectorApp:
         self.producer = self.outlets.hits.producer
         """Those of hits."""
         self._proxies = Proxies(config.trusted_proxies)
+        self._countries = Countries(config.country_header, config.geoip_file, self._proxies)
+        self._house = House(config.sites, config.default_currency, self._countries.of_network)
+        self.header_names = names_with(self._countries.header)
+        """Of the headers that are read."""
         self._rate_limit = RateLimit(config.rate_per_second)
         self._limits_rate = config.rate_per_second > 0
         self._site_limit = RateLimit(config.rate_per_site)
@@ -127,6 +132,7 @@ class CollectorApp:
             get("sec-gpc") == "1",
             get("dnt") == "1",
             self._cookie.read(get("cookie")),
+            self._countries.of(headers, ip, client.kept_ip),
         )
         return Sender(client.network, said)
 
@@ -219,7 +225,7 @@ class CollectorApp:
         heard = self._hear(self.sender_of(headers, request.ip))
         if not heard.user_agent.startswith("Mozilla/"):
             # A server's library: its agent and address say nothing about the visitor (and would look like a bot).
-            heard = msgspec.structs.replace(heard, user_agent="", ip="")
+            heard = msgspec.structs.replace(heard, user_agent="", ip="", country="")
         is_gzip = check_declared(
             headers.get("content-type", ""),
             headers.get("content-encoding", ""),
@@ -227,7 +233,7 @@ class CollectorApp:
         )
         site = user_of_basic(headers.get("authorization", ""))
         body = await read_body(request.body, is_gzip, hold) if request.body is not None else b""
-        taken = take_body(kind, body, site, heard, self.config.sites, self.config.default_currency)
+        taken = take_body(kind, body, site, heard, self._house)
         hits, refusals = taken.hits, taken.refusals
         if self.config.rate_per_site:
             for site, count in Counter(hit.site for hit in hits).items():

@@ -34,6 +34,10 @@ class CollectorConfig:
     """Hits per second and write key before 429; 0 = no limit."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose ``X-Forwarded-For`` is believed, such as ``10.0.0.0/8``."""
+    country_header: str = ""
+    """Header in which a trusted proxy says the visitor's country, such as ``CF-IPCountry``; "" = none."""
+    geoip_file: Path | None = None
+    """MaxMind DB with countries of networks; None = no lookup."""
     cookie_secure: bool = True
     """Mark the visitor cookie ``Secure`` (and name it ``__Host-hw_vid``)."""
     default_currency: str = "USD"

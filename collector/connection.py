@@ -55,7 +55,7 @@ class Connection(Incoming, asyncio.Protocol):
     _transport: asyncio.Transport
 
     def __init__(self, reception: Reception) -> None:
-        super().__init__()
+        super().__init__(reception.app.header_names)
         self._reception = reception
         self._queue: deque[Exchange] = deque()
         """Requests whose answers are not sent, oldest first."""

@@ -65,6 +65,8 @@ class Heard(msgspec.Struct, frozen=True, gc=False):
     dnt: bool
     visitor_id: str
     """For a hit that names none."""
+    country: str = ""
+    """ISO 3166-1 alpha-2, where it is known."""
 
 
 def clean(text: str) -> str:
@@ -131,6 +133,8 @@ def build_hit(fields: dict[str, str], heard: Heard, default_currency: str, props
         fields["user_agent"] = heard.user_agent
     if not get("ip"):
         fields["ip"] = heard.ip
+    if heard.country:
+        values["country"] = heard.country
     if heard.gpc:
         values["gpc"] = True
     if heard.dnt:

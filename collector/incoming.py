@@ -8,6 +8,7 @@ but the query: what has been parsed once on a connection is recognised there, by
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -56,8 +57,10 @@ class Incoming(ABC):
     ip = ""
     """Address of the other end."""
 
-    def __init__(self) -> None:
+    def __init__(self, header_names: Mapping[bytes, str] = KNOWN_HEADERS) -> None:
+        """``header_names``: the headers that are kept, as ``KNOWN_HEADERS``."""
         self._parser: Any = HttpRequestParser(self)
+        self._header_names = header_names
         self._is_deaf = False
         """What comes now is not a request any more."""
         self._is_arriving = False
@@ -202,9 +205,9 @@ class Incoming(ABC):
         self._header_count += 1
         if self._keeps_lines:
             self._lines.append((name, value))
-        known = KNOWN_HEADERS.get(name)
+        known = self._header_names.get(name)
         if known is None:
-            known = KNOWN_HEADERS.get(name.lower())
+            known = self._header_names.get(name.lower())
         if not known or not self._in_head:
             return
         text = value.decode("utf-8", "replace")

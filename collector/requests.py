@@ -54,6 +54,13 @@ KNOWN_HEADERS: dict[bytes, str] = {
     for spelt in (name.encode(), name.title().encode())
 } | {b"DNT": "dnt", b"Sec-GPC": "sec-gpc"}
 """Names in their usual spellings; "" and any other name says nothing to us and is not kept."""
+
+
+def names_with(header: str) -> dict[bytes, str]:
+    """``KNOWN_HEADERS`` and one more, in lower case; "" = none."""
+    return KNOWN_HEADERS | {header.encode(): header} if header else KNOWN_HEADERS
+
+
 JOINED_HEADERS = {"connection": ",", "cookie": "; ", "x-forwarded-for": ","}
 """How the lines of a header that may come several times are one; of any other header the first line counts."""
 

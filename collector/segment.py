@@ -1,7 +1,8 @@
 """Segment-compatible JSON (definitions C8) and the contract's own names, mapped to the contract's fields.
 
-Differences from Segment: ``Order Completed`` is ``purchase`` and ``Order Refunded`` is ``refund``; an e-mail address
-in traits or properties is hashed and not kept; ``context`` is read but not kept.
+Differences from Segment: ``Order Completed`` is ``purchase``, ``Order Refunded`` is ``refund``, and so is ``Order
+Cancelled``, without a value; an e-mail address in traits or properties is hashed and not kept; ``context`` is read
+but not kept. An order may be named as GA4 names it: ``transaction_id``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from attribution.errors import Rejected
+from attribution.scenes import country_of
 from collector.addresses import client_of
 from collector.fields import normal_consent
 from collector.limits import MAX_BATCH, MAX_EVENT, check_shape
@@ -39,10 +41,13 @@ _EVENT_OF_KIND = {
 _EVENT_NAMES = {
     "Order Completed": "purchase",
     "Order Refunded": "refund",
+    "Order Cancelled": "refund",
     "Product Added": "add_to_cart",
     "Signed Up": "sign_up",
 }
 """Names of Segment's specifications that the contract has a name for; any other name stays as it is."""
+_OF_WHOLE_ORDER = "Order Cancelled"
+"""Its amounts are the order's, not what is paid back: parts may have been already."""
 
 T = TypeVar("T")
 Paths = tuple[tuple[str, ...], ...]
@@ -78,7 +83,7 @@ _MORE_PATHS: dict[str, dict[str, Paths]] = {
         "currency": (("properties", "currency"),),
         "order_id": (("properties", "order_id"),),
     },
-    "order": {"value": (("properties", "total"),)},
+    "order": {"value": (("properties", "total"),), "order_id": (("properties", "transaction_id"),)},
 }
 _PATHS_OF_KIND: dict[str, dict[str, Paths]] = {
     kind: {name: paths + _MORE_PATHS.get(kind, {}).get(name, ()) for name, paths in _PATHS.items()}
@@ -166,6 +171,8 @@ def fields_of(kind: str, event: Mapping[str, Any]) -> tuple[dict[str, str], msgs
             if text:
                 fields[field] = text
                 break
+    if is_order and event.get("event") == _OF_WHOLE_ORDER:
+        fields.pop("value", None)
     if event.get("receivedAt") and event.get("timestamp"):
         # Already corrected by a Segment pipeline; the time it was sent says nothing about our clock.
         fields["occurred_at"] = _text_at(event, ("timestamp",))
@@ -183,6 +190,17 @@ def fields_of(kind: str, event: Mapping[str, Any]) -> tuple[dict[str, str], msgs
     _hash_email(fields, props, _object(context, "traits"))
     _add_campaign(fields, props, _object(context, "campaign"))
     return fields, msgspec.Raw(_encode(props))
+
+
+def country_told(event: Mapping[str, Any]) -> str:
+    """The country in ``context.location``, by code or name; "" if there is none that we know.
+
+    It must not cost the hit, whatever stands there.
+    """
+    context = event.get("context")
+    location = context.get("location") if isinstance(context, dict) else None
+    country = location.get("country") if isinstance(location, dict) else None
+    return country_of(country) if isinstance(country, str) else ""
 
 
 def stand_in_for_visitor(fields: Mapping[str, str], event: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from attribution.errors import HeadwaterError, Rejected
 from runtime.settings import Settings
-from runtime.wiring import policy_of, words_of
+from runtime.wiring import funnel_of, policy_of, words_of
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -26,6 +27,9 @@ WIDE = 160
 REPORT_METRICS = ("hits", "visitors", "sessions", "conversions", "revenue", "cr", "aov")
 COST_METRICS = ("spend", "cpa", "roas", "roi")
 """Beside the others where anything was spent."""
+CUSTOMER_METRICS = ("new_customers", "ltv")
+CUSTOMER_COST_METRICS = ("cac", "payback_days")
+"""Of these on request: who is a customer is told by all conversions of all time."""
 AS_OF_METRICS = ("conversions", "revenue", "aov")
 """Of an earlier instant: visits are not dated by when they became known."""
 _ROWS_AT_ONCE = 10_000
@@ -53,6 +57,8 @@ def query_service(settings: Settings) -> QueryService:
         policy_of(settings),
         currency=settings.currency,
         qualified_leads=words_of(settings.qualified_leads),
+        funnel=funnel_of(settings),
+        margin=Decimal(settings.margin),
     )
 
 
@@ -67,10 +73,12 @@ def print_report(
     as_of: str | None = None,
     spread: bool = False,
     convert: bool = True,
+    customers: bool = False,
     format_: str,
 ) -> None:
-    """Print what each value of the dimensions ``by`` brought, and what it cost. Raises ``Rejected`` naming the wrong
-    word.
+    """Print what each value of the dimensions ``by`` brought, and what it cost; new ``customers`` if wanted.
+
+    Raises ``Rejected`` naming the wrong word.
     """
     from pydantic import ValidationError
 
@@ -82,10 +90,12 @@ def print_report(
     dimensions = list(words_of(by))
     is_over_time = any(name in TIMES for name in dimensions)
     has_cost = all(DIMENSIONS[name].of_cost for name in dimensions if name in DIMENSIONS)
-    metrics = AS_OF_METRICS if as_of is not None else REPORT_METRICS
+    metrics = [*(AS_OF_METRICS if as_of is not None else REPORT_METRICS), *(COST_METRICS if has_cost else ())]
+    if customers:
+        metrics += [*CUSTOMER_METRICS, *(CUSTOMER_COST_METRICS if has_cost else ())]
     try:
         request = QueryRequest(
-            metrics=[*metrics, *(COST_METRICS if has_cost else ())],
+            metrics=metrics,
             dimensions=dimensions,
             date_range=date_range,
             model=model,
@@ -202,7 +212,8 @@ def _without_empty_cost(answer: QueryAnswer) -> QueryAnswer:
     """Without the columns of cost if nothing was spent in all of the time: then no row is there for them alone."""
     if answer.meta.spend is None or answer.meta.spend.billed:
         return answer
-    places = [place for place, name in enumerate(answer.columns) if name not in COST_METRICS]
+    cost = COST_METRICS + CUSTOMER_COST_METRICS
+    places = [place for place, name in enumerate(answer.columns) if name not in cost]
     return msgspec.structs.replace(
         answer,
         columns=tuple(answer.columns[place] for place in places),

@@ -10,7 +10,6 @@ import logging
 import sys
 from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +18,17 @@ import typer
 from pydantic import ValidationError
 
 from attribution.errors import Misconfigured, Rejected, Transient
+from runtime.choices import (
+    Basis,
+    ExplanationFormat,
+    Format,
+    FunnelBy,
+    FunnelOrder,
+    ImportKind,
+    ReplayOf,
+    ResendHits,
+    WorthOf,
+)
 
 app = typer.Typer(
     name="headwater",
@@ -32,53 +42,6 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of the installation (default: HEADWATER_DATA_DIR, .headwater)."),
 ]
-
-
-class Format(StrEnum):
-    """How a report is written."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
-class ExplanationFormat(StrEnum):
-    """How an explanation is written."""
-
-    table = "table"
-    json = "json"
-
-
-class Basis(StrEnum):
-    """Which instant dates a credit."""
-
-    conversion = "conversion"
-    touch = "touch"
-
-
-class WorthOf(StrEnum):
-    """What a set of channels is worth."""
-
-    conversion_rate = "conversion_rate"
-    conversions = "conversions"
-
-
-class ResendHits(StrEnum):
-    """Whether a restatement judges stored hits once more."""
-
-    auto = "auto"
-    yes = "yes"
-    no = "no"
-
-
-class ImportKind(StrEnum):
-    """What a file holds."""
-
-    hits = "hits"
-    log = "log"
-    spend = "spend"
-    rates = "rates"
-    deals = "deals"
 
 
 @app.command()
@@ -219,6 +182,10 @@ def report(
         bool,
         typer.Option("--convert/--no-convert", help="Other currencies at the rate of the day, or left out."),
     ] = True,
+    customers: Annotated[
+        bool,
+        typer.Option("--customers", help="Also new customers, what they cost and brought, days to payback."),
+    ] = False,
     changed_since: Annotated[
         str | None,
         typer.Option("--changed-since", help="In place of the report, why it changed since then, by cause."),
@@ -260,8 +227,39 @@ def report(
         as_of=as_of,
         spread=spread,
         convert=convert,
+        customers=customers,
         format_=format_.value,
     )
+
+
+@app.command()
+def funnel(
+    since: Annotated[
+        str | None, typer.Option("--from", help="First day of entering, YYYY-MM-DD, UTC.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Last day, YYYY-MM-DD, UTC.")] = None,
+    by: Annotated[
+        FunnelBy | None, typer.Option("--by", help="Also for each channel that brought people.")
+    ] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option(help="Only people whom this channel brought; repeatable.")
+    ] = None,
+    site: Annotated[list[str] | None, typer.Option(help="Only of this website; repeatable.")] = None,
+    order: Annotated[
+        FunnelOrder, typer.Option(help="strict: only who reached all stages before, in this order.")
+    ] = FunnelOrder.any,
+    currency: Annotated[str | None, typer.Option(help="ISO 4217; other money is converted.")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
+    data_dir: DataDir = None,
+) -> None:
+    """How many people reach each stage, how long that takes, what each costs."""
+    from runtime.funnel import print_funnel
+
+    asked: dict[str, Any] = {
+        **{"from": since, "to": until, "by": by.value if by else None, "order": order.value},
+        **{"channel": channel or [], "site": site or [], "currency": currency},
+    }
+    print_funnel(_installation(data_dir), asked, format_.value)
 
 
 @app.command()
@@ -281,13 +279,31 @@ def explain(
 
 @app.command()
 def replay(
+    what: Annotated[
+        ReplayOf, typer.Argument(help="What goes through the stream again.")
+    ] = ReplayOf.dead_letters,
     reason: Annotated[str, typer.Option(help="Only dead letters of this reason.")] = "",
+    sender: Annotated[str, typer.Option(help="Only deliveries of this sender: hubspot, stripe, ...")] = "",
+    since: Annotated[
+        str,
+        typer.Option("--from", help="Only what a delivery of this day or later tells of, YYYY-MM-DD, UTC."),
+    ] = "",
+    until: Annotated[str, typer.Option("--to", help="Or of this day or earlier.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Send dead letters through the stream again."""
+    """Send dead letters through the stream again; or read deliveries again by the mapping of today."""
+    from runtime.answers import console
     from runtime.processes import run_replay
+    from runtime.remap import RemapOptions, run_remap
 
+    if what is ReplayOf.deliveries:
+        options = RemapOptions(sender, since, until, dry_run)
+        raise typer.Exit(run_remap(_installation(data_dir), options, console()))
+    if sender or since or until:
+        raise Misconfigured(
+            "An option is for `replay deliveries` only.", "Leave out --sender, --from and --to."
+        )
     counts = run_replay(_installation(data_dir), reason=reason, dry_run=dry_run)
     for name, count in sorted(counts.items()):
         typer.echo(f"{name}: {count}")

@@ -221,7 +221,13 @@ def _why(result: Mapping[str, Any]) -> Refusal:
 def _batch_item(hit: Mapping[str, Any], site_key: str) -> dict[str, Any]:
     """A hit of the contract's fields; what a pixel takes from its request stands in ``context``."""
     item: dict[str, Any] = {"type": "track", "site": site_key, **hit}
-    context = {"userAgent": item.pop("user_agent", None), "ip": item.pop("ip", None)}
+    country = item.pop("country", None)
+    location = {"country": country} if country else None
+    context = {
+        "userAgent": item.pop("user_agent", None),
+        "ip": item.pop("ip", None),
+        "location": location,
+    }
     item["context"] = {name: value for name, value in context.items() if value}
     return item
 

@@ -35,7 +35,7 @@ from runtime.simulator.money import (
     true_costs,
     true_metrics,
 )
-from runtime.simulator.money_observer import read_channels, read_metrics, read_money
+from runtime.simulator.money_observer import OF_CUSTOMERS, read_channels, read_metrics, read_money
 from runtime.simulator.observer import MODELS, Amounts, Observer, Snapshot, open_observer
 from runtime.simulator.report import Check, build_checks, build_lines
 from runtime.simulator.sender import send
@@ -178,6 +178,7 @@ async def _report(play: _Play, found: _Found, console: Console) -> list[Check]:
         money_display.cost_table(cost_lines),
         money_display.return_table(cost_lines),
         money_display.channel_table(await read_channels(play.observer)),
+        money_display.channel_table(await read_channels(play.observer, OF_CUSTOMERS), OF_CUSTOMERS),
         money_display.metrics_table(told, true),
     ]
     display.print_report(console, truth, lines, checks, tables)
@@ -289,7 +290,8 @@ def _print_plan(console: Console, world: World, costs: Costs) -> None:
         f"{truth.people:,} people on {truth.visitors:,} devices, {_DAYS} days, {truth.sent:,} hits to send: "
         f"{truth.bots:,} by robots, {truth.duplicates:,} twice, some days late.",
         f"{costs.truth.facts:,} cost reports of {len(COSTED)} campaigns, {costs.truth.corrected:,} corrected later; "
-        f"{crm.deals:,} deals, {crm.reopened:,} of them opened again; {crm.refunds:,} refunds in part. "
+        f"{crm.deals:,} deals, {crm.reopened:,} of them opened again; {crm.refunds:,} refunds by the till, "
+        f"{crm.refunds_by_hits:,} by hits of the shop's server. "
         f"{crm.messages:,} webhooks, {crm.deliveries - crm.messages:,} of them twice, in no order.",
     ):
         console.print(line, highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from runtime.settings import Settings
 RUN_FILE = "run.json"
 SHARED = (
     *("kafka_idempotent", "kafka_replication", "partitions", "database", "currency"),
-    "qualified_leads",
+    *("qualified_leads", "margin", "funnel_file"),
     *("session_gap_minutes", "session_switch", "conversion_lookbacks", "policy"),
     *("learn_hours", "learn_days", "learn_types", "learn_order", "learn_worth"),
 )

@@ -9,12 +9,14 @@ import signal
 import sys
 import time
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attribution.errors import Misconfigured
+from attribution.spend.click_costs import ClickCostRules
 from runtime.settings import Settings
-from runtime.wiring import deals_of, policy_of, words_of
+from runtime.wiring import deals_of, funnel_of, policy_of, words_of
 
 if TYPE_CHECKING:
     from api.config import ApiConfig
@@ -68,6 +70,8 @@ def run_collector(settings: Settings) -> None:
             rate_per_second=settings.rate_per_second,
             rate_per_site=settings.rate_per_site,
             trusted_proxies=words_of(settings.trusted_proxies),
+            country_header=settings.country_header,
+            geoip_file=settings.geoip_file,
             cookie_secure=settings.cookie_secure,
             default_currency=settings.currency,
             spend_key=settings.spend_key.get_secret_value(),
@@ -103,7 +107,9 @@ def run_worker(settings: Settings) -> int:
                 batch_max_hits=settings.batch_max_hits,
                 batch_wait_ms=settings.batch_wait_ms,
                 deals=deals_of(settings),
+                click_costs=ClickCostRules(settings.click_cost_parameter, settings.click_cost_currency),
                 timelines_max_bytes=settings.timelines_max_bytes,
+                timeline_seconds=max(1, int(settings.timeline_days * 86_400)),
                 metrics_port=settings.worker_metrics_port,
                 writer_factory=lambda: RowWriter(client, settings.database),
                 audit=audit,
@@ -156,6 +162,8 @@ def api_config(settings: Settings) -> ApiConfig:
         read_keys=words_of(settings.read_keys.get_secret_value()),
         currency=settings.currency,
         qualified_leads=words_of(settings.qualified_leads),
+        funnel=funnel_of(settings),
+        margin=Decimal(settings.margin),
         policy=policy_of(settings),
         host=settings.api_host,
         port=settings.api_port,

@@ -117,8 +117,8 @@ async def _show(house: _House, options: RestateOptions, console: Console) -> Non
     if missing := await learnt.load(policy.learnt.values()):
         raise Misconfigured(f"The learnt tables {', '.join(missing)} are missing.", "Run `headwater learn`.")
     kept = KeptPolicy(policy.version, policy, models_of(policy, learnt.tables))
-    identity = (await active_policy(house.settings, house.redis)).identity
-    found = await preview(house.reader, store, house.settings.partitions, span, kept, identity)
+    active = await active_policy(house.settings, house.redis)
+    found = await preview(house.reader, store, house.settings.partitions, span, kept, active)
     print_moved(found.moved(), console)
     _say(
         console,

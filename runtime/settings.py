@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,7 @@ from attribution.errors import Rejected
 from attribution.learnt.tables import MAX_ORDER, Worth
 from attribution.money import currency_of
 from attribution.policy import DAY_MS, SessionSwitch
+from attribution.spend.click_costs import PARAMETER
 
 MAX_PORT = 65_535
 _MIN_SPOOL = 1 << 20
@@ -40,6 +43,26 @@ def _checked_currency(code: str) -> str:
         return currency_of(code).code
     except Rejected as error:
         raise ValueError(error.message.rstrip(".")) from error
+
+
+def _checked_currency_or_none(code: str) -> str:
+    return _checked_currency(code) if code else code
+
+
+def _checked_parameter(name: str) -> str:
+    if name and not re.fullmatch(r"[a-z0-9_.-]{1,64}", name):
+        raise ValueError(f"{name!r} is no name of a query parameter in small letters, such as {PARAMETER}")
+    return name
+
+
+def _checked_share(text: str) -> str:
+    try:
+        is_share = 0 <= Decimal(text) <= 1
+    except InvalidOperation:
+        is_share = False
+    if not is_share:
+        raise ValueError(f"{text!r} is no number from 0 to 1 such as 0.4")
+    return text
 
 
 def _checked_kafka(text: str) -> str:
@@ -90,9 +113,21 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Secret that `POST /v1/spend` wants as bearer token; none = a write key is enough.",
     )
+    click_cost_parameter: Annotated[str, AfterValidator(_checked_parameter)] = Field(
+        PARAMETER,
+        description="Parameter of landing pages' addresses that says what the click cost; empty = none is read.",
+    )
+    click_cost_currency: Annotated[str, AfterValidator(_checked_currency_or_none)] = Field(
+        "", description="ISO 4217 currency of such costs without `hw_currency`; empty = HEADWATER_CURRENCY."
+    )
     qualified_leads: str = Field(
         "qualified_lead,sql",
         description="Conversion types that are qualified leads, comma separated; each counts by itself.",
+    )
+
+    margin: Annotated[str, AfterValidator(_checked_share)] = Field(
+        "1",
+        description="Part of revenue that is margin, 0 to 1: what customers pay back their cost with; 1 = all of it.",
     )
 
     webhooks_file: Path | None = Field(
@@ -142,6 +177,13 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         "", description="Networks whose X-Forwarded-For is believed, comma separated."
     )
+    country_header: str = Field(
+        "",
+        description="Header in which trusted proxies say the visitor's country, such as CF-IPCountry. See collect.md.",
+    )
+    geoip_file: Path | None = Field(
+        None, description="MaxMind DB file (.mmdb) by which the country of a visitor's network is looked up."
+    )
     cookie_secure: bool = Field(
         True, description="Mark the visitor cookie Secure; false only for plain-HTTP tests."
     )
@@ -157,11 +199,22 @@ class Settings(BaseSettings):
         ge=0,
         description="Bytes of recent visitors' timelines in a worker's memory, about 5,000 each.",
     )
+    timeline_days: float = Field(
+        400.0,
+        gt=0,
+        le=3_650,
+        description="Days without a hit after which a visitor's timeline leaves Redis; it is made again from "
+        "`hits` when it is needed.",
+    )
     policy: Path | None = Field(
         None, description="Policy file (TOML); `<data dir>/policy.toml` if that exists. See policies.md."
     )
     deals_file: Path | None = Field(
         None, description="Settings of deals (TOML); `<data dir>/deals.toml` if that exists. See deals.md."
+    )
+    funnel_file: Path | None = Field(
+        None,
+        description="Stages of the funnel (TOML); `<data dir>/funnel.toml` if that exists. See funnel.md.",
     )
     session_gap_minutes: int = Field(30, ge=1, description="Minutes of silence that end a session.")
     session_switch: SessionSwitch = Field(

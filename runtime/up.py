@@ -22,7 +22,7 @@ from runtime.installation import SHARED
 from runtime.place import Place
 from runtime.settings import Settings
 from runtime.supervisor import Process, ProcessFailed, Supervisor, together
-from runtime.wiring import deals_of, pin_policy
+from runtime.wiring import deals_of, funnel_of, pin_policy
 from streams.exit_codes import ENDS_TO_BEGIN_AGAIN
 
 EMBEDDED, APACHE = "embedded", "apache"
@@ -74,6 +74,7 @@ class Up:
             own = self._settings.model_copy(update={"data_dir": self._place.data_dir})
             self._policy = pin_policy(own)
             deals_of(own)  # what is wrong there is said before anything starts
+            funnel_of(own)
             self._check_brokers()
             self._supervisor = Supervisor(self._place.logs, on_change=self._announce)
             is_ours = options.kafka in (EMBEDDED, APACHE)

@@ -8,6 +8,8 @@ from typing import Any
 from attribution.deals.settings import DealSettings
 from attribution.deals.settings_file import default_settings, parse_deals
 from attribution.errors import Misconfigured
+from attribution.funnel import DEFAULT_FUNNEL, Funnel
+from attribution.funnel_file import parse_funnel
 from attribution.models import check_models
 from attribution.policy import MINUTE_MS, AttributionPolicy
 from attribution.policy_file import parse_policy
@@ -16,6 +18,7 @@ from runtime.settings import Settings, lookbacks_of
 
 POLICY_FILE = "policy.toml"
 DEALS_FILE = "deals.toml"
+FUNNEL_FILE = "funnel.toml"
 PINNED_FILE = "policy.running.toml"
 """What the parts of a running ``up`` judge by."""
 _RULES = {
@@ -82,19 +85,30 @@ def policy_in(path: Path, settings: Settings) -> AttributionPolicy:
 def deals_of(settings: Settings) -> DealSettings:
     """How deals are read, as the file says that is named, else ``deals.toml`` of the data folder. Raises
     ``Misconfigured``."""
-    path = settings.deals_file
-    if path is None:
-        path = settings.data_dir / DEALS_FILE
-        if not path.exists():
-            return default_settings(settings.currency)
+    text, file = _file_of(settings.deals_file, settings.data_dir / DEALS_FILE, "HEADWATER_DEALS_FILE")
+    return (
+        default_settings(settings.currency)
+        if text is None
+        else parse_deals(text, settings.currency, file=file)
+    )
+
+
+def funnel_of(settings: Settings) -> Funnel:
+    """The funnel of the file that is named, else of ``funnel.toml`` of the data folder if there is one. Raises
+    ``Misconfigured``."""
+    text, file = _file_of(settings.funnel_file, settings.data_dir / FUNNEL_FILE, "HEADWATER_FUNNEL_FILE")
+    return DEFAULT_FUNNEL if text is None else parse_funnel(text, file=file)
+
+
+def _file_of(named: Path | None, usual: Path, variable: str) -> tuple[str | None, str]:
+    """The text of a file of settings, ``None`` if there is none, and its name. Raises ``Misconfigured``."""
+    if named is None and not usual.exists():
+        return None, str(usual)
+    path = named or usual
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8"), str(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(
-            f"The settings of deals, {path}, cannot be read: {error}.",
-            "Name another with HEADWATER_DEALS_FILE.",
-        ) from error
-    return parse_deals(text, settings.currency, file=str(path))
+        raise Misconfigured(f"{path} cannot be read: {error}.", f"Name another with {variable}.") from error
 
 
 def _policy_said(settings: Settings) -> AttributionPolicy:

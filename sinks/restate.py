@@ -17,6 +17,7 @@ from sinks.checks import ask
 from sinks.engine_errors import explain_error
 from sinks.names import qualify
 from sinks.queries import load_sql
+from sinks.visitors import NOWHERE, Place, hits_of_visitors
 
 FOREVER_MS = 7_258_118_400_000
 """2200-01-01: no conversion is dated later."""
@@ -73,6 +74,12 @@ class RestateReader:
                 yield from rows
         except Error as error:
             raise explain_error(error) from error
+
+    def hits_of_visitors(
+        self, visitors: Sequence[tuple[str, str]], but_from: Place = NOWHERE
+    ) -> list[tuple[Any, ...]]:
+        """As ``sinks.visitors.hits_of_visitors``."""
+        return hits_of_visitors(self._client, self._database, visitors, but_from)
 
     def moved(self, policy_version: str, recorded_at: int) -> list[Moved]:
         """What a restatement has written so far, by model and channel."""

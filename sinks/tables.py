@@ -11,31 +11,39 @@ from __future__ import annotations
 _SOURCE = ("src_broker", "src_partition", "src_offset")
 ACQUISITION = ("channel", "source", "medium", "campaign", "term", "content", "ad_network")
 """What a row says of where a visit came from; fields of ``attribution.acquisition.Acquisition``."""
+SCENE = ("device", "country")
+"""What a row of a visit says of where it was made: ``attribution.scenes.scene_names``."""
 
 HITS_COLUMNS: tuple[str, ...] = (
     *("site", "event_id", "visitor_id", "event", "occurred_at", "received_at", "clock_skew_ms", "time_flag"),
     *("in_session", "url", "path", "referrer", "referrer_host", "title"),
     *ACQUISITION,
     *("click_id_param", "click_id", "user_id", "email_sha256", "value", "currency", "order_id"),
-    *("consent", "gpc", "dnt", "device", "browser", "os", "user_agent", "ip", "props"),
+    *("consent", "gpc", "dnt", "device", "browser", "os", "user_agent", "ip", "country", "props"),
     *_SOURCE,
 )
 SESSIONS_COLUMNS: tuple[str, ...] = (
     *("site", "session_id", "visitor_id", "started_at", "ended_at"),
     *ACQUISITION,
-    *("landing_page", "referrer_host", "hits", "page_views", "hours", "hour_hits", "hour_page_views", "sign"),
+    *("landing_page", "referrer_host", *SCENE, "hits", "page_views", "hours", "hour_hits", "hour_page_views"),
+    "sign",
     *_SOURCE,
 )
 TOUCHPOINTS_COLUMNS: tuple[str, ...] = (
     *("site", "touchpoint_id", "visitor_id", "touched_at"),
     *ACQUISITION,
-    *("landing_page", "kind", "sign"),
+    *("landing_page", "kind", *SCENE, "sign"),
     *_SOURCE,
 )
 DROPS_COLUMNS: tuple[str, ...] = ("hour", "site", "reason", "count", *_SOURCE)
 DROPPED_CONVERSIONS_COLUMNS: tuple[str, ...] = (
     *("site", "conversion_id", "conversion_type", "event_id", "converted_at", "value", "currency", "reason"),
     "recorded_at",
+    *_SOURCE,
+)
+CLICK_COSTS_COLUMNS: tuple[str, ...] = (
+    *("site", "ad_network", "day", "click", "campaign_id", "campaign", "currency", "amount", "reason"),
+    *("event_id", "occurred_at", "recorded_at"),
     *_SOURCE,
 )
 DEAD_LETTERS_COLUMNS: tuple[str, ...] = (
@@ -144,6 +152,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "touchpoints": TOUCHPOINTS_COLUMNS,
     "drops": DROPS_COLUMNS,
     "dropped_conversions": DROPPED_CONVERSIONS_COLUMNS,
+    "click_costs": CLICK_COSTS_COLUMNS,
     "dead_letters": DEAD_LETTERS_COLUMNS,
     "dead_letter_replays": DEAD_LETTER_REPLAYS_COLUMNS,
     "conversions": CONVERSIONS_COLUMNS,

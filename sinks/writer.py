@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -19,12 +20,16 @@ from clickhouse_connect.driver.exceptions import Error
 
 from attribution.errors import Rejected, Transient
 from attribution.learnt.tables import LearntTable
+from attribution.spend.click_costs import LiveFigure, days_after, days_before
+from attribution.spend.fact import MICROS
 from attribution.spend.labels import TouchLabel
 from sinks.checks import ask
+from sinks.deliveries import StoredDelivery, deliveries_after
 from sinks.engine_errors import explain_error
 from sinks.learnt_rows import table_from
 from sinks.names import qualify, quote_identifier
 from sinks.tables import HAS_SOURCE
+from sinks.visitors import NOWHERE, Place, hits_of_visitors, rows_that_stand
 
 WRITE_SECONDS = 30.0
 """For a writer's client: how long one request may take, as ``timeout`` of ``connect``."""
@@ -165,6 +170,45 @@ class RowWriter:
         return [
             (str(site), str(param), str(click), str(name), int(at)) for site, param, click, name, at in rows
         ]
+
+    def click_cost_days(self) -> list[tuple[str, str, date, int]]:
+        """(site, network, day, hits) of all days on which clicks said what they cost. Raises as ``count_rows`` does."""
+        return [
+            (str(site), str(network), day, int(hits))
+            for site, network, day, hits in ask(self._client, self._database, "click_cost_days", {})
+        ]
+
+    def click_costs(self, site: str, ad_network: str, day: date) -> tuple[list[LiveFigure], list[date]]:
+        """What the clicks of a day cost, and the later days on which some of them came again.
+
+        Raises as ``count_rows`` does.
+        """
+        place = {"site": site, "network": ad_network, "day": day.isoformat()}
+        since, until = days_before(day).isoformat(), days_after(day).isoformat()
+        found = ask(self._client, self._database, "click_costs_of_day", {**place, "since": since})
+        later = ask(self._client, self._database, "click_costs_later", {**place, "until": until})
+        return [
+            LiveFigure(campaign_id, campaign, currency, int(cost * MICROS), int(clicks), int(heard_at))
+            for campaign_id, campaign, currency, cost, clicks, heard_at in found
+        ], [one for (one,) in later]
+
+    def hits_of_visitors(
+        self, visitors: Sequence[tuple[str, str]], but_from: Place = NOWHERE
+    ) -> list[tuple[Any, ...]]:
+        """As ``sinks.visitors.hits_of_visitors``."""
+        return hits_of_visitors(self._client, self._database, visitors, but_from)
+
+    def rows_that_stand(
+        self, table: str, starts: Sequence[tuple[int, str]], but_from: Place
+    ) -> list[tuple[Any, ...]]:
+        """As ``sinks.visitors.rows_that_stand``."""
+        return rows_that_stand(self._client, self._database, table, starts, but_from)
+
+    def deliveries_after(
+        self, of: tuple[str, str], place: tuple[int, str, int, int], limit: int, but_from: Place = NOWHERE
+    ) -> list[StoredDelivery]:
+        """As ``sinks.deliveries.deliveries_after``."""
+        return deliveries_after(self._client, self._database, of, place, limit, but_from)
 
     def _encode(self, rows: Sequence[tuple[Any, ...] | msgspec.Raw]) -> bytes:
         try:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attribution.conversions import ConversionFact
-from streams.fence import TIMELINE_TTL_SECONDS, FenceStore
+from streams.fence import FenceStore
 from streams.patience import patiently
 from streams.topics import about_key, awaits_visitors_key, partition_of
 
@@ -57,7 +57,7 @@ class AboutStore:
                 await self._mark(partition_of(about.id[len(VISITOR) :], self._partitions))
         for start in range(0, len(abouts), _AT_ONCE):
             part = abouts[start : start + _AT_ONCE]
-            args: list[Any] = [TIMELINE_TTL_SECONDS]
+            args: list[Any] = []
             for about in part:
                 args += (about.conversion_id, b"%012x" % max(0, about.converted_at))
             keys = [about_key(about.site, about.id) for about in part]

@@ -137,7 +137,7 @@ class CreditStage:
         self._partition = own.partition
         self._policies = policies
         self._partitions = partitions
-        self._people = People(own.fence.store, partitions)
+        self._people = People(own.fence.store, partitions, own.writer, policies.active.policy)
         self._decisions = decisions
 
     async def start(self) -> None:
@@ -240,6 +240,7 @@ class CreditStage:
         await self._policies.load(versions, self._own)
         find = self._policies.find
         works = await self._works(found, find)
+        tell_refund_problems(works)
         quiet: dict[str, bytes] = {}
         corrected: dict[str, _Corrected] = {}
         for work, statements in zip(works, credited_at_once(works, find), strict=True):
@@ -314,6 +315,19 @@ class CreditStage:
                     patiently(partial(self._own.send, CREDITS, key, value), "credits topic")
                     for value in values
                 )
+            )
+
+
+def tell_refund_problems(works: Iterable[Work]) -> None:
+    """Say what of refunds does not count, where that is new."""
+    for work in works:
+        now = work.conversion
+        before = work.state.conversion.refund_problems if work.state is not None else frozenset()
+        for problem in sorted(now.refund_problems - before):
+            metrics.DEAL_PROBLEMS.labels(problem.value).inc()
+            order = now.winner
+            log.warning(
+                problem.value, site=order.site, order_id=order.order_id, conversion_id=now.conversion_id
             )
 
 

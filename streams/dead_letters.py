@@ -10,7 +10,7 @@ import msgspec
 
 from streams.records import Batch, Record
 
-TRANSFORM_VERSION = "2"
+TRANSFORM_VERSION = "3"
 """Part of every insert token and dead letter: raise it whenever the same input gives other rows."""
 
 
@@ -65,8 +65,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def dead_letter_id(self) -> str:
         """32 hex digits, the same for the same input."""
-        text = f"{self.topic}\0{self.broker}\0{self.partition}\0{self.offset}\0{self.index}"
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return letter_id(self.topic, self.broker, self.partition, self.offset, self.index)
 
     def row(self) -> tuple[Any, ...]:
         """A row of ``dead_letters``."""
@@ -95,3 +94,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         if len(message) <= MAX_MESSAGE_BYTES:
             return message
         return msgspec.json.encode({**facts, "payload": b"", "payload_bytes": len(self.payload)})
+
+
+def letter_id(topic: str, broker: str, partition: int, offset: int, index: int) -> str:
+    """``DeadLetter.dead_letter_id`` of the input that stands there."""
+    text = f"{topic}\0{broker}\0{partition}\0{offset}\0{index}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

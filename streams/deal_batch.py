@@ -151,11 +151,19 @@ def read_deliveries(batch: Batch, senders: AdapterRules) -> ReadDeliveries:
             letter = DeadLetter.of(batch, record, -1, error.reason, error.message, record.value)
             read.dead_letters.append(letter)
             continue
-        read.deliveries += [_read(one, record, index, senders) for index, one in enumerate(deliveries)]
+        read.deliveries += [
+            read_delivery(one, senders, record, index) for index, one in enumerate(deliveries)
+        ]
     return read
 
 
-def _read(delivery: Delivery, record: Record, index: int, senders: AdapterRules) -> ReadDelivery:
+_NO_RECORD = Record(0, 0, b"", b"")
+
+
+def read_delivery(
+    delivery: Delivery, senders: AdapterRules, record: Record = _NO_RECORD, index: int = 0
+) -> ReadDelivery:
+    """One delivery as its adapter reads it. ``record``, ``index``: where it stands, if it just arrives."""
     mapped = _mapped(delivery, senders)
     problems = list(mapped.problems)
     if mapped.facts:

@@ -130,6 +130,16 @@ class DealStates:
             before, after, others, {field_of(key): pack_object(after[key]) for key in changed}, names
         )
 
+    async def replaced(
+        self,
+        changed: Sequence[ObjectKey],
+        before: Mapping[ObjectKey, ObjectState],
+        after: Mapping[ObjectKey, ObjectState],
+    ) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+        """Fields of objects and names that make ``changed`` what they are in ``after``; b"" = gone."""
+        objects = {field_of(key): pack_object(after[key]) if key in after else b"" for key in changed}
+        return objects, await self._renamed(changed, before, after, {})
+
     async def everything(self) -> dict[ObjectKey, ObjectState]:
         """Every object."""
         found = await self._fence.store.fields(self._objects)
@@ -181,7 +191,7 @@ class DealStates:
         come: dict[str, set[ObjectKey]] = {}
         for key in changed:
             old = found_by(before[key]) if key in before else frozenset()
-            new = found_by(after[key])
+            new = found_by(after[key]) if key in after else frozenset()
             for name in old - new:
                 gone.setdefault(name, set()).add(key)
             for name in new - old:

@@ -8,8 +8,10 @@ store does not know of the journal, and finishes an outbox (docs/decisions/0028)
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 import structlog
@@ -20,6 +22,8 @@ from attribution.deals.remembered import remember_for
 from attribution.deals.settings import DealSettings
 from attribution.deals.told import Told, told_of
 from attribution.errors import Rejected
+from sinks.deliveries import BEGINNING
+from sinks.visitors import Place
 from streams import metrics
 from streams.abouts import AboutStore, abouts_of
 from streams.dead_letters import DeadLetter
@@ -33,10 +37,12 @@ from streams.deal_clicks import (
     wants_visitor,
     with_visitor,
 )
+from streams.deal_remap import Remap, Remapped, changed_between, mapping_version, remap_in
 from streams.deal_states import DealStates, KeptTold, pack_told
 from streams.journal import Decided, parts_of, whole_bodies
 from streams.ownership import Ownership
-from streams.records import Batch
+from streams.patience import patiently
+from streams.records import Batch, Record
 from streams.refusals import REFUSED, Refusals
 from streams.rows import Row
 from streams.topics import (
@@ -58,6 +64,10 @@ log = structlog.get_logger(__name__)
 _TOLD_AT_ONCE = 2_000
 """Conversions of one call when all are told anew: what Redis is busy with for some milliseconds."""
 _VERSION = b"version"
+MAPPING = "mapping"
+"""Field of ``deal_rules_key``: by which mapping the owner reads payloads."""
+PAGE = 1_000
+"""Stored deliveries that are read at once: about 0.1 s of work."""
 
 
 class DealDecision(msgspec.Struct, array_like=True):
@@ -144,8 +154,66 @@ class DealsStage:
             self._looked_at = time.monotonic()
 
     async def process(self, batch: Batch) -> None:
-        """Tell credit what has changed by the batch's deliveries."""
+        """Tell credit what has changed by the batch's deliveries; what is to be made again is made in its turn."""
         began = time.monotonic()
+        waiting: list[Record] = []
+        for record in batch.records:
+            remap = remap_in(record.value)
+            if remap is None:
+                waiting.append(record)
+                continue
+            if waiting:
+                await self._take(msgspec.structs.replace(batch, records=waiting))
+                waiting = []
+            await self._make_again(msgspec.structs.replace(batch, records=[record]), remap)
+        if waiting:
+            await self._take(msgspec.structs.replace(batch, records=waiting))
+        metrics.BATCHES.labels(DEALS).inc()
+        metrics.BATCH_SECONDS.labels(DEALS).observe(time.monotonic() - began)
+
+    async def _make_again(self, batch: Batch, remap: Remap) -> None:
+        """The objects of a site from all its deliveries, by the mapping of this owner, in the place of what they were.
+
+        All that came before is in ClickHouse by now, and what follows in the log comes afterwards.
+        """
+        remapped = Remapped(remap, self._settings.senders)
+        place, page = BEGINNING, PAGE
+        but_from = Place(batch.broker, batch.partition, batch.first)
+        while page == PAGE:
+            ask = partial(
+                asyncio.to_thread,
+                self._own.writer.deliveries_after,
+                (remap.site, remap.source),
+                place,
+                PAGE,
+                but_from,
+            )
+            rows = await patiently(ask, "clickhouse deliveries")
+            remapped.take(rows)
+            page, place = len(rows), rows[-1].place if rows else place
+        everything = await self._states.everything()
+        before = {key: state for key, state in everything.items() if key.site == remap.site}
+        after = remapped.over(before)
+        changed = changed_between(before, after)
+        objects, names = await self._states.replaced(changed, before, after)
+        known = {i: one for i, one in (await self._states.all_told()).items() if one.fact.site == remap.site}
+        told, orphans = await self._joined(told_of(after, {}, self._settings.rules)[0], known)
+        nonce = f"{batch.broker}:{batch.first}:{self._own.journal.owner}"
+        new, wishes, _ = self._news(told, known, remap.recorded_at, nonce)
+        await self._decide(
+            batch, DealDecision("", 0, "", objects, names, told=new, wishes=wishes, orphans=orphans)
+        )
+        log.info(
+            "deliveries_mapped_again",
+            partition=self._partition,
+            site=remap.site,
+            deliveries=remapped.deliveries,
+            objects=len(changed),
+            conversions=len(new),
+        )
+
+    async def _take(self, batch: Batch) -> None:
+        """Deliveries."""
         read = read_deliveries(batch, self._settings.senders)
         remembered = await self._sort_out_repeats(read)
         gathered = await self._states.gather(read.facts)
@@ -158,9 +226,9 @@ class DealsStage:
         read.note(sorted(({*after.problems} - {*before.problems}) | unknown))
         letters = [*read.dead_letters, *filter(None, (one.letter(batch) for one in read.deliveries))]
         decision = DealDecision(
-            broker=batch.broker,
-            next=batch.last + 1,
-            batch_id=f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{self._own.journal.owner}",
+            broker="",
+            next=0,
+            batch_id="",
             objects=dict(gathered.objects),
             names=dict(gathered.names),
             told=new,
@@ -172,14 +240,20 @@ class DealsStage:
                 "dead_letters": [letter.row() for letter in letters],
             },
         )
+        await self._decide(batch, decision, letters)
+        self._count(read)
+
+    async def _decide(self, batch: Batch, came_to: DealDecision, letters: Iterable[DeadLetter] = ()) -> None:
+        """Note what ``batch`` came to, then do it."""
         owner = self._own.journal.owner
+        batch_id = f"{batch.broker}:{batch.first:020d}-{batch.last:020d}:{owner}"
+        decision = msgspec.structs.replace(
+            came_to, broker=batch.broker, next=batch.last + 1, batch_id=batch_id
+        )
         for entry in parts_of(owner, decision.broker, decision.next, decision.batch_id, _pack(decision)):
             await self._own.journal.note(entry)
         await self._own.publish_dead_letters(letters)
         await self._apply(decision)
-        self._count(read)
-        metrics.BATCHES.labels(DEALS).inc()
-        metrics.BATCH_SECONDS.labels(DEALS).observe(time.monotonic() - began)
 
     async def _sort_out_repeats(self, read: ReadDeliveries) -> dict[bytes, tuple[bytes, int]]:
         """Which events were told before; what is to be remembered of those that were not."""
@@ -373,6 +447,7 @@ class DealsStage:
         """Under other rules the same objects may be other conversions: all are told anew, no payload is read."""
         version = self._settings.version_for(tuple(self._types)).encode()
         key = deal_rules_key(self._partition)
+        await self._store.put_field(key, MAPPING, mapping_version(self._settings.senders))
         before = await self._store.field(key, _VERSION.decode())
         if before == version:
             return

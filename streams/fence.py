@@ -22,6 +22,7 @@ from streams.patience import patiently
 from streams.records import Batch
 from streams.tally import RANGE_EVENTS, Counts
 from streams.topics import (
+    HITS,
     SPEND,
     awaits_visitors_key,
     dirty_key,
@@ -33,8 +34,10 @@ from streams.topics import (
     tally_key,
 )
 
-TIMELINE_TTL_SECONDS = 400 * 86_400
-"""Garbage collection only: longer than any lookback window, renewed by every write."""
+TIMELINE_SECONDS = 400 * 86_400
+"""So long after it was last written is a timeline put away (``streams.putting_away``), unless told otherwise."""
+SPARE_SECONDS = 200 * 86_400
+"""So long after that it would go without a mark, if nobody had put it away."""
 
 DAYS_AT_ONCE = 50
 """Of spend; a day may have thousands of facts."""
@@ -76,21 +79,28 @@ class Position(msgspec.Struct, frozen=True):
         return self.offset if self.broker == broker else 0
 
 
-def _lua(name: str) -> str:
-    return resources.files("streams").joinpath("lua", name).read_text()
+def _lua(*names: str) -> str:
+    return "".join(resources.files("streams").joinpath("lua", name).read_text() for name in names)
 
 
 class FenceStore:
     """Fences of one Redis. All calls wait while Redis is away; ``Fenced`` means: die."""
 
-    def __init__(self, redis: Redis, *, range_events: int = RANGE_EVENTS) -> None:
-        """``range_events``: how many events of a partition one range of the tally holds at least."""
+    def __init__(
+        self, redis: Redis, *, range_events: int = RANGE_EVENTS, timeline_seconds: int = TIMELINE_SECONDS
+    ) -> None:
+        """``range_events``: how many events of a partition one range of the tally holds at least. ``timeline_seconds``:
+        how long a timeline stays without a hit."""
         self.redis = redis
         self.range_events = range_events
+        self.timeline_seconds = timeline_seconds
         self._acquire = redis.register_script(_lua("acquire.lua"))
         self._forget = redis.register_script(_lua("forget.lua"))
         self.claim = redis.register_script(_lua("claim.lua"))
         self.read_states = redis.register_script(_lua("read_states.lua"))
+        self.read_timelines = redis.register_script(_lua("mark.lua", "read_timelines.lua"))
+        self._put_away = redis.register_script(_lua("mark.lua", "put_away.lua"))
+        self._were_put_away = redis.register_script(_lua("mark.lua", "were_put_away.lua"))
         self.note_journal = redis.register_script(_lua("note_journal.lua"))
         self.commit_stitch = redis.register_script(_lua("commit_stitch.lua"))
         self.end_spread = redis.register_script(_lua("end_spread.lua"))
@@ -139,6 +149,19 @@ class FenceStore:
         """The values of ``keys``, None where there is none."""
         values: list[Any] = await patiently(lambda: self.redis.mget(keys), "redis mget") if keys else []
         return values
+
+    async def put_away(self, partition: int, keys: Sequence[bytes], spare_ms: int) -> int:
+        """Put those of ``keys``, all of ``partition``, away that have less than ``spare_ms`` to live; how many."""
+        places = [fence_key(HITS, partition), *keys]
+        return int(await self.run(self._put_away, places, [spare_ms], "put away"))
+
+    async def were_put_away(self, keys: Sequence[bytes]) -> list[bool]:
+        """Of ``keys`` of timelines that are not there: whether each was put away."""
+        found: list[bool] = []
+        for start in range(0, len(keys), READ_AT_ONCE):
+            part = list(keys[start : start + READ_AT_ONCE])
+            found += map(bool, await self.run(self._were_put_away, part, [], "were put away"))
+        return found
 
     async def fields(self, key: str) -> dict[bytes, bytes]:
         """All fields of the hash ``key``."""
@@ -208,7 +231,8 @@ class Fence:
         keys: list[Any] = [self._key, dirty_key(partition), tally_key(partition), tallies_key(partition)]
         keys += (spreads_key(partition), awaits_visitors_key(partition), *timelines)
         args: list[Any] = [self.found.owner, batch.broker, batch.first, next_offset, journal]
-        args += [TIMELINE_TTL_SECONDS, self.store.range_events, msgspec.json.encode(counts), *spread]
+        seconds = self.store.timeline_seconds + SPARE_SECONDS
+        args += [seconds, self.store.range_events, msgspec.json.encode(counts), *spread]
         args += [int(tells_of_others), len(timelines), *timelines.values()]
         for field, value in dirty.items():
             args += (field, value)
@@ -313,11 +337,20 @@ class Fence:
 
     async def read_states(self, keys: Sequence[str] | Sequence[bytes]) -> list[bytes | None]:
         """The values of ``keys``, None where there is none; ``Fenced`` when the store was set back."""
+        return await self._read(self.store.read_states, keys, "read states")
+
+    async def read_timelines(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As ``read_states``; b"" where a timeline was put away."""
+        return await self._read(self.store.read_timelines, keys, "read timelines")
+
+    async def _read(
+        self, script: Any, keys: Sequence[str] | Sequence[bytes], what: str
+    ) -> list[bytes | None]:
         args = [self.found.owner, *self._stands]
         values: list[bytes | None] = []
         for start in range(0, len(keys), READ_AT_ONCE):
             part = [self._key, *keys[start : start + READ_AT_ONCE]]
-            values += await self.store.run(self.store.read_states, part, args, "read states")
+            values += await self.store.run(script, part, args, what)
         return values
 
     async def read_fields(self, key: str, fields: Sequence[str] | Sequence[bytes]) -> list[bytes | None]:

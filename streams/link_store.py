@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from attribution.identity import ACCOUNT
 from attribution.links import LinkFact
 from attribution.persons import ACCOUNT_CLOSED_AT, CLOSED_AT, Members, SiteId
-from streams.fence import TIMELINE_TTL_SECONDS, FenceStore
+from streams.fence import FenceStore
 from streams.topics import members_key
 
 _ASSERTED, _WITHDRAWN = b"0", b"1"
@@ -41,7 +41,7 @@ class LinkStore:
         """Keep what ``ends`` say. May be repeated, in any order; written in one call for each ``AT_ONCE`` of them."""
         for start in range(0, len(ends), AT_ONCE):
             part = ends[start : start + AT_ONCE]
-            args: list[Any] = [TIMELINE_TTL_SECONDS]
+            args: list[Any] = []
             for end in part:
                 closed_at = ACCOUNT_CLOSED_AT if end.id.startswith(ACCOUNT) else CLOSED_AT
                 args += (end.visitor_id, statement_of(end.fact), closed_at)

@@ -6,6 +6,11 @@ from prometheus_client import Counter, Gauge, Histogram
 
 HITS = Counter("headwater_worker_hits_total", "Hits that became rows of `hits`.")
 DROPPED = Counter("headwater_worker_dropped_total", "Hits refused on purpose.", ["reason"])
+CLICK_COSTS = Counter(
+    "headwater_worker_click_costs_total",
+    "Hits whose address tells what their click cost: `counted`, or why it does not count.",
+    ["reason"],
+)
 IDS_REFUSED = Counter(
     "headwater_worker_ids_refused_total",
     "Ids that link nobody although a hit names them; the hit is kept.",
@@ -19,7 +24,16 @@ DELIVERIES = Counter(
     ["source", "outcome"],
 )
 DEAL_PROBLEMS = Counter(
-    "headwater_worker_deal_problems_total", "What could not be taken as a sender said it.", ["reason"]
+    "headwater_worker_deal_problems_total",
+    "What could not be taken as a sender said it, or a refund as a hit says it.",
+    ["reason"],
+)
+PUT_AWAY = Counter(
+    "headwater_worker_timelines_put_away_total",
+    "Timelines that left Redis because nobody had written them for long.",
+)
+RECALLED = Counter(
+    "headwater_worker_timelines_recalled_total", "Timelines that were put away and made again from `hits`."
 )
 BATCHES = Counter("headwater_worker_batches_total", "Batches committed.", ["topic"])
 BATCH_SECONDS = Histogram(

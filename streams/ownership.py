@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from attribution.errors import Rejected
 from attribution.learnt.tables import LearntTable
+from attribution.spend.click_costs import LiveFigure
 from attribution.spend.labels import TouchLabel
+from sinks.deliveries import StoredDelivery
 from sinks.tables import WRITTEN
+from sinks.visitors import NOWHERE, Place
 from streams import metrics
 from streams.dead_letters import DeadLetter
 from streams.fence import Fence
@@ -43,8 +47,29 @@ class Writer(Protocol):
     def touch_labels(self) -> list[TouchLabel]:
         """Labels of the touches that name a campaign."""
 
+    def click_cost_days(self) -> list[tuple[str, str, date, int]]:
+        """(site, network, day, hits) of days on which clicks said what they cost."""
+
+    def click_costs(self, site: str, ad_network: str, day: date) -> tuple[list[LiveFigure], list[date]]:
+        """What the clicks of a day cost, and later days on which some of them came again."""
+
     def click_visitors(self, clicks: Sequence[str]) -> list[tuple[str, str, str, str, int]]:
         """(site, click parameter, click id, visitor, when that was heard)."""
+
+    def hits_of_visitors(
+        self, visitors: Sequence[tuple[str, str]], but_from: Place = NOWHERE
+    ) -> Sequence[tuple[Any, ...]]:
+        """The stored hits of visitors (``streams.recalling``)."""
+
+    def rows_that_stand(
+        self, table: str, starts: Sequence[tuple[int, str]], but_from: Place
+    ) -> Sequence[Row]:
+        """What stands of sessions or touchpoints (``streams.standing``)."""
+
+    def deliveries_after(
+        self, of: tuple[str, str], place: tuple[int, str, int, int], limit: int, but_from: Place = NOWHERE
+    ) -> Sequence[StoredDelivery]:
+        """The next stored deliveries of a site (``streams.deal_remap``)."""
 
 
 Send = Callable[[str, bytes, bytes], Awaitable[None]]
@@ -107,6 +132,17 @@ class Ownership:
     async def touch_labels(self) -> list[TouchLabel]:
         """Labels of all touches that name a campaign, as they stand in ClickHouse."""
         return await patiently(lambda: asyncio.to_thread(self.writer.touch_labels), "clickhouse touches")
+
+    async def click_cost_days(self) -> list[tuple[str, str, date, int]]:
+        """(site, network, day, hits) of days on which clicks said what they cost, as they stand in ClickHouse."""
+        return await patiently(
+            lambda: asyncio.to_thread(self.writer.click_cost_days), "clickhouse click costs"
+        )
+
+    async def click_costs(self, site: str, ad_network: str, day: date) -> tuple[list[LiveFigure], list[date]]:
+        """What the clicks of a day cost, and later days on which some of them came again."""
+        call = partial(self.writer.click_costs, site, ad_network, day)
+        return await patiently(lambda: asyncio.to_thread(call), "clickhouse click costs")
 
     async def click_visitors(self, clicks: Sequence[str]) -> list[tuple[str, str, str, str, int]]:
         """(site, click parameter, click id, the visitor who landed with it first, when that was heard, epoch ms)."""

@@ -7,21 +7,32 @@ from functools import partial
 
 from attribution.conversions import Conversion
 from attribution.persons import Graph, IdentityRules, L, Visitor, circle_of, named_by
+from attribution.policy import AttributionPolicy
 from attribution.stored_past import StoredPast
 from streams.abouts import AboutStore
 from streams.fence import FenceStore
 from streams.link_store import LinkStore
+from streams.recalling import Hits, recall
 from streams.topics import partition_of, timeline_key
 
 
 class People:
     """Finds out who is one person with whom. ``partitions``: how many the hits have."""
 
-    def __init__(self, store: FenceStore, partitions: int) -> None:
+    def __init__(
+        self,
+        store: FenceStore,
+        partitions: int,
+        hits: Hits | None = None,
+        policy: AttributionPolicy | None = None,
+    ) -> None:
+        """``hits``: of what timelines that were put away are made again, judged by ``policy``; None = not at all."""
         self.links = LinkStore(store)
         self.abouts = AboutStore(store, partitions)
         self._store = store
         self._partitions = partitions
+        self._hits = hits
+        self._policy = policy
 
     async def read(self, graph: Graph[L], known: Callable[[bytes | None, Visitor], L]) -> None:
         """Read what ``graph`` lacks: in two calls, however much it is. ``known``: what a stored timeline says.
@@ -31,8 +42,27 @@ class People:
         visitors = sorted(graph.missing_visitors)
         keys = [timeline_key(partition_of(visitor[1], self._partitions), *visitor) for visitor in visitors]
         values = await self._store.load(keys)
+        if None in values:
+            values = await self._with_put_away(visitors, keys, values)
         found = {visitor: known(value, visitor) for visitor, value in zip(visitors, values, strict=True)}
         graph.told(found, await self.links.members(sorted(graph.missing_ids)))
+
+    async def _with_put_away(
+        self, visitors: Sequence[Visitor], keys: Sequence[bytes], values: list[bytes | None]
+    ) -> list[bytes | None]:
+        """``values`` with what was put away in its place. Of what is there nothing is asked."""
+        if self._hits is None or self._policy is None:
+            return values
+        absent = [number for number, value in enumerate(values) if value is None]
+        were = await self._store.were_put_away([keys[number] for number in absent])
+        wanted = [visitors[number] for number, was in zip(absent, were, strict=True) if was]
+        if not wanted:
+            return values
+        recalled = await recall(self._hits, wanted, self._policy)
+        return [
+            recalled[visitor].timeline.to_bytes() if value is None and visitor in recalled else value
+            for visitor, value in zip(visitors, values, strict=True)
+        ]
 
     async def timelines(
         self, visitors: Iterable[Visitor], rules: IdentityRules

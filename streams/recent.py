@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from attribution.timeline import Timeline
-from streams.stitch_batch import Visitor
+from streams.stitch_read import Visitor
 
 DEFAULT_BYTES = 128 << 20
 """About 24,000 visitors with eight hits each."""

@@ -134,7 +134,7 @@ def merged(state: CreditState | None, triggers: Sequence[Trigger]) -> Conversion
     conversion = state.conversion if state is not None else None
     for trigger in triggers:
         if trigger.fact is not None:
-            conversion = Conversion(trigger.fact) if conversion is None else conversion.merge(trigger.fact)
+            conversion = Conversion.of(trigger.fact) if conversion is None else conversion.merge(trigger.fact)
     return conversion
 
 
@@ -152,7 +152,7 @@ def restates_in_place(
     Under the very policy that the conversion stands under it is credited anew from its past: who asks for that doubts
     what stands. So is one with bookings: they are few.
     """
-    if state is None or not state.statement or conversion != state.conversion or conversion.winner.is_told:
+    if state is None or not state.statement or conversion != state.conversion or conversion.credited.is_told:
         return False
     if any(trigger.hits_partition >= 0 or not trigger.policy or trigger.fact for trigger in triggers):
         return False

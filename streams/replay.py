@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections import Counter
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -12,8 +13,10 @@ import msgspec
 
 from attribution.errors import Rejected
 from attribution.spend.report import decode_reports
+from sinks.deliveries import StoredDelivery
 from sinks.tables import WRITTEN
 from sinks.writer import RowWriter
+from streams.dead_letters import letter_id
 from streams.producer import Producer
 from streams.topics import CONVERSIONS, DEALS, HITS, SPEND, partition_of
 
@@ -61,6 +64,25 @@ async def replay(
     finally:
         await producer.close()
     return counts
+
+
+def settle(client: Any, writer: RowWriter, database: str, deliveries: Sequence[StoredDelivery]) -> int:
+    """Note that the dead letters of ``deliveries`` have had their effect by another way; how many were still open."""
+    sql = resources.files("streams").joinpath("sql", "open_dead_letters.sql").read_text()
+    open_ids = {
+        row[0]
+        for row in client.query(sql.replace("{database}", database), parameters={"reason": ""}).result_rows
+    }
+    ids = sorted(
+        open_ids
+        & {letter_id(DEALS, one.broker, one.partition, one.offset, one.position) for one in deliveries}
+    )
+    now = int(time.time() * 1000)
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
+        token = f"settled:{part[0]}:{len(part)}:{now}"
+        writer.insert("dead_letter_replays", WRITTEN["dead_letter_replays"], [(i, now) for i in part], token)
+    return len(ids)
 
 
 async def _send(producer: Producer, topic: str, key: bytes, payload: bytes, partitions: int) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-import msgspec
 from redis.asyncio import Redis
 
 from attribution.hit import Hit, Restated, encode_hit
@@ -28,6 +27,7 @@ from streams.fence import READ_AT_ONCE, FenceStore
 from streams.ownership import Writer
 from streams.patience import patiently
 from streams.policies import policy_bytes, policy_from
+from streams.recalling import hit_of
 from streams.restatement import CONVERSIONS_PHASE, DONE, HITS_PHASE, Restatement, Restatements
 from streams.topics import (
     CONVERSIONS,
@@ -51,13 +51,6 @@ SLICE_HITS = 100_000
 _POLL_SECONDS = 0.2
 _NOTHING = b"[]"
 """An envelope without anything in it."""
-
-HIT_FIELDS = (
-    *("event_id", "site", "visitor_id", "occurred_at", "received_at", "event", "clock_skew_ms", "time_flag"),
-    *("url", "referrer", "title", "user_id", "email_sha256", "value", "currency", "order_id", "consent"),
-    *("gpc", "dnt", "user_agent", "ip", "props"),
-)
-"""Columns of ``sql/restate_hits.sql``."""
 
 OnProgress = Callable[[Restatement, int], None]
 """Called whenever a parcel is answered, with the hits or conversions done in this phase."""
@@ -253,13 +246,6 @@ class Restating:
                 if not any(field.endswith(tail) for field in await self._fields(dirty_key(partition))):
                     break
                 await asyncio.sleep(_POLL_SECONDS)
-
-
-def hit_of(row: tuple[Any, ...], restated: Restated) -> Hit:
-    """A row of ``sql/restate_hits.sql`` as the hit that was heard, marked as one that is judged once more."""
-    fields: dict[str, Any] = dict(zip(HIT_FIELDS, row, strict=True))
-    fields |= {"gpc": bool(fields["gpc"]), "dnt": bool(fields["dnt"])}
-    return Hit(**fields | {"props": msgspec.Raw(fields["props"].encode()), "restated": restated})
 
 
 def needs_hits(old: Iterable[AttributionPolicy], new: AttributionPolicy) -> bool:

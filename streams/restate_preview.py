@@ -14,7 +14,7 @@ from decimal import Decimal
 from attribution.ledger import WEIGHT_ONE
 from attribution.money import format_amount
 from attribution.past import Past
-from attribution.persons import IdentityRules
+from attribution.policy import AttributionPolicy
 from sinks.restate import Moved, RestateReader, Span
 from streams.fence import READ_AT_ONCE, FenceStore
 from streams.pasts import read_pasts
@@ -76,19 +76,19 @@ async def preview(
     partitions: int,
     span: Span,
     kept: KeptPolicy,
-    identity: IdentityRules,
+    stitched: AttributionPolicy,
     on_progress: Callable[[int], None] = lambda _done: None,
 ) -> Preview:
-    """What crediting the conversions of ``span`` under ``kept`` would write. ``identity``: the workers' rules."""
+    """What crediting the conversions of ``span`` under ``kept`` would write. ``stitched``: the workers' rules."""
     found = Preview()
-    people = People(store, partitions)
+    people = People(store, partitions, reader, stitched)
     site, conversion_id = "", ""
     while True:
         page = await asyncio.to_thread(reader.conversions_after, span, site, conversion_id, READ_AT_ONCE)
         keys = [conversion_key(partition_of(one, partitions), one) for _, one in page]
         states = [state_of(value) for value in await store.load(keys) if value is not None]
         found.unknown += len(page) - len(states)
-        pasts = await read_pasts(people, [state.conversion for state in states], identity)
+        pasts = await read_pasts(people, [state.conversion for state in states], stitched.identity)
         for state, past in zip(states, pasts, strict=True):
             found.take(state, _trigger(state, kept.version), past, kept)
         on_progress(found.looked_at + found.unknown)

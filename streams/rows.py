@@ -20,9 +20,11 @@ from attribution.entries import Entry
 from attribution.hit import NO_PROPS, Hit
 from attribution.links import LinkChange
 from attribution.money import format_amount
+from attribution.scenes import scene_names
+from attribution.spend.click_costs import ClickCost
 from attribution.standing_path import StandingPath
 from attribution.touchpoints import Session, Touchpoint
-from sinks.tables import ACQUISITION
+from sinks.tables import ACQUISITION, CLICK_COSTS_COLUMNS
 
 Row = tuple[Any, ...]
 """Values in the order of the table's columns."""
@@ -32,6 +34,7 @@ UNASSIGNED = Acquisition("Unassigned", "(not set)", "(not set)")
 """A hit outside sessions that says nothing of where it came from, such as a purchase sent by a shop's server:
 it did not come directly, it did not come at all."""
 PPB_DIGITS = 9
+_REASON = CLICK_COSTS_COLUMNS.index("reason")
 
 _way_of: Callable[[Acquisition], tuple[str, ...]] = attrgetter(*ACQUISITION)
 # The rows of hits, sessions and touchpoints name each attribute: that takes two thirds of the time of getters whose
@@ -79,6 +82,7 @@ def hit_row(hit: Hit, enriched: Enriched, broker: str, partition: int, offset: i
         agent.os,
         hit.user_agent,
         hit.ip,
+        scene_names(enriched.scene)[1],
         "{}" if hit.props is NO_PROPS else str(hit.props, "utf-8"),
         broker,
         partition,
@@ -112,6 +116,7 @@ def session_row(session: Session, sign: int, broker: str, partition: int, offset
         way.ad_network,
         session.landing_page,
         session.referrer_host,
+        *scene_names(session.scene),
         session.hits,
         session.page_views,
         session.hours,
@@ -142,6 +147,7 @@ def touchpoint_row(touchpoint: Touchpoint, sign: int, broker: str, partition: in
         touchpoint.landing_page,
         # Not ``kind``: enumerations are slow to ask, and this is asked for every touchpoint.
         "view" if touchpoint.is_view else "click" if way.is_click else "visit",
+        *scene_names(touchpoint.scene),
         sign,
         broker,
         partition,
@@ -202,6 +208,35 @@ def dropped_conversion_row(
         partition,
         offset,
     )
+
+
+def click_cost_row(
+    hit: Hit, cost: ClickCost, dropped: DropReason | None, broker: str, partition: int, offset: int
+) -> Row:
+    """A row of ``click_costs``; ``offset`` is the hit's own. ``dropped``: why the hit itself was, if it was."""
+    micros = f"{cost.micros:07d}"
+    return (
+        hit.site,
+        cost.ad_network,
+        cost.day.isoformat(),
+        cost.click,
+        cost.campaign_id,
+        cost.campaign,
+        cost.currency,
+        f"{micros[:-6]}.{micros[-6:]}",
+        dropped.value if dropped is not None else cost.reason,
+        hit.event_id,
+        hit.occurred_at,
+        hit.received_at,
+        broker,
+        partition,
+        offset,
+    )
+
+
+def with_reason(cost: Row, dropped: DropReason) -> Row:
+    """A row of ``click_costs`` whose hit turned out to be dropped."""
+    return (*cost[:_REASON], dropped.value, *cost[_REASON + 1 :])
 
 
 def path_row(site: str, conversion_id: str, path: StandingPath, sign: int, recorded_at: int) -> Row:

@@ -13,6 +13,7 @@ import msgspec
 
 from attribution.errors import Misconfigured
 from attribution.policy import AttributionPolicy
+from attribution.spend.click_costs import ClickCostRules
 from streams.dead_letters import TRANSFORM_VERSION
 from streams.fence import FenceStore
 from streams.topics import RULES_KEY
@@ -24,6 +25,7 @@ class StitchRules(msgspec.Struct, frozen=True):
     policy: AttributionPolicy
     default_currency: str
     partitions: int
+    click_costs: ClickCostRules = ClickCostRules()
 
     @property
     def version(self) -> str:

@@ -2,8 +2,8 @@
 
 As in credit a decision is persisted before it is written out: it is noted in the journal; what is kept and the outbox
 are committed together with the fence; then the rows go to ClickHouse under the decision's token, then the outbox entry
-is deleted. Touches become known after the spend that brought them: ``idle`` looks for them and labels anew. Such a
-decision moves no offset, so decisions are counted.
+is deleted. Touches become known after the spend that brought them, and clicks tell live what they cost: ``idle`` looks
+for both. Such a decision moves no offset, so decisions are counted.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sinks.tables import SPEND_COLUMNS
 from streams import metrics
 from streams.fence import Fenced
 from streams.journal import Decided, parts_of, whole_bodies
+from streams.live_spend import ClickCostBook, LiveDay, LiveSpend
 from streams.ownership import Ownership
 from streams.records import Batch
 from streams.refusals import Refusals
@@ -57,6 +58,7 @@ class SpendStage:
         own: Ownership,
         partitions: int,
         touches: TouchBook,
+        click_costs: ClickCostBook,
         step: int,
         decisions: Sequence[SpendDecision] = (),
         clock: Callable[[], float] = time.time,
@@ -68,6 +70,7 @@ class SpendStage:
         self._partition = own.partition
         self._partitions = partitions
         self._book = touches
+        self._live = LiveSpend(own, partitions, click_costs)
         self._step = step
         self._decisions = decisions
         self._clock = clock
@@ -98,9 +101,11 @@ class SpendStage:
         await self._fence.check()
         if await self._fence.step() != self._step:
             raise Fenced("DIVERGED the store knows other decisions than its owner: it was set back")
-        if not self._places:
+        live = await self._live.changed()
+        if not self._places and not live:
             return
         await self._book.look(self._own)
+        await self._take_in(live)
         self._find_stale()
         await self._label_anew([self._stale.popleft() for _ in range(min(len(self._stale), DAYS_OF_A_TURN))])
 
@@ -201,6 +206,25 @@ class SpendStage:
         days = await self._fence.read_days(keys, self._step)
         return [{key.decode(): decode_kept(value) for key, value in day.items()} for day in days]
 
+    async def _take_in(self, live: Sequence[LiveDay]) -> None:
+        """A decision about the days of ``live``."""
+        changes: list[DayChange] = []
+        for (place, facts, heard_at), known in zip(
+            live, await self._kept([day.place for day in live]), strict=True
+        ):
+            touches = self._book.of(place.site, place.ad_network)
+            change = change_of(place, known, (), touches, heard_at, facts)
+            if change is not None:
+                changes.append(change)
+        if changes:
+            await self._decide_now("live", changes)
+
+    async def _decide_now(self, why: str, changes: list[DayChange]) -> None:
+        """A decision that no record asked for, and that moves no offset."""
+        broker, offset = self._fence.stands_at
+        name = f"{broker}:{offset:020d}-{why}-{self._step + 1}:{self._own.journal.owner}"
+        await self._decide(broker, offset, name, changes, [])
+
     def _find_stale(self) -> None:
         """Note the days of every site and network that has other touches than when they were labelled."""
         changed = {
@@ -223,9 +247,7 @@ class SpendStage:
             if change is not None:
                 changes.append(change)
         if changes:
-            broker, offset = self._fence.stands_at
-            name = f"{broker}:{offset:020d}-match-{self._step + 1}:{self._own.journal.owner}"
-            await self._decide(broker, offset, name, changes, [])
+            await self._decide_now("match", changes)
 
 
 def _place(day: DayChange) -> Place:

@@ -10,7 +10,7 @@ import msgspec
 
 from attribution.errors import Rejected
 from attribution.spend.checking import check_report
-from attribution.spend.fact import SpendFact
+from attribution.spend.fact import Level, SpendFact
 from attribution.spend.kept import NO_LABELS, KeptSpend, Labels, encode_kept
 from attribution.spend.labels import Touches, labelled
 from attribution.spend.merging import counted, newest, same_figures
@@ -38,7 +38,7 @@ class DayChange(msgspec.Struct, array_like=True):
     ad_network: str
     day: date
     fields: dict[str, tuple[bytes, bytes]]
-    """What is kept by key, before (b"" = nothing) and after (``KeptSpend``)."""
+    """What is kept by key, before and after (``KeptSpend``; b"" = nothing)."""
     rows: list[Row]
     """Of ``spend``."""
 
@@ -93,16 +93,26 @@ def change_of(
     reported: Iterable[SpendFact],
     touches: Touches,
     recorded_at: int,
+    live: Iterable[SpendFact] | None = None,
 ) -> DayChange | None:
-    """What ``reported`` facts, or other touches, change at ``place``; None = nothing.
+    """What ``reported`` facts, other touches, or other ``live`` facts change at ``place``; None = nothing.
 
-    ``kept`` by key; ``recorded_at`` (epoch ms) is for the rows.
+    ``kept`` by key; ``recorded_at`` (epoch ms) is for the rows. ``live``: all that clicks say by now, in the place of
+    what is kept of them; None = as it is kept.
     """
     before = {key: one.fact for key, one in kept.items()}
     after = newest(before, reported)
+    # A report may have been received before clicks that were told first: nothing is taken back before it was there.
+    heard = [_milliseconds(fact.as_of) for fact in before.values() if fact.level is Level.live]
+    recorded_at = max([recorded_at, *heard])
+    if live is not None:
+        after = {key: fact for key, fact in after.items() if fact.level is not Level.live}
+        after |= {fact.key: fact for fact in live}
     labels = labelled(after, touches)
     counting = counted(after)
-    fields: dict[str, tuple[bytes, bytes]] = {}
+    fields: dict[str, tuple[bytes, bytes]] = {
+        key: (encode_kept(kept[key]), b"") for key in sorted(before.keys() - after.keys())
+    }
     for key, fact in after.items():
         now = KeptSpend(fact, labels[key] if key in counting else NO_LABELS)
         was = kept.get(key)
@@ -119,13 +129,20 @@ def change_of(
                 continue
             cause = "match"
         else:
-            is_reported = key not in before or not same_figures(before[key], after[key])
-            cause = "report" if is_reported else "level"
+            cause = _cause(before.get(key), after.get(key))
         if old is not None:
             rows.append(spend_row(place.site, old, kept[key].labels, -1, cause, recorded_at))
         if new is not None:
             rows.append(spend_row(place.site, new, labels[key], 1, cause, recorded_at))
     return DayChange(*place, fields, rows)
+
+
+def _cause(before: SpendFact | None, after: SpendFact | None) -> str:
+    """Why a thing counts otherwise than before."""
+    if before is not None and after is not None and same_figures(before, after):
+        return "level"
+    told = after or before
+    return "live" if told is not None and told.level is Level.live else "report"
 
 
 def spend_row(site: str, fact: SpendFact, labels: Labels, sign: int, cause: str, recorded_at: int) -> Row:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from attribution.spend.fact import Level
 from attribution.spend.kept import decode_kept
 from attribution.spend.report import SpendReport, encode_report
 from sinks.tables import SPEND_COLUMNS
@@ -51,7 +52,8 @@ def letters_of(decision: SpendDecision, partition: int, refused: Mapping[int, st
     for number, why in sorted(refused.items()):
         day = decision.days[number]
         for before, after in day.fields.values():
-            fact = decode_kept(after).fact
+            if not after or (fact := decode_kept(after).fact).level is Level.live:
+                continue  # nobody reported it: the clicks are where they were
             if before and decode_kept(before).fact == fact:
                 continue  # it was only to be counted otherwise, or labelled
             report = SpendReport(site=day.site, fact=fact, received_at=day.rows[0][_RECORDED_AT])

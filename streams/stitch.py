@@ -13,20 +13,25 @@ import structlog
 
 from attribution.errors import HeadwaterError, Rejected
 from attribution.timeline import Timeline
+from sinks.tables import CLICK_COSTS_COLUMNS
+from sinks.visitors import Place
 from streams import metrics
 from streams.journal import Claimed
 from streams.news import news_from, pack_news
 from streams.ownership import Ownership
 from streams.people import People
 from streams.pump import estimate_events
+from streams.recalling import Recalled, recall
 from streams.recent import Loan, RecentTimelines
 from streams.records import Batch, pack_records, unpack_records
 from streams.refusals import Refusals
 from streams.room import Room
 from streams.rules import RuleBook, StitchRules
 from streams.spreads import spread
-from streams.stitch_batch import ReadBatch, StitchOutput, Visitor, read_batch, stitch
-from streams.stitch_parts import insert_in_parts
+from streams.standing import Standing, standing_of
+from streams.stitch_batch import StitchOutput, stitch
+from streams.stitch_parts import insert_click_costs, insert_in_parts
+from streams.stitch_read import ReadBatch, Visitor, read_batch
 from streams.tally import Counts
 from streams.topics import HITS, VOLATILE_CLUSTER_PREFIX, awaits_visitors_key, spreads_key, timeline_key
 from streams.triggers import encode_trigger
@@ -34,6 +39,8 @@ from streams.wishes import RESEND_AFTER_SECONDS, Wishes
 
 log = structlog.get_logger(__name__)
 
+_COST_REASON = CLICK_COSTS_COLUMNS.index("reason")
+_LAST = frozenset(("hits", "click_costs"))
 ISOLATE_FROM_ATTEMPT = 3
 """A range that failed this often is processed hit by hit, and what raises is dead-lettered."""
 
@@ -61,7 +68,7 @@ class StitchStage:
         self._claims = deque(claims)
         self._recent = recent
         self._room = room
-        self._people = People(own.fence.store, rules.own.partitions)
+        self._people = People(own.fence.store, rules.own.partitions, own.writer, rules.own.policy)
         self._wishes = Wishes(own, rules.own.partitions)
         self._tells_of_others = False
         """Some conversion is about a visitor of this partition whom its sender named, so all their news are told."""
@@ -136,18 +143,18 @@ class StitchStage:
     ) -> None:
         isolate = attempt >= ISOLATE_FROM_ATTEMPT
         read = read_batch(batch, rules, attempt=attempt, isolate=isolate)
-        await self._load(loan, read.by_visitor)
-        output = self._stitch(read, batch, rules, attempt, loan)
+        standing = await self._load(loan, read.by_visitor, batch, rules)
+        output = self._stitch(read, batch, rules, attempt, loan, standing)
         events = read.events
         del read  # The decoded hits: rows and timelines have what they say, and inserts take their time.
         token = f"{batch.topic}:{batch.broker}:{batch.partition}:{batch.first}-{batch.last}:{version}"
         refusals = await Refusals.find(self._own, HITS, token, is_repeat=is_repeat)
-        if refusals or not await self._insert(batch, token, output, is_repeat=is_repeat):
+        if refusals or not await self._insert(batch, token, output, refusals, is_repeat=is_repeat):
             # The batch and its visitors' timelines as they were before it.
             loan.forget()
             again = read_batch(batch, rules, attempt=attempt, isolate=isolate)
             of_visitor = again.by_visitor
-            await self._load(loan, of_visitor)
+            standing = await self._load(loan, of_visitor, batch, rules)
             parts = {
                 visitor: self._stitch(
                     ReadBatch({visitor: of_visitor[visitor]}, restates=again.restates),
@@ -155,6 +162,7 @@ class StitchStage:
                     rules,
                     attempt,
                     loan,
+                    standing,
                 )
                 for visitor in output.changed
             }
@@ -198,8 +206,12 @@ class StitchStage:
         metrics.HITS.inc(output.accepted)
         for reason, count in output.dropped.items():
             metrics.DROPPED.labels(reason.value).inc(count)
+        for row in output.rows["click_costs"]:
+            metrics.CLICK_COSTS.labels(row[_COST_REASON] or "counted").inc()
         for why, count in output.refused_ids.items():
             metrics.IDS_REFUSED.labels(why).inc(count)
+        for problem, count in output.refund_problems.items():
+            metrics.DEAL_PROBLEMS.labels(problem.value).inc(count)
         if news:
             dirty |= await self._spread(place, news, linked)
         # All at once: a conversion that the batch concerns twice is credited once.
@@ -217,7 +229,13 @@ class StitchStage:
         return dirty
 
     def _stitch(
-        self, read: ReadBatch, batch: Batch, rules: StitchRules, attempt: int, loan: Loan
+        self,
+        read: ReadBatch,
+        batch: Batch,
+        rules: StitchRules,
+        attempt: int,
+        loan: Loan,
+        standing: Mapping[Visitor, Standing],
     ) -> StitchOutput:
         isolate, owner = attempt >= ISOLATE_FROM_ATTEMPT, self._own.journal.owner
         return stitch(
@@ -229,14 +247,18 @@ class StitchStage:
             attempt=attempt,
             isolate=isolate,
             tells_of_others=self._tells_of_others,
+            standing=standing,
         )
 
-    async def _insert(self, batch: Batch, token: str, output: StitchOutput, *, is_repeat: bool) -> bool:
+    async def _insert(
+        self, batch: Batch, token: str, output: StitchOutput, refusals: Refusals, *, is_repeat: bool
+    ) -> bool:
         """Every table's rows under a token that names the immutable range; a repeat is dropped by ClickHouse.
 
-        Rows of ``hits`` last: they cannot be taken back. False when ClickHouse refuses rows, and no hit is there.
+        Rows of ``hits`` and ``click_costs`` last: they cannot be taken back. False when ClickHouse refuses rows, and
+        no hit is there.
         """
-        others = {table: rows for table, rows in output.rows.items() if table != "hits"}
+        others = {table: rows for table, rows in output.rows.items() if table not in _LAST}
         try:
             await self._own.insert(others, token)
             await self._own.insert({"hits": output.rows["hits"]}, token)
@@ -245,7 +267,9 @@ class StitchStage:
             # All hits there means that all was there, before ClickHouse began to refuse it.
             hits = len(output.rows["hits"])
             found = await self._own.count_hits(batch.broker, batch.first, batch.last) if is_repeat else 0
-            return 0 < hits == found
+            if not 0 < hits == found:
+                return False
+        await insert_click_costs(output.rows["click_costs"], refusals, token)
         return True
 
     async def _check_recovered(self, batch: Batch, expected: int) -> None:
@@ -261,16 +285,32 @@ class StitchStage:
                 expected=expected,
             )
 
-    async def _load(self, loan: Loan, visitors: Iterable[Visitor]) -> None:
-        """Bring the timelines of ``visitors`` into memory."""
+    async def _load(
+        self, loan: Loan, visitors: Iterable[Visitor], batch: Batch, rules: StitchRules
+    ) -> Mapping[Visitor, Standing]:
+        """Bring the timelines of ``visitors`` into memory, as they stood before ``batch``.
+
+        Returns what stands in the tables of those that were put away and are made again.
+        """
         missing = loan.take(visitors)
         keys = [timeline_key(self._partition, *visitor) for visitor in missing]
-        values = await self._fence.read_states(keys)
+        values = await self._fence.read_timelines(keys)
+        recalled: Mapping[Visitor, Recalled] = {}
+        standing: Mapping[Visitor, Standing] = {}
+        if b"" in values:
+            wanted = [visitor for visitor, value in zip(missing, values, strict=True) if value == b""]
+            place = Place(batch.broker, batch.partition, batch.first)
+            recalled = await recall(self._own.writer, wanted, rules.policy, place)
+            standing = await standing_of(self._own.writer, recalled, place)
         for visitor, key, value in zip(missing, keys, values, strict=True):
             if value is None:
                 loan.add(visitor, Timeline.empty(*visitor), key, 0)
+            elif not value:
+                timeline = recalled[visitor].timeline
+                loan.add(visitor, timeline, key, len(timeline.to_bytes()))
             else:
                 loan.add(visitor, Timeline.from_bytes(value, *visitor), key, len(value))
+        return standing
 
 
 def hits_in(batch: Batch) -> int:

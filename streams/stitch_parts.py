@@ -7,7 +7,7 @@ Those have signs: what was taken of a visitor of whom something else is refused 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -15,11 +15,19 @@ from streams.ownership import Ownership
 from streams.records import Batch
 from streams.refusals import REFUSED, Refusals, digest_of, taken_back
 from streams.rows import Row, WrittenRow
-from streams.stitch_batch import ReadHit, StitchOutput, Visitor, letters_of
+from streams.stitch_batch import StitchOutput, letters_of
+from streams.stitch_read import ReadHit, Visitor
 
 log = structlog.get_logger(__name__)
 
 _SIGNED = ("sessions", "touchpoints", "identity_links")
+
+
+async def insert_click_costs(rows: Sequence[Row | WrittenRow], refusals: Refusals, token: str) -> None:
+    """Those of hits that are in ClickHouse, or were dropped; what it refuses of them is left out, and said."""
+    left_out = await refusals.insert("click_costs", [[row] for row in rows], token)
+    if left_out:
+        log.warning("click_costs_refused", left_out=len(left_out), why=next(iter(left_out.values())))
 
 
 async def insert_in_parts(
@@ -77,6 +85,18 @@ async def insert_in_parts(
     rows["hits"] = [
         row for number, part in enumerate(outputs) if number not in culprits for row in part.rows["hits"]
     ]
+    rows["click_costs"] = [
+        *whole.robots_click_costs,
+        *(
+            row
+            for number, part in enumerate(outputs)
+            if number not in culprits
+            for row in part.rows["click_costs"]
+        ),
+    ]
+    await insert_click_costs(
+        rows["click_costs"], refusals, f"{token}:without:{digest_of(culprits)}" if culprits else token
+    )
     for table in _SIGNED:
         taken = (part for number, part in enumerate(outputs) if number not in refused_by[table])
         rows[table] = [row for part in taken for row in part.rows[table]] + list(back[table])
@@ -102,4 +122,5 @@ async def insert_in_parts(
         sum(outputs[number].restated for number in good),
         [news for number in good for news in outputs[number].news],
         whole.refused_ids,
+        whole.refund_problems,
     )

@@ -17,6 +17,7 @@ from streams.deals import DealsStage, deal_decisions_of
 from streams.fence import Fence, FenceStore, Position
 from streams.journal import Claimed, Decided, Journal, JournalLog
 from streams.learnt import LearntBook
+from streams.live_spend import ClickCostBook
 from streams.ownership import Ownership, Send, Writer
 from streams.policies import PolicyBook
 from streams.pump import Stage
@@ -64,6 +65,7 @@ class Tools:
     learnt: LearntBook | None = None
     """None = no learnt model is ever active."""
     touches: TouchBook = field(default_factory=TouchBook)
+    click_costs: ClickCostBook = field(default_factory=ClickCostBook)
     deals: DealSettings = field(default_factory=DealSettings)
     clicks_every_seconds: float = LOOK_SECONDS
     """How often missing clicks of deals are looked for."""
@@ -180,7 +182,7 @@ async def _spend(tools: Tools, own: Ownership) -> TakenOver:
     step = await own.fence.step()
     noted = spend.decisions_of(entry for entry in own.journal.left if isinstance(entry, Decided))
     decisions = [decision for decision in noted if decision.step > step]
-    stage = spend.SpendStage(own, tools.rules.partitions, tools.touches, step, decisions)
+    stage = spend.SpendStage(own, tools.rules.partitions, tools.touches, tools.click_costs, step, decisions)
     start = own.fence.found.offset_on(own.broker)
     if decisions:  # Where the fence will stand when they are applied.
         start = decisions[-1].next if decisions[-1].broker == own.broker else 0

@@ -77,6 +77,12 @@ LEARNT_ACTIVE_KEY = "hw:learnt:active"
 """Hash: learnt model to the version of the table under which new conversions are credited."""
 LEARNT_STATE_KEY = "hw:learnt:state"
 """When learning is due again, and how it went (``streams.learning.LearnState``)."""
+PUTTING_AWAY_KEY = "hw:putting-away"
+"""There is from one look for timelines that nobody has written for long until the next is due."""
+TIMELINE_PREFIX = b"t{h"
+"""How keys of timelines begin; the number of their partition follows."""
+
+
 LEARNT_LEASE_KEY = "hw:learnt:lease"
 """Held by the worker whose child learns."""
 
@@ -156,7 +162,7 @@ def deal_orphans_key(partition: int) -> str:
 
 
 def deal_rules_key(partition: int) -> str:
-    """Hash with one field, ``version``: of the rules that everything told follows from."""
+    """Hash: ``version`` of the rules that everything told follows from; ``mapping``, that of the owner's adapters."""
     return f"hw:{{d{partition}}}:deal-rules"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from attribution.conversions import ConversionFact
-from attribution.errors import Rejected
+from attribution.wire import Wire
 from streams.topics import HITS, dirty_key
 
 
@@ -52,19 +52,5 @@ def conversion_of(field: bytes) -> bytes:
     return field.partition(b"|")[0]
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Trigger).decode
-_decode_many = msgspec.json.Decoder(list[Trigger]).decode
-
-
-def encode_trigger(trigger: Trigger) -> bytes:
-    """The trigger as JSON."""
-    return _encode(trigger)
-
-
-def decode_triggers(value: bytes) -> list[Trigger]:
-    """Triggers of one Kafka value, object or array. Raises ``Rejected('malformed')``."""
-    try:
-        return _decode_many(value) if value[:1] == b"[" else [_decode(value)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Rejected("malformed", str(error)) from error
+_WIRE = Wire(Trigger)
+encode_trigger, decode_triggers = _WIRE.encode_one, _WIRE.decode

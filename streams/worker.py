@@ -21,12 +21,13 @@ from redis.backoff import NoBackoff
 from attribution.deals.settings import DealSettings
 from attribution.errors import Misconfigured
 from attribution.policy import AttributionPolicy
+from attribution.spend.click_costs import ClickCostRules
 from sinks.writer import RowWriter
 from streams import metrics
 from streams.app import FencedApp, check_hooks, create_app
 from streams.audit import AuditConfig, start_audit
 from streams.exit_codes import EXIT_BROKER_CHANGED, EXIT_FAILED, EXIT_MISCONFIGURED
-from streams.fence import FenceStore
+from streams.fence import TIMELINE_SECONDS, FenceStore
 from streams.health import serve_health
 from streams.journal import JOURNAL_OF
 from streams.journal_log import KafkaJournals
@@ -37,6 +38,7 @@ from streams.membership import is_member
 from streams.partitions import Partitions
 from streams.patience import patiently
 from streams.producer import Producer
+from streams.putting_away import keep_putting_away
 from streams.recent import DEFAULT_BYTES, RecentTimelines
 from streams.redis_link import LargeCommandConnection
 from streams.room import BATCHES, Room
@@ -74,8 +76,11 @@ class WorkerConfig:
     metrics_port: int
     writer_factory: Callable[[], RowWriter]
     deals: DealSettings = field(default_factory=DealSettings)
+    click_costs: ClickCostRules = field(default_factory=ClickCostRules)
     timelines_max_bytes: int = DEFAULT_BYTES
     """Recent visitors' timelines in memory, all partitions together."""
+    timeline_seconds: int = TIMELINE_SECONDS
+    """So long without a hit does a visitor's timeline stay in Redis."""
     group: str = "headwater-worker"
     audit: AuditConfig | None = None
     """None = this worker takes no part in the self-audit."""
@@ -100,7 +105,7 @@ class Worker:
             max_connections=200,
             connection_class=LargeCommandConnection,  # a TLS address brings its own
         )
-        self._fences = FenceStore(self._redis)
+        self._fences = FenceStore(self._redis, timeline_seconds=config.timeline_seconds)
         self._learnt = LearntBook(self._fences)
         self._writer = config.writer_factory()
         self._broker = ""
@@ -146,13 +151,14 @@ class Worker:
         watch = asyncio.create_task(self._watch(partitions, watchdog))
         audit = start_audit(self._config.audit, self._redis, self._config.partitions)
         learning = start_learning(self._config.learn, self._redis)
+        putting_away = asyncio.create_task(keep_putting_away(self._fences), name="putting away")
         starting = asyncio.create_task(self._start_app(watchdog))
         # Joining takes seconds, and for ever if the broker dies meanwhile: what `_watch` sees then must not wait.
         code = await ending
         watch.cancel()
         looking.cancel()
         watchdog.stop()
-        for task in (audit, learning):
+        for task in (audit, learning, putting_away):
             if task is not None:
                 task.cancel()
         if code != 0:
@@ -180,12 +186,12 @@ class Worker:
             KafkaJournals(config.kafka, self._producer),
             self._writer,
             self._send,
-            StitchRules(config.policy, config.default_currency, config.partitions),
+            StitchRules(config.policy, config.default_currency, config.partitions, config.click_costs),
             RecentTimelines(config.timelines_max_bytes),
             Room(BATCHES * config.batch_max_hits),
             self._learnt,
             TouchBook(config.touches_every_seconds),
-            config.deals,
+            deals=config.deals,
         )
 
     def _create_app(self, partitions: Partitions) -> FencedApp:

@@ -2,7 +2,7 @@
 // Every value is set as text, never as markup: channel and campaign names come from strangers' URLs.
 const at = (id) => document.getElementById(id);
 const words = (name) => name.replaceAll("_", " ");
-const TABS = ["channels", "paths", "changes", "conversion"];
+const TABS = ["channels", "paths", "funnel", "changes", "conversion"];
 const BESIDE = ["bot", "visitor_over_limit"];
 const COSTS = ["spend", "cpa", "roas", "roi"];
 const RANGED = ["conversions", "revenue"];
@@ -206,6 +206,43 @@ async function paths(isMine) {
     `${shown(totals.unattributed_conversions)} without a touchpoint. ${answer.meta.elapsed_ms} ms.`);
 }
 
+const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [0, "s"]];
+
+function span(seconds) {
+  if (seconds === null) return "";
+  const [size, unit] = UNITS.find(([least]) => seconds >= least);
+  return `${size ? (seconds / size).toFixed(1) : Math.round(seconds)} ${unit}`;
+}
+
+async function funnel(isMine) {
+  const query = new URLSearchParams({ by: "channel" });
+  for (const name of ["from", "to"]) if (at(name).value) query.set(name, at(name).value);
+  const answer = await ask(`/v1/funnel?${query}`);
+  if (!isMine()) return;
+  const { totals, stages, meta } = answer;
+  const percent = (part) => make("span", part === null ? "" : `${(100 * part).toFixed(1)} %`);
+  const some = (many) => (many ? many : make("span", ""));
+  const said = (text) => make("span", text);
+  at("funnel").replaceChildren(
+    ...table(
+      "How far people came",
+      ["stage", "persons", "of first", "of previous", "skipped previous", "lost", "median since previous", "since first", `cost each, ${meta.currency}`],
+      stages.map((one) => [
+        words(one.stage), one.persons, percent(one.share_of_first), percent(one.share_of_previous), some(one.skipped_previous), some(one.lost),
+        said(span(one.median_seconds)), said(span(one.median_seconds_from_first)), one.cost_per_person,
+      ]),
+    ),
+    ...table(
+      "By the channel that brought them",
+      ["channel", ...stages.map((one) => words(one.stage)), "spend"],
+      answer.channels.map((one) => [one.channel, ...one.stages.map((stage) => stage.persons), one.spend]),
+    ),
+    make("p", "Persons count once a stage, over all their devices. Channel: of the first session. A person who entered in this time counts with all that he reached since.", "note"),
+    ...meta.without_person.map((one) => make("p", `${words(one.stage)}: ${counted(one.conversions, "conversion")} of this time without a person.`, "note")),
+  );
+  say(`${shown(totals.persons)} ${totals.persons === 1 ? "person" : "persons"} entered; spend ${shown(totals.spend)} ${meta.currency}. ${meta.elapsed_ms} ms.`);
+}
+
 async function changes(isMine) {
   if (!at("since").value) return say("Choose the day since which you want to know what changed.");
   const answer = await ask("/v1/changes", { ...common(), from: at("since").value, to: at("as_of").value || null });
@@ -265,7 +302,7 @@ async function conversion(isMine) {
   say(broken.length ? `The books do not balance: ${broken.join(", ")}` : "Credit equals the value under every model.", broken.length > 0);
 }
 
-const ANSWERS = { channels, paths, changes, conversion };
+const ANSWERS = { channels, paths, funnel, changes, conversion };
 
 async function loadModels() {
   if (!at("key").value) return;
@@ -298,7 +335,7 @@ async function show() {
     // An old answer under a new question would answer it wrongly.
     if (!isMine()) return;
     at("answer").hidden = at("coverage").hidden = true;
-    for (const id of ["paths", "changed", "explained"]) at(id).replaceChildren();
+    for (const id of ["paths", "funnel", "changed", "explained"]) at(id).replaceChildren();
     say(`No answer: ${error.message}`, true);
   }
 }

@@ -3,7 +3,7 @@
 -- Order of magnitude: 0.2 s per million rows in the date range and core.
 (
     SELECT site, toDateTime(day, 'UTC') AS hour, channel, source, medium, campaign_label AS campaign, '' AS landing_page,
-        ad_network, '' AS model, '' AS basis, '' AS conversion_type, currency, toInt64(sign) AS sign,
+        ad_network, '' AS term, '' AS content, '' AS country, '' AS device, '' AS model, '' AS basis, '' AS conversion_type, currency, toInt64(sign) AS sign,
         ifNull(s.platform_conversions, toDecimal64(0, 6)) AS platform_conversions,
         isNotNull(s.platform_conversions) AS has_platform_conversions,
         ifNull(s.platform_value, toDecimal64(0, 6)) AS platform_value,

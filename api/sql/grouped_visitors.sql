@@ -7,8 +7,8 @@ FROM
     SELECT $keys_as, site AS of_site, visitor_id
     FROM
     (
-        SELECT site, hour, channel, source, medium, campaign, landing_page, ad_network, '' AS model, '' AS basis,
-            '' AS conversion_type, visitor_id, sign
+        SELECT site, hour, channel, source, medium, campaign, landing_page, ad_network, term, content, country, device,
+            '' AS model, '' AS basis, '' AS conversion_type, visitor_id, sign
         FROM $sessions
         ARRAY JOIN hours AS hour
         WHERE started_at < toDateTime64({to:UInt32}, 3, 'UTC') AND ended_at >= toDateTime64({from:UInt32}, 3, 'UTC')

@@ -5,7 +5,7 @@
 -- The rows of part 0 are in order of place; the reader sorts by it, because a UNION promises no order (and sorting it here
 -- would cost more than sorting 100 rows).
 -- Built by api/plan.py from fixed fragments: $rows (one row per group: d0 ..., m_* measures), $bases, $texts, $measures,
--- $order, $coverage, $linked and $no_linked (visitors whom ids name, if people are asked for), $drops_where. Values are server-side parameters: from and to (epoch seconds), model, basis, currency,
+-- $order, $coverage, $linked and $no_linked (visitors whom ids name, if people are asked for; conversions and shares, if customers are), $drops_where. Values are server-side parameters: from and to (epoch seconds), model, basis, currency,
 -- f0, f1, ... (filters), limit, offset, pipeline_types, qualified_leads; as_of (epoch ms), models and s0, s1, ... (spread),
 -- currencies, fx_from and fx_to (conversion of money) if asked for.
 -- Order of magnitude: 10 ms, and 90 ms per million cells of channel_metrics read, on one core.

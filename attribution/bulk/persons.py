@@ -41,16 +41,45 @@ class Joined(NamedTuple):
 
     visitors: Names
     """In order."""
-    persons: Numbers
-    """Beside each visitor the number of his person."""
+    persons: Names
+    """Beside each visitor the visitor who stands for his person."""
+    ids: Names
+    """Of all links that join, whomever; in order."""
+    linked: Names
+    """Beside each id the visitor whom it names."""
+    hubs: Names
+    """Ids of too many visitors: they name nobody. In order."""
+    shared: Names
+    """Devices that several people share: they join nobody. In order."""
+
+    def persons_of(self, visitors: Names) -> Names:
+        """For each of ``visitors`` the visitor who stands for his person: himself, if nobody is joined with him."""
+        if not len(self.visitors):
+            return visitors
+        places, are_joined = places_in(self.visitors, visitors)
+        return np.where(are_joined, self.persons[places], visitors)
+
+    def named_by(self, ids: Names) -> tuple[Numbers, Names]:
+        """Whom ids name, past the guards: places in ``ids``, each as often as it names somebody, and those visitors."""
+        low = np.searchsorted(self.ids, ids, side="left")
+        many = np.searchsorted(self.ids, ids, side="right") - low
+        places = np.repeat(np.arange(len(ids)), many)
+        within = np.arange(len(places)) - np.repeat(np.cumsum(many) - many, many)
+        return places, self.linked[np.repeat(low, many) + within]
 
     def surplus(self, visitors: Names) -> int:
         """By how many ``visitors`` (each once) are more than the people that they are."""
-        if not len(self.visitors):
-            return 0
-        places = np.minimum(np.searchsorted(self.visitors, visitors), len(self.visitors) - 1)
-        persons = self.persons[places[self.visitors[places] == visitors]]
+        places, are_joined = places_in(self.visitors, visitors)
+        persons = self.persons[places[are_joined]]
         return len(persons) - len(np.unique(persons))
+
+
+def places_in(names: Names, wanted: Names) -> tuple[Numbers, Flags]:
+    """The place of each of ``wanted`` in ``names``, which are in order, and whether it is there."""
+    if not len(names):
+        return np.zeros(len(wanted), dtype=np.int64), np.zeros(len(wanted), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
+    return places, names[places] == wanted
 
 
 def joined_by(links: LinkColumns, rules: IdentityRules) -> Joined:
@@ -71,14 +100,22 @@ def joined_by(links: LinkColumns, rules: IdentityRules) -> Joined:
     ever = np.bincount(id_of, minlength=len(ids))
     is_hub = (held > rules.max_visitors_per_id) | (ever > CLOSED_AT)
     joining = counting & ~is_shared[visitor_of] & ~is_hub[id_of]
-    leaders = _components(visitor_of[joining], id_of[joining], count, len(ids))
+    leaders = components(visitor_of[joining], id_of[joining], count, len(ids))
     sizes = np.bincount(leaders, minlength=count)[leaders]
     are_joined = (sizes > 1) & (sizes <= rules.max_visitors_per_person)
-    return Joined(visitors[are_joined], leaders[are_joined])
+    by_id = np.argsort(links.ids[joining], kind="stable")
+    return Joined(
+        visitors[are_joined],
+        visitors[leaders[are_joined]],
+        links.ids[joining][by_id],
+        links.visitors[joining][by_id],
+        ids[is_hub],
+        visitors[is_shared],
+    )
 
 
-def _components(visitor_of: Numbers, id_of: Numbers, visitors: int, ids: int) -> Numbers:
-    """For each visitor the lowest visitor that links connect him with.
+def components(visitor_of: Numbers, id_of: Numbers, visitors: int, ids: int) -> Numbers:
+    """For each of ``visitors`` the lowest that links connect him with; visitors and ids are numbers from 0.
 
     Everybody takes the lowest leader of those whom an id joins him with, and so does his leader; then everybody takes
     his leader's leader: long chains shrink by halves (the hooking of Shiloach and Vishkin, 1982).

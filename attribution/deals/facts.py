@@ -132,6 +132,16 @@ class ObjectState(msgspec.Struct, frozen=True):
         """The earliest known value that is one."""
         return next((it.value for it in self.registers.get(field, ()) if it.value is not None), None)
 
+    def until(self, field: str, at_ms: int) -> list[Value]:
+        """All that was said until the end of that millisecond, of a historic field, in order; each event once, also if
+        its sender gave it another time when he tried again.
+        """
+        known = self.registers.get(field, ())
+        events: dict[int, Value] = {}
+        for it in known[: bisect_right(known, at_ms, key=_at)]:
+            events.setdefault(it.event_hash, it.value)
+        return list(events.values())
+
     def instants(self) -> list[int]:
         """When anything historic was said, ascending, each once."""
         return sorted(

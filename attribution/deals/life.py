@@ -18,6 +18,7 @@ from attribution.deals.facts import (
     ObjectState,
     ObjectType,
     Problem,
+    Value,
     states_of,
     surviving,
 )
@@ -199,15 +200,22 @@ def _amount(context: _Context, state: ObjectState, at_ms: int, default_currency:
     """
     default = default_currency or context.rules.default_currency
     raw = state.at("currency", at_ms) or state.first("currency") or default
-    amount = state.first("amount") if state.get("keeps_first_amount") is True else state.at("amount", at_ms)
     try:
         currency = currency_of(str(raw)).code
-        if amount in (None, ""):
-            return 0, currency
-        return parse_amount(str(amount), currency, field="amount"), currency
+        told = [amount for amount in _amounts(state, at_ms) if amount not in (None, "")]
+        return sum(parse_amount(str(amount), currency, field="amount") for amount in told), currency
     except Rejected as error:
         context.note(error.reason, state.key, error.field or "amount", error.message)
         return 0, default
+
+
+def _amounts(state: ObjectState, at_ms: int) -> list[Value]:
+    """What adds up to its amount at that instant: the last that was told, unless its sender has another rule."""
+    if state.get("keeps_first_amount") is True:
+        return [state.first("amount")]
+    if state.get("adds_amounts") is True:
+        return state.until("amount", at_ms)
+    return [state.at("amount", at_ms)]
 
 
 # Orders, payments, invoices

@@ -114,7 +114,7 @@ class DealsFile(Table):
     shopify_money: str = Field("shop", pattern="^(shop|customer)$")
     postback_events: dict[str, _Type] = AdapterRules(site="").postback_events
     postback_refusals: list[str] = list(AdapterRules(site="").postback_refusals)
-    postback_duplicates: str = Field("replace", pattern="^(replace|ignore)$")
+    postback_duplicates: str = Field("replace", pattern="^(replace|ignore|add)$")
     own_fields: dict[_Place, dict[str, _Field]] = {}
     own_objects: dict[_Sender, dict[str, ObjectType]] = {}
 

@@ -10,7 +10,7 @@ import msgspec
 
 from attribution.spend.fact import SpendFact
 from attribution.spend.histories import Histories
-from attribution.spend.rows import Assumed, RowReader
+from attribution.spend.rows import RowReader
 from attribution.spend.sheet import BadCell, Sheet
 
 COUNTED = frozenset(
@@ -50,7 +50,7 @@ class Actions:
 
     def read(self, account: Account, sheet: Sheet) -> None:
         """Read one file of actions or of their values."""
-        reader = RowReader(sheet, Histories(), Assumed())
+        reader = RowReader(sheet, Histories(), {})
         network = sheet.layout.format.ad_network
         told = "platform_value" if sheet.layout.has("platform_value") else "platform_conversions"
         # Both tables can have the same columns; then only the name of the connector's table tells them apart.

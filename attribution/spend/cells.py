@@ -19,6 +19,11 @@ _PLAIN = re.compile(r"([+-]?)(?=[0-9.])([0-9]*)(?:\.([0-9]*))?", re.ASCII)
 _GROUPED = re.compile(r"([+-]?)([0-9]{1,3}(?:,[0-9]{3})+)(?:\.([0-9]*))?", re.ASCII)
 _WHOLE = re.compile(r"([+-]?)([0-9]{1,40})(?:\.0*)?", re.ASCII)
 _SCIENTIFIC = re.compile(r"[0-9](?:[.,][0-9]+)?[eE]\+?[0-9]+", re.ASCII)
+_STANDING = {
+    **dict.fromkeys(("pending", "approved", "confirmed"), True),
+    **dict.fromkeys(("declined", "deleted", "reversed", "rejected"), False),
+    **{"0": True, "1": True, "2": False},  # Awin's pending, approved, declined
+}
 _NETWORK = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
 _US_DAY = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})(?: 0?0:00(?::00)?)?", re.ASCII)
 _DAY = re.compile(
@@ -114,6 +119,25 @@ def parse_day(text: str) -> date:
 def parse_day_of_hour(text: str) -> date:
     """The day of an hour of the account's clock, ``2026-10-01 05:00:00``. Raises ``Rejected``, ``bad_day``."""
     return _believed(_moment(text).date())
+
+
+def parse_day_of_instant(text: str) -> date:
+    """The day on which an instant is, in the zone that it names. Raises ``Rejected``, reason ``bad_day``."""
+    try:
+        return _believed(datetime.fromisoformat(text.strip()).date())
+    except ValueError as error:
+        raise Rejected("bad_day", "Write an instant such as 2026-10-01T14:30:00Z.") from error
+
+
+def parse_standing(text: str) -> bool:
+    """Whether a commission is owed, by its status: pending and approved ones are, declined ones are not.
+
+    Raises ``Rejected``, reason ``bad_status``.
+    """
+    status = text.strip().casefold()
+    if status not in _STANDING:
+        raise Rejected("bad_status", "A commission is pending, approved or declined.")
+    return _STANDING[status]
 
 
 def parse_us_day(text: str) -> date:

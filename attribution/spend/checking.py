@@ -55,6 +55,8 @@ def check_report(report: SpendReport) -> None:
     for field in _NAMES:
         if len(getattr(fact, field)) > _MAX_TEXT:
             raise Rejected("out_of_range", f"At most {_MAX_TEXT} characters.", field)
+    if fact.level is Level.live:
+        raise Rejected("malformed", "What clicks cost is no report: send its campaign's day.", "level")
     if fact.level is not Level.account and not (fact.campaign_id or fact.campaign):
         raise Rejected(
             "campaign_unknown", "Name the campaign, or the same money could count twice.", "campaign_id"

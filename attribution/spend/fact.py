@@ -24,6 +24,8 @@ class Level(StrEnum):
     campaign = "campaign"
     ad_group = "ad_group"
     ad = "ad"
+    live = "live"
+    """No report: what clicks said that they cost, by campaign (``spend.click_costs``). Any report goes before it."""
 
 
 class SpendFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,10 @@ class SpendFact(msgspec.Struct, frozen=True, kw_only=True):
     def _entity(self) -> str:
         if self.level is Level.account:
             return self.account_id
+        if self.level is Level.live:
+            # Sums of clicks: they have no account, and what is told in two currencies is not one figure.
+            path = [self.campaign_id, normal_name(self.campaign), self.currency]
+            return msgspec.json.encode(path).decode()
         if self.ad_network in _UNIQUE_IDS:
             finest = {
                 Level.campaign: self.campaign_id,

@@ -12,7 +12,7 @@ from attribution.spend.cells import is_empty
 from attribution.spend.fact import MICROS, SpendFact
 from attribution.spend.formats import FORMATS, Bound, Layout
 from attribution.spend.histories import Histories
-from attribution.spend.rows import Assumed, RowReader
+from attribution.spend.rows import RowReader
 from attribution.spend.sheet import Record, ReportFile, Sheet
 
 MAX_TEXT = 1024
@@ -54,7 +54,7 @@ class FieldReader:
 
     def __init__(self, imported_at: datetime) -> None:
         """``imported_at`` (UTC) is how new figures are that do not say it (``as_of``)."""
-        self._rows = RowReader(Sheet(ReportFile("", b"", imported_at), _LAYOUT, ()), Histories(), Assumed())
+        self._rows = RowReader(Sheet(ReportFile("", b"", imported_at), _LAYOUT, ()), Histories(), {})
 
     def fact_of(self, fields: Mapping[str, Any]) -> SpendFact:
         """The fact that decoded JSON says; numbers as ``int`` or ``Decimal``, never as binary fractions.

@@ -54,8 +54,13 @@ def network_of(touch: TouchLabel) -> str:
     """
     if touch.ad_network or touch.channel not in COSTS_MONEY:
         return touch.ad_network
-    source = touch.source.strip().casefold()
-    return _NETWORK_OF_SOURCE.get(source, source.replace("-", "_"))
+    return network_of_source(touch.source)
+
+
+def network_of_source(source: str) -> str:
+    """The network whose paid clicks have this ``utm_source``: of one that nobody knows the source is its name."""
+    name = source.strip().casefold()
+    return _NETWORK_OF_SOURCE.get(name, name.replace("-", "_"))
 
 
 @dataclass(frozen=True)
@@ -103,15 +108,24 @@ def labelled(facts: Mapping[str, SpendFact], touches: Touches) -> dict[str, Labe
     """Labels by key of the ``facts`` known of one site, network and day."""
     of_name: defaultdict[str, set[str]] = defaultdict(set)
     for fact in facts.values():
-        if fact.campaign:
+        # What clicks say is no report's name: it parts no labels of what reports tell.
+        if fact.campaign and fact.level is not Level.live:
             of_name[normal_name(fact.campaign)].add(fact.campaign_day[1])
     found: dict[str, Labels] = {}
     for key, fact in facts.items():
-        labels = touches.of_id(fact.campaign_id)
-        if labels is None and len(of_name[normal_name(fact.campaign)]) == 1:
-            labels = touches.of_name(fact.campaign)
+        if fact.level is Level.live:
+            labels = _of_clicks(fact, touches)
+        else:
+            labels = touches.of_id(fact.campaign_id)
+            if labels is None and len(of_name[normal_name(fact.campaign)]) == 1:
+                labels = touches.of_name(fact.campaign)
         found[key] = labels or default_labels(fact)
     return found
+
+
+def _of_clicks(fact: SpendFact, touches: Touches) -> Labels | None:
+    """A touch bears the campaign that its own click named: as it is written, before any name like it."""
+    return touches.of_id(fact.campaign or fact.campaign_id) or touches.of_name(fact.campaign)
 
 
 def default_labels(fact: SpendFact) -> Labels:

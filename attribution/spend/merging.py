@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 
 import msgspec
 
-from attribution.spend.fact import Level, SpendFact
+from attribution.spend.fact import Level, SpendFact, normal_name
 
 Facts = dict[str, SpendFact]
 """The newest known fact by key."""
@@ -41,25 +41,58 @@ def counted(facts: Mapping[str, SpendFact]) -> Facts:
     """The facts that count: the same money may be reported by account, campaign, ad group and ad.
 
     A campaign's day counts at one level, that of the figure read last (of one instant the coarser, which misses
-    nothing); a row of a whole account counts only where nothing finer of that account and day is known. A pure
-    function of ``facts``, so that it does not depend on the order in which they came.
+    nothing); a row of a whole account counts only where nothing finer of that account and day is known. What clicks
+    told live counts until any report tells the same (``_Told``), and has no say in which report does. A pure function
+    of ``facts``, so that it does not depend on the order in which they came.
     """
     of_campaign: dict[tuple[str, str, date], tuple[datetime, int]] = {}
     finer: set[tuple[str, str, date]] = set()
-    for fact in facts.values():
+    reports = {key: fact for key, fact in facts.items() if fact.level is not Level.live}
+    for fact in reports.values():
         if fact.level is not Level.account:
             finer.add(fact.account_day)
             rank = fact.as_of, _COARSE_FIRST.index(fact.level)
             of_campaign[fact.campaign_day] = max(of_campaign.get(fact.campaign_day, rank), rank)
-    return {
+    counting = {
         key: fact
-        for key, fact in facts.items()
+        for key, fact in reports.items()
         if (fact.account_day not in finer)
         or (
             fact.level is not Level.account
             and of_campaign[fact.campaign_day][1] == _COARSE_FIRST.index(fact.level)
         )
     }
+    if len(reports) < len(facts):
+        told = _Told(counting.values())
+        counting |= {key: fact for key, fact in facts.items() if key not in reports and not told.tells(fact)}
+    return counting
+
+
+class _Told:
+    """Of which campaigns and days the reports that count have told what they cost."""
+
+    def __init__(self, reports: Iterable[SpendFact]) -> None:
+        self._accounts: set[tuple[str, date]] = set()
+        self._days: set[tuple[str, date]] = set()
+        self._campaigns: set[tuple[str, date, str]] = set()
+        for report in reports:
+            day = report.ad_network, report.day
+            self._days.add(day)
+            if report.level is Level.account:
+                self._accounts.add(day)
+            self._campaigns |= {
+                (*day, name) for name in (report.campaign_id, normal_name(report.campaign)) if name
+            }
+
+    def tells(self, live: SpendFact) -> bool:
+        """Whether a report tells the same money: of the campaign, by an id or the name that its clicks bear, or of a
+        whole account. Clicks without a campaign may be of any: a report of the network's day tells of them.
+        """
+        day = live.ad_network, live.day
+        names = (live.campaign_id, live.campaign, normal_name(live.campaign))
+        if day in self._accounts or not any(names):
+            return day in self._days
+        return any((*day, name) in self._campaigns for name in names if name)
 
 
 def replace(old: Mapping[str, SpendFact], new: Iterable[SpendFact]) -> tuple[Facts, list[SpendEntry]]:

@@ -22,7 +22,7 @@ from attribution.spend.sheet import BadCell, Record, ReportFile, Sheet, open_she
 
 Place = tuple[str, str, date]
 """(ad network, currency, day)."""
-_NOTHING = Assumed()
+_WORDS_OF_A_FOOTER = 3
 _TOTAL = re.compile(r"total(?::.*)?", re.IGNORECASE)
 
 
@@ -89,9 +89,8 @@ def read_reports(files: Sequence[ReportFile], assumed: Mapping[str, Assumed] | N
     for reading, sheet in _of_kind(sheets, "actions"):
         actions.read(reading, sheet)
     facts: list[SpendFact] = []
-    for reading, sheet in _of_kind(sheets, "report", "export", "plain"):
-        for_all = known.get("", _NOTHING)
-        reader = RowReader(sheet, histories, known.get(sheet.layout.format.ad_network, for_all))
+    for reading, sheet in _of_kind(sheets, "report", "export", "commissions", "plain"):
+        reader = RowReader(sheet, histories, known)
         facts.extend(actions.added_to(fact) for fact in _read_report(reading, sheet, reader))
     actions.settle()
     return Reading(facts, readings)
@@ -102,7 +101,7 @@ def _of_kind(sheets: Iterable[tuple[FileReading, Sheet]], *kinds: str) -> Iterab
 
 
 def _read_history(reading: FileReading, sheet: Sheet, histories: Histories) -> None:
-    reader = RowReader(sheet, histories, _NOTHING)
+    reader = RowReader(sheet, histories, {})
     for record in sheet.records:
         reading.records += 1
         values = reader.values(record)
@@ -159,7 +158,8 @@ def _read_report(reading: FileReading, sheet: Sheet, reader: RowReader) -> list[
     for row, record in rows.values():
         by_key[row.fact.key].append(row.fact)
         reading.rounded += row.is_rounded
-        costs[row.fact.ad_network, row.fact.currency, row.fact.day] += _as_written(sheet, record)
+        written = _as_written(sheet, record) if row.stands else Fraction(0)
+        costs[row.fact.ad_network, row.fact.currency, row.fact.day] += written
     reading.costs = dict(costs)
     reading.facts = len(by_key)
     return [_added_up(facts) for facts in by_key.values()]
@@ -170,8 +170,8 @@ def _no_row(sheet: Sheet, record: Record) -> str | None:
     if sheet.layout.format.kind != "export":
         return None
     filled = [cell.strip() for cell in record.cells if cell.strip()]
-    if len(filled) == 1:
-        return "footer"
+    if len(filled) == 1 or (len(filled) <= _WORDS_OF_A_FOOTER and filled[0].endswith(":")):
+        return "footer"  # Display & Video 360 says below the table: "Report Time:,2026/10/02 09:00 GMT"
     day = next(bound.indexes[0] for bound in sheet.layout.bound if bound.field == "day")
     dated = record.cells[day].strip() if day < len(record.cells) else ""
     is_undated = is_empty(dated) or dated == filled[0]

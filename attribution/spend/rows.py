@@ -30,6 +30,9 @@ _READ: dict[str, Callable[[str], Any]] = {
     "decimal": cells.parse_millionths,
     "count": cells.parse_count,
     "instant": cells.parse_instant,
+    "slashed_day": lambda text: cells.parse_day(text.strip().replace("/", "-")),
+    "instant_day": cells.parse_day_of_instant,
+    "standing": cells.parse_standing,
 }
 READINGS = frozenset((*_READ, "midnight"))
 """How a column of ``spend_columns.tsv`` can be read; ``midnight`` needs the account's zone."""
@@ -50,6 +53,9 @@ class Assumed(msgspec.Struct, frozen=True):
     account_id: str = ""
 
 
+_NOTHING = Assumed()
+
+
 class Row(msgspec.Struct, frozen=True):
     """A record that could be read."""
 
@@ -58,16 +64,20 @@ class Row(msgspec.Struct, frozen=True):
     segments: tuple[str, ...]
     """Cells that tell it from other rows of the same key."""
     is_rounded: bool
+    stands: bool = True
+    """False: a commission that was declined. It costs nothing, and takes the place of what it was before."""
 
 
 class RowReader:
     """Reads the records of one sheet; ``empty`` counts cells without a figure in columns that the file has."""
 
-    def __init__(self, sheet: Sheet, histories: Histories, assumed: Assumed) -> None:
-        if assumed.currency:
-            currency_of(assumed.currency)
-        if assumed.time_zone:
-            cells.zone_of(assumed.time_zone)
+    def __init__(self, sheet: Sheet, histories: Histories, assumed: Mapping[str, Assumed]) -> None:
+        """``assumed`` is by ad network, "" for all others. Raises ``Rejected`` for an unknown currency or time zone."""
+        for one in assumed.values():
+            if one.currency:
+                currency_of(one.currency)
+            if one.time_zone:
+                cells.zone_of(one.time_zone)
         self.empty: Counter[str] = Counter()
         self._sheet = sheet
         self._layout = sheet.layout
@@ -123,16 +133,20 @@ class RowReader:
         network = str(values.get("ad_network") or self._layout.format.ad_network)
         texts["currency"] = texts.get("currency") or self._layout.currency
         texts["time_zone"] = texts.get("time_zone") or self._layout.format.time_zone
-        texts["account_id"] = texts.get("account_id") or self._assumed.account_id
+        assumed = self._assumed_of(network)
+        texts["account_id"] = texts.get("account_id") or assumed.account_id
         if network == "google_ads":
             texts["account_id"] = texts["account_id"].replace("-", "")  # exports write 123-456-7890
         self._histories.fill(network, day, texts)
-        texts["currency"] = texts["currency"] or self._assumed.currency
-        texts["time_zone"] = texts["time_zone"] or self._assumed.time_zone
+        texts["currency"] = texts["currency"] or assumed.currency
+        texts["time_zone"] = texts["time_zone"] or assumed.time_zone
         bad = self._check(record, network, texts, self._level(texts))
         if bad:
             return bad
         texts["currency"] = currency_of(texts["currency"]).code
+        stands = bool(values.get("stands", True))
+        if not stands:
+            values |= dict.fromkeys(values.keys() & {"cost", "platform_value"}, cells.Amount(0))
         fact = SpendFact(
             day=day,
             ad_network=network,
@@ -151,11 +165,14 @@ class RowReader:
             **texts,
         )
         segments = tuple(record.cells[index].strip() for index in self._layout.segments)
-        return Row(record.line, fact, segments, bool(getattr(values["cost"], "is_rounded", False)))
+        return Row(record.line, fact, segments, bool(getattr(values["cost"], "is_rounded", False)), stands)
 
     def header_of(self, field: str) -> str:
         """The header of a field as the file writes it; the field's name if the file has no such column."""
         return next((bound.headers[0] for bound in self._layout.bound if bound.field == field), field)
+
+    def _assumed_of(self, network: str) -> Assumed:
+        return self._assumed.get(network) or self._assumed.get("", _NOTHING)
 
     def _level(self, texts: Mapping[str, str]) -> Level:
         if self._layout.format.kind != "plain":
@@ -188,14 +205,14 @@ class RowReader:
 
     def _read(self, bound: Bound, text: str) -> Any:
         if bound.reading == "midnight":
-            return cells.parse_midnight(text, self._assumed.time_zone)
+            return cells.parse_midnight(text, self._assumed_of(self._layout.format.ad_network).time_zone)
         value = _READ[bound.reading](text)
         if bound.field in _SIGNLESS and value < 0:
             raise Rejected("bad_number", "This number is zero or more.")
         return value
 
     def _sum(self, before: Any, value: Any) -> Any:
-        if before is None or isinstance(value, str | date | datetime):
+        if before is None or isinstance(value, str | date | datetime | bool):
             return value
         if isinstance(value, cells.Amount):
             return cells.Amount(before + value, value.is_rounded or before.is_rounded)

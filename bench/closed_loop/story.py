@@ -2,8 +2,8 @@
 
 Ada clicks a Google ad on her laptop, sees a LinkedIn ad there, and comes back on her phone by a newsletter, where
 she fills in the form. HubSpot follows her to a deal over 12,000 EUR. Google's report says 300 USD, two days later
-312.50. The shop pays 1,500 EUR back, the deal is lost, opened again, and won again. One euro is 1.25 dollars on the
-day of the ad.
+312.50. The shop pays 1,500 EUR back, the deal is lost, opened again, and won again. Then she buys a sample in the shop,
+of which its server pays a part back. One euro is 1.25 dollars on the day of the ad.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from bench.closed_loop.senders import Senders, associated, changed, created
 
 PAID_SEARCH, EMAIL = "Paid Search", "Email"
 ORDER = "ACME-2041"
+SAMPLE = "SHOP-77"
 DEAL, CONTACT = 77001, 501
 USD_PER_EUR = "1.25"
 """On the day of the ad."""
@@ -33,6 +35,11 @@ class Expected:
     """Model to what Paid Search and Email have of the deal; {} = neither has anything."""
     metrics: Mapping[str, object]
     """Of everything, under ``linear``."""
+    order: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """As ``deal``, of the sample that she buys in the shop."""
+    funnel: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    """Stage that anybody is at to (persons, whose deals are lost, seconds since the first stage, cost each). {} = it is
+    not asked for."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,19 @@ def _shares(
     }
 
 
+# One person on two devices. The ad at 10:00 of day 0; lead at 12:10 of day 3, on the phone; what HubSpot tells of her
+# address at 9:00 of days 4 and 6, and at 10:00 of day 10. It is won at 10:00 of day 30, and that stays when it is won
+# again.
+_FORM = {"visit": (1, 0, None), "lead": (1, 0, 3 * 86_400 + 7_800)}
+_SALES = {**_FORM, "mql": (1, 0, 4 * 86_400 - 3_600), "qualified_lead": (1, 0, 6 * 86_400 - 3_600)}
+_DEAL = {**_SALES, "opportunity": (1, 0, 10 * 86_400)}
+
+
+def _each(cost: str, stages: Mapping[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
+    """All that was spent stands against the one person who came."""
+    return {stage: (*said, cost) for stage, said in stages.items()}
+
+
 # 12,000 x 0.424258745... = 5,091.1049...: the cent goes to the larger remainder, the newsletter's.
 WON = _shares(
     "12000.00",
@@ -97,6 +117,35 @@ REFUNDED = _shares(
     two_thirds="7000.00",
     decay=("4454.72", "6045.28"),
 )
+
+
+def _sample(
+    whole: str, half: str, quarter: str, third: str, decay: tuple[str, str]
+) -> dict[str, tuple[str, str]]:
+    """The same two touches; nobody says of this order that it had an opportunity.
+
+    So W-shaped divides between the ad, which was first, and the newsletter, which was last before the lead.
+    Full path has three moments: the ad is one of them, the newsletter is two, the lead's and the last.
+    """
+
+    def less(part: str) -> str:
+        return f"{Decimal(whole) - Decimal(part):.2f}"
+
+    shares = _shares(
+        whole,
+        half=half,
+        quarter=quarter,
+        three_quarters=less(quarter),
+        third=third,
+        two_thirds=less(third),
+        decay=decay,
+    )
+    return {**shares, "w_shaped": (half, half), "full_path": (third, less(third))}
+
+
+# 240 x 0.424258745... = 101.8220...; 150 x 0.424258745... = 63.6388...
+SAMPLE_BOUGHT = _sample("240.00", "120.00", "60.00", "80.00", ("101.82", "138.18"))
+SAMPLE_LEFT = _sample("150.00", "75.00", "37.50", "50.00", ("63.64", "86.36"))
 
 _LEAD = {"lead": (1, "0.00")}
 _QUALIFIED = {**_LEAD, "mql": (1, "0.00"), "sql": (1, "0.00")}
@@ -179,6 +228,19 @@ async def _is_won_again(senders: Senders) -> None:
     await senders.hubspot(changed("deal", DEAL, "dealstage", "closedwon", senders.at(55, 10)))
 
 
+async def _buys_a_sample(senders: Senders) -> None:
+    await senders.browser(
+        "phone", senders.at(58, 9), event="purchase", order_id=SAMPLE, value="240.00", currency="EUR"
+    )
+
+
+async def _is_paid_back_by_the_shops_server(senders: Senders) -> None:
+    told = {"event": "refund", "order_id": SAMPLE, "value": "90.00", "currency": "EUR"}
+    # Twice, and not by her phone.
+    for _ in range(2):
+        await senders.browser("server", senders.at(59, 9), **told)
+
+
 _REPORT = {
     "ad_network": "google_ads",
     "account_id": "900-1",
@@ -193,6 +255,8 @@ _COST = {"spend": "240.00", "cpc": "1.60", "cpm": "60.00", "ctr": "0.0375"}
 # With the impression that was seen on a page: 240/4.001 and 150/4001; 250/150 and 250/4.001.
 _SEEN = {**_COST, "cpm": "59.99", "ctr": "0.037491"}
 _CORRECTED = {"spend": "250.00", "cpc": "1.6667", "cpm": "62.48", "ctr": "0.037491"}
+_NO_CUSTOMER = {"new_customers": "0", "cac": None, "ltv": None, "payback_days": None}
+_CUSTOMER = {"new_customers": "1", "cac": "250.00", "ltv": "10500.00", "payback_days": "0"}
 _NO_REVENUE = {"revenue": "0.00", "roas": "0", "pipeline": "0.00", "pipeline_roi": "-1"}
 
 STEPS: tuple[Step, ...] = (
@@ -200,14 +264,18 @@ STEPS: tuple[Step, ...] = (
     Step(
         "Google reports 300 USD for that day",
         _is_told_what_it_cost,
-        Expected({}, {}, {**_COST, **_NO_REVENUE, "cpql": None}),
+        Expected({}, {}, {**_COST, **_NO_REVENUE, **_NO_CUSTOMER, "cpql": None}),
     ),
     Step(
         "She sees a LinkedIn ad, and opens a newsletter on her phone",
         _sees_another_and_reads_a_newsletter,
         Expected({}, {}, {**_SEEN, **_NO_REVENUE}),
     ),
-    Step("She fills the form in", _fills_the_form_in, Expected(_LEAD, {}, {"spend": "240.00", "cpql": None})),
+    Step(
+        "She fills the form in",
+        _fills_the_form_in,
+        Expected(_LEAD, {}, {"spend": "240.00", "cpql": None}, funnel=_each("240.00", _FORM)),
+    ),
     Step(
         "HubSpot: qualified by marketing, then by sales",
         _is_qualified,
@@ -217,13 +285,20 @@ STEPS: tuple[Step, ...] = (
         "HubSpot: a deal over 10,000 EUR, then 12,000",
         _becomes_a_deal,
         # (12,000 - 240) / 240
-        Expected(_OPEN, {}, {"revenue": "0.00", "pipeline": "12000.00", "pipeline_roi": "49"}),
+        Expected(
+            _OPEN, {}, {"revenue": "0.00", "pipeline": "12000.00", "pipeline_roi": "49", **_NO_CUSTOMER}
+        ),
     ),
     Step(
         "HubSpot: won",
         _is_won,
-        # 12,000 / 240
-        Expected({**_OPEN, "deal_won": (1, "12000.00")}, WON, {"revenue": "12000.00", "roas": "50"}),
+        # 12,000 / 240; one customer, who cost 240
+        Expected(
+            {**_OPEN, "deal_won": (1, "12000.00")},
+            WON,
+            {"revenue": "12000.00", "roas": "50", **_CUSTOMER, "cac": "240.00", "ltv": "12000.00"},
+            funnel=_each("240.00", {**_DEAL, "customer": (1, 0, 30 * 86_400)}),
+        ),
     ),
     Step(
         "Google corrects its figure to 312.50 USD",
@@ -232,7 +307,7 @@ STEPS: tuple[Step, ...] = (
         Expected(
             {**_OPEN, "deal_won": (1, "12000.00")},
             WON,
-            {**_CORRECTED, "roas": "48", "pipeline_roi": "47", "cpql": "250.00"},
+            {**_CORRECTED, "roas": "48", "pipeline_roi": "47", "cpql": "250.00", "cac": "250.00"},
         ),
     ),
     Step(
@@ -242,13 +317,21 @@ STEPS: tuple[Step, ...] = (
         Expected(
             {**_OPEN, "deal_won": (1, "10500.00")},
             REFUNDED,
-            {"revenue": "10500.00", "roas": "42", "pipeline": "12000.00", "pipeline_roi": "47"},
+            {"revenue": "10500.00", "roas": "42", "pipeline": "12000.00", "pipeline_roi": "47", **_CUSTOMER},
         ),
     ),
     Step(
         "HubSpot: lost after all",
         _is_lost,
-        Expected(_QUALIFIED, {}, {"spend": "250.00", "cpql": "250.00", **_NO_REVENUE}),
+        # Who bought nothing that stands is no customer; but she has been at both stages, where nothing of hers stands.
+        Expected(
+            _QUALIFIED,
+            {},
+            {"spend": "250.00", "cpql": "250.00", **_NO_REVENUE, **_NO_CUSTOMER},
+            funnel=_each(
+                "250.00", {**_SALES, "opportunity": (1, 1, 10 * 86_400), "customer": (1, 1, 30 * 86_400)}
+            ),
+        ),
     ),
     Step(
         "HubSpot: opened again",
@@ -258,21 +341,52 @@ STEPS: tuple[Step, ...] = (
     Step(
         "HubSpot: won again",
         _is_won_again,
-        # (10,500 - 250) / 250
+        # (10,500 - 250) / 250. Ada was won on day 30, and what she cost has been paid back for good since day 55.
         Expected(
             {**_OPEN, "deal_won": (1, "10500.00")},
             REFUNDED,
-            {"revenue": "10500.00", "roas": "42", "roi": "41", "revenue_roi": "41", "pipeline_roi": "47"},
+            {
+                **{"revenue": "10500.00", "roas": "42", "roi": "41", "revenue_roi": "41"},
+                **{"pipeline_roi": "47", **_CUSTOMER, "payback_days": "25"},
+            },
+            funnel=_each("250.00", {**_DEAL, "customer": (1, 0, 30 * 86_400)}),
+        ),
+    ),
+    Step(
+        "She buys a sample over 240 EUR in the shop",
+        _buys_a_sample,
+        # (10,500 + 240) / 250
+        Expected(
+            {**_OPEN, "deal_won": (1, "10500.00"), "purchase": (1, "240.00")},
+            REFUNDED,
+            {
+                **{"revenue": "10740.00", "roas": "42.96", "roi": "41.96", "pipeline_roi": "47"},
+                **{**_CUSTOMER, "ltv": "10740.00", "payback_days": "25"},
+            },
+            SAMPLE_BOUGHT,
+        ),
+    ),
+    Step(
+        "The shop's server: 90 EUR of it were paid back",
+        _is_paid_back_by_the_shops_server,
+        # (10,500 + 150) / 250; (10,650 - 250) / 250. It stays an order, and Ada one customer.
+        Expected(
+            {**_OPEN, "deal_won": (1, "10500.00"), "purchase": (1, "150.00")},
+            REFUNDED,
+            {
+                **{"revenue": "10650.00", "roas": "42.6", "roi": "41.6", "revenue_roi": "41.6"},
+                **{**_CUSTOMER, "ltv": "10650.00", "payback_days": "25"},
+            },
+            SAMPLE_LEFT,
         ),
     ),
 )
 
-BY_CONVERSION_DAY: tuple[tuple[int, str], ...] = (
-    (30, "12000.00"),
-    (40, "-1500.00"),
-    (45, "-10500.00"),
-    (55, "10500.00"),
-)
-"""Cash view of the deal at the end: on which day what came and went."""
-BY_TOUCH_DAY: tuple[tuple[int, str], ...] = ((0, "5250.00"), (3, "5250.00"))
-"""Accrual view under ``linear``: the days of the touches."""
+BY_DAY: Mapping[tuple[str, str], tuple[tuple[int, str], ...]] = {
+    ("deal_won", "conversion"): ((30, "12000.00"), (40, "-1500.00"), (45, "-10500.00"), (55, "10500.00")),
+    ("deal_won", "touch"): ((0, "5250.00"), (3, "5250.00")),
+    ("purchase", "conversion"): ((58, "240.00"), (59, "-90.00")),
+    ("purchase", "touch"): ((0, "75.00"), (3, "75.00")),
+}
+"""At the end, under ``linear``: of deal and order the cash view, on which day what came and went, and the accrual view,
+the days of the touches."""

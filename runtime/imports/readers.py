@@ -21,10 +21,10 @@ from runtime.imports.lines import MAX_LINE_BYTES, LineIds, LineReader, Outcome, 
 
 _FIELD_NAMES = (
     "site event event_id visitor_id user_id email_sha256 url referrer title occurred_at sent_at "
-    "value currency order_id consent props user_agent ip"
+    "value currency order_id consent props user_agent ip country"
 )
 FIELDS = frozenset(_FIELD_NAMES.split())
-"""Contract section 2, and the two that a pixel takes from its request."""
+"""Contract section 2, and what a pixel takes from its request."""
 
 EARLIEST_MS = 946_684_800_000
 """2000-01-01T00:00:00Z, as at the collector."""

@@ -47,6 +47,10 @@ class Tariff:
     """Video views for a hundred impressions."""
     claims: bool = False
     """The network says what it thinks that it brought."""
+    elsewhere: int = 0
+    """Clicks of a day, about, that lead elsewhere than to the shop: to a store of apps."""
+    installs: int = 0
+    """Apps installed for a hundred clicks."""
 
 
 def _by(network: str, *campaigns: str) -> dict[str, str]:
@@ -63,6 +67,7 @@ TARIFFS: Mapping[str, Tariff] = {
     "programmatic": Tariff({"prog_prospecting": "google_display", "prog_returning": "criteo"}, 36, 400),
     "affiliate": Tariff({"aff_content": "awin", "aff_coupon": "impact"}, 25, 12),
     "influencer": Tariff(_by("influencers", "inf_mira", "inf_homelab"), 0, 0, fee=18_000),
+    "app": Tariff(_by("tiktok_ads", "tt_app"), 26, 60, elsewhere=24, installs=35),
 }
 """By programme. What is free of media cost (mail, search engines' own results, links) is not in it."""
 COSTED = {campaign: name for name, tariff in TARIFFS.items() for campaign in tariff.networks}
@@ -79,9 +84,10 @@ class CostTruth:
     billed: Counter[Billed] = field(default_factory=Counter)
     """Cents of the currency."""
     clicks: Counter[str] = field(default_factory=Counter)
-    """By campaign, as impressions and views."""
+    """By campaign, as impressions, views and installs."""
     impressions: Counter[str] = field(default_factory=Counter)
     views: Counter[str] = field(default_factory=Counter)
+    installs: Counter[str] = field(default_factory=Counter)
     facts: int = 0
     """Different things: a campaign on a day."""
     corrected: int = 0
@@ -132,6 +138,8 @@ def _reports(
     tariff = TARIFFS[name]
     # Some click and never arrive.
     clicks = visits + rng.randint(0, 2) if tariff.seen else 0
+    if tariff.elsewhere:
+        clicks += rng.randint(tariff.elsewhere // 2, tariff.elsewhere * 3 // 2)
     impressions = sum(rng.randint(tariff.seen // 2, tariff.seen * 3 // 2) for _ in range(clicks + 1))
     cost = sum(rng.randint(tariff.click * 6 // 10, tariff.click * 14 // 10) for _ in range(clicks))
     if tariff.fee:
@@ -139,11 +147,12 @@ def _reports(
             return []
         cost = tariff.fee
     on = (_EPOCH + timedelta(days=day)).isoformat()
-    views = impressions * tariff.views // 100
+    views, installs = impressions * tariff.views // 100, clicks * tariff.installs // 100
     truth.billed[tariff.currency, campaign, on] += cost
     truth.clicks[campaign] += clicks
     truth.impressions[campaign] += impressions
     truth.views[campaign] += views
+    truth.installs[campaign] += installs
     truth.facts += 1
     base = {
         "day": on,
@@ -160,6 +169,7 @@ def _reports(
         "clicks": str(clicks),
         "impressions": str(impressions),
         "views": str(views),
+        "installs": str(installs),
     }
     if tariff.claims:
         figures |= {"platform_conversions": str(clicks // 8), "platform_value": text(clicks // 8 * 9_900)}
@@ -170,6 +180,7 @@ def _reports(
         "cost": text(cost * rng.randint(80, 115) // 100 + 1),
         "clicks": str(clicks + rng.randint(0, 2)),
         "impressions": str(impressions + rng.randint(0, 40)),
+        "installs": str(installs + rng.randint(0, 2) if tariff.installs else 0),
     }
     return [base | figures | wrong | {"as_of": iso(first)}, base | figures | {"as_of": iso(corrected)}]
 

@@ -51,7 +51,11 @@ class CrmTruth:
     ordered: int = 0
     """Value of all orders of the pages, before refunds."""
     refunds: int = 0
+    """Those that the till tells."""
+    refunds_by_hits: int = 0
+    """Those that only the shop's server reports, as hits."""
     refunded: int = 0
+    """What both paid back."""
     changed_amounts: int = 0
     reopened: int = 0
 
@@ -61,8 +65,13 @@ class Told:
     """All deliveries about one deal or order, and what came of it."""
 
     deliveries: list[SimulatedMessage]
-    net: int
-    """US cents that it brought in the end."""
+    bookings: list[tuple[int, int]]
+    """(instant, US cents): what it brought when, and what was taken back."""
+
+    @property
+    def net(self) -> int:
+        """US cents that it brought in the end."""
+        return sum(cents for _, cents in self.bookings)
 
 
 class Crm:
@@ -80,10 +89,13 @@ class Crm:
         told = [(at, act, fields) for at, act, fields in acts if at < self._ends_at]
         status, stage, amount = _OPEN, "", 0
         deliveries: list[SimulatedMessage] = []
+        bookings: list[tuple[int, int]] = []
         for number, (at, act, fields) in enumerate(told):
-            is_closed, before = status != _OPEN, amount
+            is_closed, was_won, before = status != _OPEN, status == _WON, amount
             status = act if act in (_OPEN, _WON, _LOST) else status
             stage, amount = fields.get("stage", stage), fields.get("cents", amount)
+            if was_won != (status == _WON):
+                bookings.append((at, -amount if was_won else amount))
             truth.reopened += is_closed and status == _OPEN
             truth.changed_amounts += bool(before) and amount != before
             data = {"id": f"D-{name}", **({"stage": stage} if "stage" in fields else {})}
@@ -93,7 +105,7 @@ class Crm:
                 data |= {"amount": text(amount), "currency": CURRENCY}
             deliveries += self._deliver(f"D-{name}-{number}", f"deal.{act}", at, data)
         if not told:
-            return Told([], 0)
+            return Told([], [])
         truth.deals += 1
         truth.qualified += 1
         is_won = status == _WON
@@ -102,7 +114,7 @@ class Crm:
             truth.pipeline += amount
         truth.won_deals += is_won
         truth.won += amount if is_won else 0
-        return Told(deliveries, amount if is_won else 0)
+        return Told(deliveries, bookings)
 
     def order(self, order_id: str, paid_at: int, amount: int, identity: Mapping[str, str]) -> Told:
         """An order of a page, which the till tells, too, and of which it may pay something back, once or twice."""
@@ -115,13 +127,14 @@ class Crm:
             **identity,
         }
         deliveries = self._deliver(f"P-{order_id}", "order.paid", paid_at, data)
-        left, at = amount, paid_at
+        left, at, bookings = amount, paid_at, [(paid_at, amount)]
         for number in range(rng.choices((0, 1, 2), (40, 45, 15))[0]):
             at += rng.randrange(DAY_MS, 9 * DAY_MS)
             back = max(1, left * rng.randint(10, 55) // 100)
             if at >= self._ends_at or back >= left:
                 break
             left -= back
+            bookings.append((at, -back))
             truth.refunds += 1
             truth.refunded += back
             # Who pays back may know the order of the till, or no more than its number.
@@ -132,7 +145,7 @@ class Crm:
             )
             refund = {"id": f"R{number}-{order_id}", "amount": text(back), "currency": CURRENCY, **named}
             deliveries += self._deliver(f"R{number}-{order_id}", "refund.succeeded", at, refund)
-        return Told(deliveries, left)
+        return Told(deliveries, bookings)
 
     def _life(self, opened_at: int) -> list[tuple[int, str, dict[str, Any]]]:
         """(instant, act, what changes), as it would go on for ever."""

@@ -30,6 +30,7 @@ class Cost:
     impressions: int = 0
     clicks: int = 0
     views: int = 0
+    installs: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -37,10 +38,16 @@ class Cost:
             self.impressions + other.impressions,
             self.clicks + other.clicks,
             self.views + other.views,
+            self.installs + other.installs,
         )
 
     def __neg__(self) -> Cost:
-        return Cost(-self.spend, -self.impressions, -self.clicks, -self.views)
+        return Cost(-self.spend, -self.impressions, -self.clicks, -self.views, -self.installs)
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """All but money: impressions, clicks, views, installs."""
+        return self.impressions, self.clicks, self.views, self.installs
 
 
 @dataclass(frozen=True)
@@ -168,6 +175,7 @@ def true_costs(truth: Truth, cost_truth: CostTruth, rates: Mapping[date, Decimal
             cost_truth.impressions[name] + truth.views[name],
             cost_truth.clicks[name],
             cost_truth.views[name],
+            cost_truth.installs[name],
         )
         for name in names
     }
@@ -175,25 +183,19 @@ def true_costs(truth: Truth, cost_truth: CostTruth, rates: Mapping[date, Decimal
 
 def _counts_check(truth: Truth, cost_truth: CostTruth, now: MoneySnapshot) -> Check:
     expected = {
-        name: (cost.impressions, cost.clicks, cost.views)
-        for name, cost in true_costs(truth, cost_truth, {}).items()
-        if cost.impressions or cost.clicks or cost.views
+        name: cost.counts for name, cost in true_costs(truth, cost_truth, {}).items() if any(cost.counts)
     }
-    measured = {
-        name: (cost.impressions, cost.clicks, cost.views)
-        for name, cost in now.costs.items()
-        if name in COSTED and (cost.impressions or cost.clicks or cost.views)
-    }
+    measured = {name: cost.counts for name, cost in now.costs.items() if name in COSTED and any(cost.counts)}
     return Check(
-        "impressions, clicks and views of each campaign",
+        "impressions, clicks, views and installs of each campaign",
         _counts(expected),
         _counts(measured),
         expected == measured,
     )
 
 
-def _counts(counts: Mapping[str, tuple[int, int, int]]) -> str:
-    return " / ".join(f"{sum(each[place] for each in counts.values()):,}" for place in range(3))
+def _counts(counts: Mapping[str, tuple[int, int, int, int]]) -> str:
+    return " / ".join(f"{sum(each[place] for each in counts.values()):,}" for place in range(4))
 
 
 def _gain_check(name: str, number: int, cents: int, gain: Gain) -> Check:
@@ -264,6 +266,7 @@ def _prices(cost: Cost) -> dict[str, Fraction | None]:
         "cpc": _ratio(cost.spend, cost.clicks),
         "cpm": _ratio(1_000 * cost.spend, cost.impressions),
         "ctr": _ratio(cost.clicks, cost.impressions),
+        "cpi": _ratio(cost.spend, cost.installs),
     }
 
 
@@ -301,7 +304,9 @@ def true_metrics(truth: Truth, cost_truth: CostTruth, rates: Mapping[date, Decim
     """Metrics of everything whose truth does not depend on a model; money in major units, not rounded."""
     crm = truth.crm
     spend = sum(exact_dollars(cost_truth.billed, rates).values(), Fraction(0)) / 100
-    clicks, views = cost_truth.clicks.total(), cost_truth.views.total()
+    clicks, views, installs = (
+        counts.total() for counts in (cost_truth.clicks, cost_truth.views, cost_truth.installs)
+    )
     impressions = cost_truth.impressions.total() + truth.views.total()
     sessions, revenue = truth.sessions.total(), Fraction(truth.revenue, 100)
     known = {
@@ -310,7 +315,7 @@ def true_metrics(truth: Truth, cost_truth: CostTruth, rates: Mapping[date, Decim
         "impressions": Fraction(impressions),
         "clicks": Fraction(clicks),
         "views": Fraction(views),
-        "installs": Fraction(0),
+        "installs": Fraction(installs),
         "spend": spend,
         "conversions": Fraction(truth.conversions),
         "revenue": revenue,
@@ -320,12 +325,26 @@ def true_metrics(truth: Truth, cost_truth: CostTruth, rates: Mapping[date, Decim
         "cpc": _ratio(spend, clicks),
         "cpm": _ratio(1_000 * spend, impressions),
         "cpv": _ratio(spend, views),
+        "cpi": _ratio(spend, installs),
         "ctr": _ratio(clicks, impressions),
         "cpa": _ratio(spend, truth.conversions),
         "cpql": _ratio(spend, crm.qualified),
         "mer": _ratio(revenue, spend),
+        "new_customers": Fraction(truth.customers),
+        "cac": _ratio(spend, truth.customers),
+        "ltv": _ratio(revenue, truth.customers),
+        "payback_days": _payback(truth.earned, 100 * spend),
     }
     return {name: value for name, value in known.items() if value is not None}
+
+
+def _payback(earned: Mapping[int, int], spend: Fraction) -> Fraction | None:
+    """The age in days from which on ``earned``, cents by age, covers ``spend`` for good; None = never."""
+    left, since = -spend, None
+    for age in sorted({0, *earned}):
+        left += earned.get(age, 0)
+        since = None if left < 0 else age if since is None else since
+    return None if since is None else Fraction(since)
 
 
 def metrics_check(true: Mapping[str, Fraction], told: Mapping[str, object]) -> Check:

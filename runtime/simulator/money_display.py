@@ -38,7 +38,7 @@ def cost_table(lines: Sequence[CostLine]) -> Table:
 
 def return_table(lines: Sequence[CostLine]) -> Table:
     """What came of it, by programme: the truth is what it caused, beside it what ``linear`` says."""
-    heads = ["CPA", "CPQL", "TRUE ROAS", "ROAS", "TRUE ROI", "ROI", "pipeline ROI"]
+    heads = ["TRUE CPI", "CPI", "CPA", "CPQL", "TRUE ROAS", "ROAS", "TRUE ROI", "ROI", "pipeline ROI"]
     table = _table("What each programme brought for its cost (TRUE: what it caused; else linear)", heads)
     table.caption = "ROAS 1, ROI 0: as much as was spent. Pipeline ROI: of deals that are open or won."
     for line in lines:
@@ -47,15 +47,15 @@ def return_table(lines: Sequence[CostLine]) -> Table:
             table,
             line,
             line is lines[-1],
-            *(_cents(each[name]) for name in ("cpa", "cpql")),
+            *(_cents(each[name]) for name in ("true_cpi", "cpi", "cpa", "cpql")),
             *(_plain(each[name]) for name in ("true_roas", "roas", "true_roi", "roi", "pipeline_roi")),
         )
     return table
 
 
-def channel_table(rows: Sequence[Sequence[Any]]) -> Table:
-    """The answer of ``POST /v1/query`` as it is: channel and ``RATIOS``."""
-    table = _table("By channel, as POST /v1/query answers (linear, all that is here)", RATIOS, "Channel")
+def channel_table(rows: Sequence[Sequence[Any]], metrics: Sequence[str] = RATIOS) -> Table:
+    """The answer of ``POST /v1/query`` as it is: channel and ``metrics``."""
+    table = _table("By channel, as POST /v1/query answers (linear, all that is here)", metrics, "Channel")
     for channel, *values in rows:
         table.add_row(channel, *(_told(value) for value in values))
     return table

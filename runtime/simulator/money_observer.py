@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,8 @@ MODEL = "linear"
 TOUCH = "touch"
 RATIOS = ("spend", "cpc", "cpm", "ctr", "cpa", "roas", "roi", "cpql", "pipeline_roi")
 """Metrics that are shown for each channel."""
+OF_CUSTOMERS = ("spend", "new_customers", "cac", "ltv", "payback_days")
+"""Likewise, of the customers whom it has acquired."""
 
 
 async def read_money(observer: Observer) -> MoneySnapshot:
@@ -24,7 +27,9 @@ async def read_money(observer: Observer) -> MoneySnapshot:
         rows = await observer.ask(["spend"], ["campaign", "day"], MODEL, currency=currency)
         for campaign, day, spend in rows:
             billed[currency, campaign, str(day)] = _cents(spend)
-    costs = await observer.ask(["spend", "impressions", "clicks", "views"], ["campaign"], MODEL, convert=True)
+    costs = await observer.ask(
+        ["spend", "impressions", "clicks", "views", "installs"], ["campaign"], MODEL, convert=True
+    )
     types = await observer.ask(["conversions", "revenue", "pipeline"], ["conversion_type"], MODEL)
     places = await observer.ask(
         ["conversions", "revenue", "pipeline", "qualified_leads"], ["channel", "source", "campaign"], MODEL
@@ -48,9 +53,9 @@ async def read_metrics(observer: Observer) -> dict[str, Any]:
     return told
 
 
-async def read_channels(observer: Observer) -> list[list[Any]]:
-    """Channel and ``RATIOS``, the greatest spend first. Raises ``Transient``."""
-    return await observer.ask(RATIOS, ["channel"], MODEL, convert=True, order_by=[["spend", "desc"]])
+async def read_channels(observer: Observer, metrics: Sequence[str] = RATIOS) -> list[list[Any]]:
+    """Channel and ``metrics``, the greatest spend first. Raises ``Transient``."""
+    return await observer.ask(metrics, ["channel"], MODEL, convert=True, order_by=[["spend", "desc"]])
 
 
 def _gain(values: list[Any]) -> Gain:

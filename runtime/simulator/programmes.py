@@ -224,6 +224,15 @@ PROGRAMMES = (
             Arrival("Referral", referrer="https://www.dropbox.com/"),
         ),
     ),
+    # The ad leads to the store where the app is, and nobody of those comes to the shop.
+    Programme(
+        "app",
+        "App installs",
+        0,
+        0,
+        0.0,
+        (Arrival("Paid Social", "tiktok", "cpc", "tt_app", "ttclid", "https://www.tiktok.com/"),),
+    ),
     Programme("direct", "Direct", 8, 23, 0.0, (Arrival("Direct"),)),
 )
 """Frequencies and uplifts are made up, so that what closes most (brand search, direct) does little and what

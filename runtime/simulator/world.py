@@ -31,6 +31,10 @@ DEAL_SHARE = 0.15
 """How many of those who buy do so by way of a deal, where there is a CRM."""
 TOLD_SHARE = 0.35
 """How many orders the till tells, too."""
+PAID_BACK_SHARE = 0.15
+"""Of how many of the others, where there is a CRM, the shop's server says that something was paid back."""
+WHOLE_SHARE = 0.25
+"""How many of these are paid back whole: then the server names no value."""
 
 _DESKTOP = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 "
@@ -101,6 +105,10 @@ class Truth:
     """Revenue by the programme that caused it."""
     base: int = 0
     """Revenue that no programme caused; ``base`` + all of ``caused`` = ``revenue``."""
+    customers: int = 0
+    """People who bought something that is worth anything in the end. Nobody buys twice."""
+    earned: Counter[int] = field(default_factory=Counter)
+    """Revenue by the customer's age in whole days: since the purchase that made him one."""
     sessions: Counter[str] = field(default_factory=Counter)
     """Visits by the channel that is right for them."""
     clicks: Counter[tuple[str, str, int]] = field(default_factory=Counter)
@@ -313,17 +321,44 @@ class _Person:
         self._truth.orders += 1
         self._truth.crm.ordered += amount
         order = {"order_id": f"O-{self._serial()}", "value": text(amount), "currency": CURRENCY}
-        net = amount
+        bookings = [(at, amount)]
         if self._crm is not None and rng.random() < TOLD_SHARE:
             paid_at = at + rng.randrange(5 * SECOND_MS)
             told = self._crm.order(order["order_id"], paid_at, amount, {"user_id": f"u-{self._name}"})
-            net = self._note(told)
-        self._bring(net, cause)
+            bookings = self._note(told)
+            if told.net < amount and rng.random() < 0.5:
+                # The page says so, too, of an order that the till tells: it is the same money.
+                self._refund(device, order["order_id"], paid_at + DAY_MS, text(amount - told.net))
+        elif self._crm is not None and rng.random() < PAID_BACK_SHARE:
+            bookings += self._pay_back(device, order["order_id"], at, amount)
+        self._bring(bookings, cause)
         fields = {"event": "purchase", "url": SHOP + "/thank-you", "referrer": rng.choice(_PAYMENT_REFERRERS)}
         self._hit(device, at, fields | order)
         if rng.random() < 0.3:
             # The shop's server tells the same order once more, as its own event.
             self._hit(device, at + 3 * SECOND_MS, {"event": "purchase"} | order, is_late=True)
+
+    def _pay_back(self, device: _Device, order_id: str, bought_at: int, amount: int) -> list[tuple[int, int]]:
+        """The shop's server says once or twice what was paid back: (instant, cents) of each, below 0."""
+        rng, crm = self._rng, self._truth.crm
+        left, at, bookings = amount, bought_at, []
+        for _ in range(rng.choices((1, 2), (70, 30))[0]):
+            at += rng.randrange(HOUR_MS, 9 * DAY_MS)
+            back = left if rng.random() < WHOLE_SHARE else left * rng.randint(10, 55) // 100
+            if at >= self._ends_at or not back:
+                break
+            self._refund(device, order_id, at, "" if back == left else text(back))
+            left -= back
+            bookings.append((at, -back))
+            crm.refunds_by_hits += 1
+            crm.refunded += back
+        return bookings
+
+    def _refund(self, device: _Device, order_id: str, at: int, value: str) -> None:
+        """A hit of the shop's server, in no visit."""
+        if at < self._ends_at:
+            more = {"value": value, "currency": CURRENCY} if value else {}
+            self._hit(device, at, {"event": "refund", "order_id": order_id} | more)
 
     def _ask_for_an_offer(self, crm: Crm, device: _Device, at: int, cause: str | None) -> None:
         """Who wants many lamps fills a form in; what comes of it is told by the CRM."""
@@ -335,12 +370,19 @@ class _Person:
         deal = crm.deal(self._name, at + MINUTE_MS, identity)
         self._bring(self._note(deal), cause)
 
-    def _note(self, told: Told) -> int:
+    def _note(self, told: Told) -> list[tuple[int, int]]:
         self.messages += told.deliveries
-        return told.net
+        return told.bookings
 
-    def _bring(self, amount: int, cause: str | None) -> None:
+    def _bring(self, bookings: list[tuple[int, int]], cause: str | None) -> None:
+        """``bookings``: (instant, cents), in order of time."""
+        amount = sum(cents for _, cents in bookings)
         self._truth.revenue += amount
+        if amount:
+            self._truth.customers += 1
+            acquired_at = bookings[0][0]
+            for at, cents in bookings:
+                self._truth.earned[(at - acquired_at) // DAY_MS] += cents
         if cause is None:
             self._truth.base += amount
         else:

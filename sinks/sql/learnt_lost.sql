@@ -58,7 +58,8 @@ FROM
                     ) AS bars,
                     arrayReduce('maxForEach', arrayMap(
                         number -> arrayMap(
-                            (at, kind, next, any) -> at >= next - {windows:Array(Int64)}[3 * (number - 1) + kind]
+                            (at, kind, next, any) -> next != 9223372036854775807
+                                AND at >= next - {windows:Array(Int64)}[3 * (number - 1) + kind]
                                 AND (NOT {any_type:UInt8} OR any = next),
                             instants, kinds,
                             arrayReverseFill(

@@ -3,7 +3,7 @@
 -- Order of magnitude: one scan of visitor_id for each slice, and the slice's rows.
 SELECT event_id, site, visitor_id, toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(received_at), event,
     clock_skew_ms, time_flag, url, referrer, title, user_id, email_sha256, toString(value), currency, order_id, consent,
-    gpc, dnt, user_agent, ip, props
+    gpc, dnt, user_agent, ip, country, props
 FROM $hits
 WHERE cityHash64(visitor_id) % {slices:UInt32} = {slice:UInt32}
   AND (site = {site:String} OR {site:String} = '')

@@ -347,6 +347,27 @@ async def test_paths_one_conversion_and_what_changed(api: Api, page: Page) -> No
     ]
     await narrow(page)
 
+    await page.click("#tab-funnel")
+    await page.until("document.querySelector('#funnel table')")
+    said = api.get("/v1/funnel?by=channel")
+    found = await cells(page, "#funnel")
+    stages = said["stages"]
+    assert [row[:2] for row in found[: len(stages)]] == [
+        [one["stage"].replace("_", " "), shown(one["persons"])] for one in stages
+    ]
+    # Ann (on two devices), Bob and Cat came; who bought as nobody that was ever seen is a person of his own.
+    assert {one["stage"]: one["persons"] for one in stages if one["persons"]} == {"visit": 3, "customer": 4}
+    # Ann bought after 4 days and an hour, Bob after 2, Cat after 5.
+    assert found[len(stages) - 1][2:] == ["100.0 %", "", "4", "", "", "4.0 d", "0.00"]
+    assert found[len(stages) :] == [
+        [one["channel"], *(shown(stage["persons"]) for stage in one["stages"]), shown(one["spend"])]
+        for one in said["channels"]
+    ]
+    assert {one["channel"] for one in said["channels"]} == {"Paid Search", "Affiliates", "(unattributed)"}
+    status = await page.value("document.querySelector('#status').textContent")
+    assert status.startswith("4 persons entered; spend 0.00 USD")
+    await narrow(page)
+
     await page.click("#tab-conversion")
     await page.until("document.querySelector('#status').textContent.startsWith('Enter the id')")
     await page.type("#reference", "A-1")

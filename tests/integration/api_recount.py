@@ -30,21 +30,27 @@ class World:
         self.hits: list[dict[str, Any]] = []
         """Those outside sessions."""
         self.credits: list[dict[str, Any]] = []
+        self.touchpoints: list[dict[str, Any]] = []
+        """Signed rows."""
 
     def fill(self, store: Store) -> None:
         """Sessions of which some moved or vanished, hits outside sessions, credit in two models and currencies."""
-        rows = [version for n in range(120) for version in self._session(n)]
+        sessions = [version for n in range(120) for version in self._session(n)]
         # In two inserts, so that a session and its withdrawal are often in different parts.
-        store.put("sessions", *rows[::2])
-        store.put("sessions", *rows[1::2])
+        store.put("sessions", *sessions[::2])
+        store.put("sessions", *sessions[1::2])
         self.hits = [
             {**self._place(), "in_session": 0, "occurred_at": self._instant(), "event": event}
             for event in ("impression", "email_open", "page_view")
             for _ in range(20)
         ]
         store.put("hits", *self.hits, *({**self._place(), "in_session": 1} for _ in range(20)))
-        self.credits = [self._credit() for _ in range(150)]
-        store.put("credits", *self.credits)
+        self.credits = [self._credit(n) for n in range(150)]
+        no_columns = ("device", "country")
+        rows = [{name: it for name, it in one.items() if name not in no_columns} for one in self.credits]
+        store.put("credits", *rows)
+        store.put("touchpoints", *self.touchpoints[::2])
+        store.put("touchpoints", *self.touchpoints[1::2])
 
     def link(self, store: Store, times: int) -> None:
         """So often somebody says who he is, or that he is not."""
@@ -74,7 +80,32 @@ class World:
             "source": pick(["a", "b"]),
             "medium": pick(["m", "n"]),
             "campaign": pick(["", "x", "X y"]),
+            "ad_network": pick(["", "google_ads"]),
+            "term": pick(["", "lamps"]),
+            "content": pick(["", "a", "b"]),
+            **self._scene(),
         }
+
+    def _scene(self) -> dict[str, str]:
+        pick = self.random.choice
+        return {
+            "device": pick(["", "desktop", "mobile", "tablet"]),
+            "country": pick(["", "DE", "FR", "US"]),
+        }
+
+    def _touchpoint(self, touchpoint_id: str, touched_at: int) -> dict[str, str]:
+        """Rows of the touchpoint that an entry names, and what stands in the end: of most what was written first, of
+        some another scene (restated hits tell it); a few are not known at all."""
+        first, then = self._scene(), self._scene()
+        row = {"touchpoint_id": touchpoint_id, "site": "s1", "touched_at": touched_at}
+        fate = self.random.randint(0, 5)
+        if fate == 0:
+            return {"device": "", "country": ""}
+        self.touchpoints.append({**row, **first})
+        if fate > 1:
+            return first
+        self.touchpoints += [{**row, **first, "sign": -1}, {**row, **then}]
+        return then
 
     def _session(self, number: int) -> list[dict[str, Any]]:
         start = self._instant()
@@ -98,10 +129,17 @@ class World:
         self.sessions.append(first)
         return [first]
 
-    def _credit(self) -> dict[str, Any]:
+    def _credit(self, number: int) -> dict[str, Any]:
         at = self._instant()
+        touched_at = at - self.random.randint(0, 3 * DAY)
+        touchpoint_id = f"{self.random.getrandbits(128):032x}" if number % 10 else ""
+        scene = (
+            self._touchpoint(touchpoint_id, touched_at) if touchpoint_id else {"device": "", "country": ""}
+        )
         return {
             **self._place(),
+            **scene,
+            "touchpoint_id": touchpoint_id,
             "channel": self.random.choice(["Email", "Direct", "(unattributed)"]),
             "landing_page": self.random.choice(["/", "/p", ""]),
             "model": self.random.choice(["linear", "last_touch"]),
@@ -111,7 +149,7 @@ class World:
             "amount": f"{Decimal(self.random.randint(-500, 5000)) / 100}",
             "converted_at": at,
             "booked_at": at + self.random.choice([0, 0, self.random.randint(0, 3 * DAY)]),
-            "touched_at": at - self.random.randint(0, 3 * DAY),
+            "touched_at": touched_at,
         }
 
     def question(self) -> dict[str, Any]:
@@ -123,7 +161,7 @@ class World:
             "medium",
             "campaign",
             "site",
-            "landing_page",
+            *("landing_page", "ad_network", "term", "content", "country", "device"),
             "conversion_type",
             "hour",
             "day",
@@ -139,6 +177,10 @@ class World:
             ["conversion_type", "is", ["lead"]],
             ["landing_page", "is", ["/"]],
             ["day", "is_not", ["2026-10-04"]],
+            ["device", "is", ["mobile", "tablet"]],
+            ["country", "is_not", ["DE"]],
+            ["country", "is", [""]],
+            ["term", "contains", ["LAMP"]],
         ]
         return {
             "metrics": sample(

@@ -12,9 +12,11 @@ from sinks_rows import NOON, row
 from api.answers import QueryAnswer
 from api.changes import ChangesAnswer, ChangesRequest
 from api.explain import Explanation
+from api.funnel import FunnelAnswer, FunnelRequest
 from api.path_report import PathsAnswer, PathsRequest
 from api.requests import parse_body, parse_query
 from api.service import QueryService
+from attribution.funnel import DEFAULT_FUNNEL, Funnel
 from attribution.policy import AttributionPolicy
 from sinks.tables import WRITTEN
 from sinks.writer import RowWriter
@@ -23,18 +25,34 @@ from sinks.writer import RowWriter
 class Store:
     """The tables of one database, filled by hand."""
 
-    def __init__(self, client: Client, database: str, policy: AttributionPolicy | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        database: str,
+        policy: AttributionPolicy | None = None,
+        funnel: Funnel = DEFAULT_FUNNEL,
+    ) -> None:
         self._client, self._database = client, database
         self._writer = RowWriter(client, database)
-        self._service = QueryService(client, database, policy or AttributionPolicy())
+        self._service = QueryService(client, database, policy or AttributionPolicy(), funnel=funnel)
 
-    def put(self, table: str, *rows: dict[str, Any], token: str = "") -> None:
-        """Insert rows; a repeated token is a repeated insert."""
+    def put(
+        self, table: str, *rows: dict[str, Any], token: str = "", columns: tuple[str, ...] | None = None
+    ) -> None:
+        """Insert rows; a repeated token is a repeated insert. ``columns``: only these, as a former version did."""
         if table == "credits":
             # Of a ledger, ``cause`` says which entries are a conversion's first.
             rows = tuple({"cause": "conversion", **given} for given in rows)
         tuples = [row(table, **given) for given in rows]
-        self._writer.insert(table, WRITTEN[table], tuples, token or f"{random.random()}")
+        if columns is not None:
+            places = [WRITTEN[table].index(name) for name in columns]
+            tuples = [tuple(one[place] for place in places) for one in tuples]
+        self._writer.insert(table, columns or WRITTEN[table], tuples, token or f"{random.random()}")
+
+    def put_rows(self, table: str, rows: list[Any], token: str) -> None:
+        """Insert rows as a stage makes them; they may be written out."""
+        if rows:
+            self._writer.insert(table, WRITTEN[table], rows, token)
 
     def merge(self) -> None:
         """Let the roll-up forget which rows cancelled each other."""
@@ -52,6 +70,9 @@ class Store:
 
     def paths(self, request: PathsRequest) -> PathsAnswer:
         return self._service.paths(request)
+
+    def funnel(self, **given: Any) -> FunnelAnswer:
+        return self._service.funnel(FunnelRequest.model_validate(given))
 
     def explain(self, reference: str) -> Explanation:
         return self._service.explain(reference)

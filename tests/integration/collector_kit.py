@@ -222,6 +222,8 @@ class Broker:
     def pause(self) -> None:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
+        # On a busy machine it works on for a while; stopped are all of its threads or none.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def kill(self) -> None:
         if self._process is not None:

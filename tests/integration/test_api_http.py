@@ -159,7 +159,11 @@ def test_either_key_works_and_the_scheme_in_any_case() -> None:
         (b"\xff\xfe", "application/json", (400, "malformed_json", "")),
         (b"[" * 60_000, "application/json", (400, "malformed_json", "")),
         (b"[]", "application/json", (422, "invalid_request", "")),
-        (b'{"metrics": ["cac"]}', "application/json", (422, "not_available", "metrics.0")),
+        (
+            b'{"metrics": ["cac"], "dimensions": ["landing_page"]}',
+            "application/json",
+            (422, "not_available", "metrics.0"),
+        ),
         (
             b'{"metrics": ["revenue; DROP TABLE hits"]}',
             "application/json",
@@ -285,6 +289,7 @@ def test_there_are_exactly_these_routes() -> None:
         ("/v1/models", "GET"),
         ("/v1/changes", "POST"),
         ("/v1/paths", "GET"),
+        ("/v1/funnel", "GET"),
         ("/v1/spend/matching", "GET"),
         ("/v1/conversions", "GET"),
         ("/v1/conversions/{conversion_id:path}", "GET"),
@@ -298,6 +303,7 @@ def test_the_schema_lists_routes_body_and_key(http: TestClient) -> None:
         "/v1/models",
         "/v1/changes",
         "/v1/paths",
+        "/v1/funnel",
         "/v1/spend/matching",
         "/v1/conversions",
         "/v1/conversions/{conversion_id}",

@@ -47,6 +47,7 @@ def service(clean: tuple[Client, str]) -> QueryService:
         spend("Met", "50"),
         spend("Spring", "1", day="2026-10-09"),
         spend("", "7", level="account", campaign_id=""),
+        spend("lonely", "6", level="live", campaign_id=""),
         spend("Autumn", "8", site="site2", currency="USD"),
     ]
     writer.insert("spend", WRITTEN["spend"], rows, "s")

@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from sinks_rows import DAY, NOON, row
 
 from attribution.persons import IdentityRules
-from attribution.policy import AttributionPolicy, DirectHandling
+from attribution.policy import AttributionPolicy, DirectHandling, SinceLast
 from sinks.journeys import LONGEST, JourneyRange, JourneyReader
 from sinks.tables import WRITTEN
 from sinks.writer import RowWriter
@@ -134,6 +134,14 @@ def test_each_type_reaches_back_by_its_own_lookback(
     convert(clean, "v", 40, type_="lead")
     convert(clean, "v", bought)
     assert journeys(clean) == (Counter(), Counter([("Email",)] * is_lost))
+
+
+def test_a_conversion_that_is_not_learnt_from_takes_no_touch_behind_it(clean: tuple[Client, str]) -> None:
+    """Where any conversion takes what came before it, those of other types are known too; they reach nothing."""
+    policy = AttributionPolicy(since_last_conversion=SinceLast.any_type)
+    convert(clean, "ann", 1, type_="purchase")
+    touch(clean, "ann", (2, "Email"))
+    assert journeys(clean, policy, ("sign_up",)) == (Counter(), Counter([("Email",)]))
 
 
 def test_only_what_stands_counts(clean: tuple[Client, str]) -> None:

@@ -167,6 +167,7 @@ API_OPERATIONS = {
     ("POST", "/v1/changes"): {400, 422},
     ("GET", "/v1/paths"): {200, 422},
     ("GET", "/v1/spend/matching"): {200, 422},
+    ("GET", "/v1/funnel"): {200, 422},
     ("GET", "/v1/conversions"): {404, 422},
     ("GET", "/v1/conversions/{conversion_id}"): {404},
     ("GET", "/healthz"): {200},

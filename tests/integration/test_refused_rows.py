@@ -39,7 +39,7 @@ def journey(visitor: str, day: int) -> list[Hit]:
     at = T0 + day * 86_400_000
     seen = Hit(
         event_id=f"see-{day}", site="s", visitor_id=visitor, occurred_at=at, received_at=at,
-        url="https://shop.example/?utm_source=linkedin&utm_medium=paid-social",
+        url="https://shop.example/?utm_source=linkedin&utm_medium=paid-social&hw_cost=1",
     )  # fmt: skip
     bought = Hit(
         event_id=f"buy-{day}", site="s", visitor_id=visitor, occurred_at=at + 1, received_at=at + 1, event="purchase",
@@ -78,6 +78,8 @@ async def test_a_constraint_of_the_house_costs_its_cause_only(house: House, tabl
         assert {letter[:2] for letter in found} == {(HITS if is_hit else CONVERSIONS, REFUSED)}
         payloads = [msgspec.json.decode(base64.b64decode(letter[2])) for letter in found]
         assert {payload["visitor_id"] for payload in payloads} == {BAD}
+        # What the click of a hit cost that is not there does not count, either.
+        assert house.count("click_costs") == (22 if is_hit else 24)
         # The ledger is written after the conversions that it credits.
         await house.until(lambda: failed(house) == [], "nothing wrong")
         house.client.command(f"{change} DROP CONSTRAINT not_bad")
@@ -88,12 +90,27 @@ async def test_a_constraint_of_the_house_costs_its_cause_only(house: House, tabl
         assert counted == {REFUSED: len(found)}
         await house.until(lambda: net(house, "conversions") == 24, "all conversions")
         await house.until(lambda: house.count("hits") == 48, "all hits")
+        await house.until(lambda: house.count("click_costs") == 24, "all costs")
     assert failed(house) == []
     assert len(letters(house)) == len(found)
 
 
 def net(house: House, table: str) -> int:
     return int(house.client.query(f"SELECT sum(sign) FROM {house.database}.{table}").result_rows[0][0])
+
+
+@EMBEDDED
+async def test_a_refused_cost_of_a_click_costs_no_hit(house: House) -> None:
+    house.client.command(
+        f"ALTER TABLE {house.database}.click_costs ADD CONSTRAINT some CHECK event_id != 'see-1'"
+    )
+    async with house.working(), house.producing() as send:
+        for day in (0, 1):
+            await send(HITS, VISITORS[0], encode_envelope([h for v in VISITORS[:3] for h in journey(v, day)]))
+        await house.until(lambda: house.count("hits") == 12, "hits")
+        await house.until(lambda: house.count("click_costs") == 3, "costs")
+        await house.until(lambda: failed(house) == [], "nothing wrong")
+    assert house.count("dead_letters") == 0
 
 
 @EMBEDDED

@@ -70,3 +70,24 @@ def test_the_table_says_what_was_converted_and_what_was_billed(
     assert "Spend of the time: 25.00 USD" in said
     assert "billed: 20.00 EUR = 25.00 USD (oldest rate: 2 days before)" in said
     assert "billed: 7 JPY, not added up" in said
+
+
+def test_customers_stand_beside_them_when_asked_for(
+    store: Store, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without spend there is nothing to relate them to."""
+    store.put("conversions", {"conversion_id": "c", "type": "purchase", "value": "60", "visitor_id": "v"})
+    store.put("credits", credit("Email", "60", conversion_id="c"))
+    assert "new_customers" not in report(settings, capsys)[0]
+    (email, paid) = report(settings, capsys, customers=True)
+    assert [email[name] for name in ("new_customers", "ltv")] == ["1", "60.00"]
+    assert [paid[name] for name in ("new_customers", "ltv")] == ["0", ""]
+    assert "cac" not in email
+    assert "ltv" in report(settings, capsys, customers=True, by="landing_page", as_of="2026-10-03")[0]
+    store.put("spend", {"channel": "Email", "amount": "20", "currency": "USD"})
+    (email, *_) = report(settings, capsys, customers=True)
+    assert [email[name] for name in ("cac", "payback_days")] == ["20.00", "0"]
+    answers.print_report(settings, **{**REPORT, "format_": "table", "customers": True})
+    said = capsys.readouterr().out
+    assert "Customers of all time: 1" in said
+    assert "by 100 % of revenue" in said

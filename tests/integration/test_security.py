@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from collector_kit import SITE, config_of, running, spooled
 from fastapi.testclient import TestClient
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 
 from api.app import create_app
 from api.config import ApiConfig
@@ -47,6 +49,32 @@ async def test_no_whole_address_reaches_the_disk(tmp_path: Path) -> None:
         assert b"198.51.100.0" in kept
         assert b"198.51.100.77" not in kept
         assert b"2001:db8:1:2" not in kept
+
+
+async def test_of_where_a_visitor_is_only_the_country_reaches_the_disk(tmp_path: Path) -> None:
+    """By the proxy's header, which nobody else is believed, or the operator's file, whatever it knows besides."""
+    networks = MMDBWriter(6, ipv4_compatible=True)
+    record = {"country": {"iso_code": "DE"}, "city": {"names": {"en": "Bielefeld"}}}
+    networks.insert_network(IPSet(["198.51.100.0/24"]), record)
+    networks.to_db_file(str(tmp_path / "networks.mmdb"))
+    (tmp_path / "collector").mkdir()
+    trusted = {"trusted_proxies": ("127.0.0.0/8",), "country_header": "CF-IPCountry"}
+    for number, changes in enumerate((trusted, {"trusted_proxies": trusted["trusted_proxies"]})):
+        folder = tmp_path / "collector" / str(number)
+        folder.mkdir()
+        config = config_of(folder, geoip_file=tmp_path / "networks.mmdb", **changes)
+        async with running(config) as (_, client):
+            by = {"x_forwarded_for": "198.51.100.77", "user_agent": "Mozilla/5.0", "cf_ipcountry": "FR"}
+            await client.get(f"/p.gif?site={SITE}&country=IT", **by)
+            await client.get(f"/p.gif?site={SITE}", **by | {"cf_ipcountry": "XX"})
+            place = {"location": {"country": "Austria", "city": "Wien", "latitude": 48.20849}}
+            await client.post("/v1/track", {"site": SITE, "context": place}, **by)
+            await client.post("/v1/track", {"site": SITE}, **by | {"user_agent": "python-requests/2.32"})
+            said = "FR" if changes is trusted else "DE"
+            assert [hit.country for hit in spooled(folder)] == [said, "DE", "AT", ""]
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "collector").rglob("*") if path.is_file())
+    assert b"198.51.100.0" in kept
+    assert not any(word in kept for word in (b"198.51.100.77", b"Bielefeld", b"Wien", b"48.20849"))
 
 
 @pytest.mark.parametrize("path", ["/p.gif?site=shop", "/v1/track", "/healthz", "/openapi.json", "/nothing"])

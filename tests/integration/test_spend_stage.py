@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -187,6 +188,11 @@ async def test_reports_of_six_networks_twice_then_corrected_sum_up_to_the_newest
     assert house.count("dead_letters") == 0
 
 
+def costs(house: SpendHouse, cost: Decimal) -> bool:
+    """Whether that is all that stands."""
+    return bool(house.balance("spend") == {("EUR", "2026-10-01"): cost})
+
+
 @EMBEDDED
 async def test_a_worker_that_comes_after_goes_on_where_the_last_one_stood(house: SpendHouse) -> None:
     async with house.producing() as send:
@@ -194,8 +200,7 @@ async def test_a_worker_that_comes_after_goes_on_where_the_last_one_stood(house:
             one = fact(cost * MICROS, hour, campaign_id="1")
             async with house.working():
                 await send(SPEND, report(one).partition_key, encode_report(report(one)))
-                wanted = {("EUR", "2026-10-01"): Decimal(cost)}
-                await house.until(lambda wanted=wanted: house.balance("spend") == wanted, "it")  # type: ignore[misc]
+                await house.until(partial(costs, house, Decimal(cost)), "it")
     assert house.count("spend") == 5
     assert house.failed() == []
 
@@ -264,3 +269,60 @@ async def test_rows_that_clickhouse_refuses_cost_their_day_only(house: SpendHous
         wanted["EUR", days[1].isoformat()] = Decimal(9)
         await house.until(lambda: house.balance("spend") == wanted, "all days")
     assert house.failed() == []
+
+
+@EMBEDDED
+async def test_what_clicks_cost_stands_until_their_campaign_is_reported(house: SpendHouse) -> None:
+    """A reload, a robot and an unfilled macro cost nothing; a report replaces, at any level, whenever it was read."""
+    paid = "utm_source=taboola&utm_medium=cpc&utm_campaign"
+    clicks = [
+        touch("v1", f"{paid}=Autumn&tblci=A&hw_cost=0.35"),
+        touch("v2", f"{paid}=Autumn&tblci=A&hw_cost=0.35"),
+        touch("v3", f"{paid}=Autumn&tblci=B&hw_cost=0.25"),
+        touch("v4", f"{paid}=Winter&tblci=C&hw_cost=0.0625&hw_currency=EUR"),
+        touch("v5", f"{paid}=Winter&tblci=D&hw_cost=%7Bcpc%7D"),
+        msgspec.structs.replace(touch("v6", f"{paid}=Autumn&tblci=E&hw_cost=9"), user_agent="Googlebot/2.1"),
+    ]
+    day = datetime.fromtimestamp(T0 / 1000, UTC).date()
+    on = {"day": day, "ad_network": "taboola", "currency": "USD"}
+    autumn = fact(1_000_000, -999, campaign="autumn", campaign_id="7", account_id="1", **on)
+
+    async def comes_to(usd: str, eur: str) -> None:
+        sums = {("USD", day.isoformat()): Decimal(usd), ("EUR", day.isoformat()): Decimal(eur)}
+        stands = {place: amount for place, amount in sums.items() if amount}
+        await house.until(
+            lambda: house.balance("spend") == house.balance("spend_metrics") == stands, f"{sums}"
+        )
+
+    async with house.working(), house.producing() as send:
+        for hit in clicks:
+            await send(HITS, hit.visitor_id, encode_envelope([hit]))
+        await comes_to("0.6", "0.0625")
+        by_label = "SELECT channel, source, campaign_label, sum(clicks) FROM {db}.spend GROUP BY ALL HAVING sum(sign)"
+        await house.until(
+            lambda: (
+                sorted(house.ask(by_label))
+                == [("Paid Other", "taboola", "Autumn", 2), ("Paid Other", "taboola", "Winter", 1)]
+            ),
+            "labels of their touches",
+        )
+        await send(SPEND, "s|taboola", encode_report(report(autumn)))
+        await comes_to("1", "0.0625")
+        late = touch("v7", f"{paid}=Autumn&tblci=F&hw_cost=5")
+        await send(HITS, "v7", encode_envelope([late]))
+        await house.until(lambda: house.count("click_costs") == 7, "one more click")
+        account = fact(4_000_000, level=Level.account, account_id="2", **on)
+        await send(SPEND, "s|taboola", encode_report(report(account)))
+        await comes_to("5", "0")
+        assert house.failed() == []
+    reasons = house.ask(
+        "SELECT reason, toInt64(count()) FROM {db}.click_costs GROUP BY reason ORDER BY reason"
+    )
+    assert reasons == [("", 5), ("bot", 1), ("unfilled_macro", 1)]
+    told = house.ask("SELECT cause, level FROM {db}.spend WHERE sign = 1 GROUP BY ALL ORDER BY ALL")
+    assert ("live", "live") in told
+    assert ("report", "campaign") in told
+    early = """SELECT count() FROM (
+        SELECT sum(sum(sign)) OVER (PARTITION BY level, campaign, currency ORDER BY recorded_at) AS stands
+        FROM {db}.spend GROUP BY level, campaign, currency, recorded_at) WHERE stands < 0"""
+    assert house.ask(early) == [(0,)]

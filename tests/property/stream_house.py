@@ -13,27 +13,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
-from stream_worlds import OVER, T0, TABLES, assert_books_balance
+from stream_checks import tallies
+from stream_crashes import Crash, CrashingFences, CrashingJournals, CrashingWriter, Faults
+from stream_worlds import OVER, T0, TABLES
 
 from attribution.conversions import ConversionFact
 from attribution.deals.delivery import Delivery, encode_deliveries
 from attribution.deals.settings import DealSettings
-from attribution.hit import Hit, Restated, decode_envelope, encode_envelope
+from attribution.hit import Hit, Restated, encode_envelope
 from attribution.policy import AttributionPolicy
-from sinks.memory import MemoryWriter
-from sinks.tables import SPEND_COLUMNS
+from sinks.visitors import HIT_FIELDS
 from streams.abouts import AboutStore, abouts_of
 from streams.fence import Fenced, FenceStore
 from streams.journal import JournalTaken
-from streams.journal_log import MemoryJournals
 from streams.learnt import LearntBook
+from streams.live_spend import ClickCostBook
+from streams.putting_away import put_away
+from streams.recalling import hit_of
 from streams.recent import DEFAULT_BYTES, RecentTimelines, held_bytes
 from streams.records import Batch, Record
-from streams.restate import HIT_FIELDS, hit_of
 from streams.room import Room
 from streams.rules import StitchRules
 from streams.takeover import Tools, take_over
-from streams.tally import Tally, tally_of
+from streams.tally import Tally
 from streams.topics import (
     CONVERSIONS,
     DEALS,
@@ -43,8 +45,6 @@ from streams.topics import (
     fence_key,
     outbox_key,
     partition_of,
-    tallies_key,
-    tally_key,
 )
 from streams.touch_book import TouchBook
 from streams.triggers import Trigger, encode_trigger
@@ -52,80 +52,9 @@ from streams.triggers import Trigger, encode_trigger
 PARTITIONS = 2
 RESTATED_AT = T0 + 10**12
 """When the first restatement began: behind every hit."""
-SPEND_NAMES = ("campaign", "ad_group", "ad")
+LONG_MS = 10**9
 MOST_TURNS = 3_000
 """Far more than any example needs: a stream that never settles fails instead of hanging."""
-
-
-class Crash(BaseException):
-    """The process is gone: nothing may catch this but the test."""
-
-
-class Faults:
-    """Raises ``Crash`` at the drawn calls; each call to the outside is a point before and a point after."""
-
-    def __init__(self, at: Sequence[int]) -> None:
-        self._at = set(at)
-        self.count = 0
-        self.raised = 0
-
-    def point(self) -> None:
-        """One moment at which the process may die."""
-        self.count += 1
-        if self.count in self._at:
-            self.raised += 1
-            raise Crash
-
-
-class CrashingFences(FenceStore):
-    """Fences whose every script may be the last thing a worker does."""
-
-    house: House
-
-    async def run(self, script: Any, keys: list[Any], args: list[Any], what: str) -> Any:
-        await self.house.meanwhile()
-        self.house.faults.point()
-        result = await super().run(script, keys, args, what)
-        self.house.faults.point()
-        return result
-
-
-class CrashingJournals(MemoryJournals):
-    """Journals that a worker may just have managed to write to, or just not."""
-
-    def __init__(self, house: House) -> None:
-        super().__init__()
-        self._house = house
-
-    async def append(self, topic: str, partition: int, value: bytes) -> int:
-        self._house.faults.point()
-        offset = await super().append(topic, partition, value)
-        self._house.faults.point()
-        return offset
-
-
-class CrashingWriter(MemoryWriter):
-    """A writer that checks the books after each insert and may be the last thing a worker does."""
-
-    faults: Faults
-
-    def insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Any], token: str) -> None:
-        self.faults.point()
-        super().insert(table, columns, rows, token)
-        if table == "credits":
-            assert_books_balance(self)
-        if table == "spend":
-            assert_spend_stands_once(self)
-        self.faults.point()
-
-
-def assert_spend_stands_once(writer: MemoryWriter) -> None:
-    """What is taken back and what takes its place come at once: no figure is ever missing or there twice."""
-    standing: Counter[tuple[Any, ...]] = Counter()
-    for row in writer.dicts("spend"):
-        thing = tuple(row[name] for name in SPEND_COLUMNS[:11] if name not in SPEND_NAMES)
-        standing[thing] += row["sign"]
-    assert set(standing.values()) <= {0, 1}
 
 
 @dataclass
@@ -146,6 +75,8 @@ class Accidents:
     """The broker dies with its log, where it keeps it in memory."""
     sets_back: float = 0.0
     """Valkey is set back to what it was some turns ago."""
+    puts_away: float = 0.0
+    """Timelines leave Redis, some or all of them, as if nobody had written them for long."""
     sleeps: float = 0.0
     """A worker's partition is taken over, and it works on all the same."""
 
@@ -170,6 +101,8 @@ class House:
     timelines: dict[bytes, bytes] = field(default_factory=dict)
     """By key, as they stand in the end."""
     times_set_back: int = 0
+    times_put_away: int = 0
+    """Timelines."""
     sets_back_meanwhile: float = 0.0
     restated_under: AttributionPolicy | None = None
     restated_at: int = 0
@@ -244,6 +177,7 @@ class House:
             self.room,
             learnt,
             TouchBook(every_seconds=0.0),
+            ClickCostBook(every_seconds=0.0),
             self.deals or DealSettings(),
             clicks_every_seconds=0.0,
         )
@@ -390,6 +324,14 @@ class House:
         self.broker = f"{VOLATILE_CLUSTER_PREFIX}{number}"
         return spool
 
+    async def put_away(self) -> None:
+        """Timelines that are not spared by chance leave Redis for ClickHouse."""
+        share = self.rng.choice((0.3, 1.0))
+        for key in sorted(await self.redis.keys("t{h*")):
+            # What Valkey was set back to has no time to live.
+            await self.redis.pexpire(key, LONG_MS if self.rng.random() < share else 2 * LONG_MS)
+        self.times_put_away += await put_away(FenceStore(self.redis), LONG_MS + 1)
+
     async def copy(self) -> None:
         """Keep Valkey as it is now."""
         keys = await self.redis.keys("*")
@@ -452,6 +394,8 @@ async def play(
                 await house.copy()
             if rng.random() < accidents.sets_back:
                 await house.set_back(rng.choice(house.copies))
+            if rng.random() < accidents.puts_away:
+                await house.put_away()
             if rng.random() < accidents.sleeps:
                 house.fall_asleep(rng.choice(house.topics), rng.randrange(PARTITIONS))
             if house.zombies and rng.random() < 0.3:
@@ -547,48 +491,3 @@ async def all_asleep(house: House) -> bool:
         await house.work(worker, topic, partition, 1)
         house.dismiss(worker)
     return False
-
-
-async def tallies(redis: Redis, partition: int) -> list[Tally]:
-    """Every offset range of a partition, the one that still grows included."""
-    ranges = await redis.lrange(tallies_key(partition), 0, -1)
-    last = await redis.get(tally_key(partition))
-    return [tally_of(packed) for packed in [*ranges, last] if packed is not None]
-
-
-def assert_robots_claims_are_kept(house: House) -> None:
-    """What robots claim to have bought: a row for each time that the log has it, and none that nobody sent."""
-    kept = Counter(
-        (row["event_id"], row["conversion_type"], row["value"], row["src_partition"], row["src_offset"])
-        for row in house.writer.dicts("dropped_conversions")
-        if row["src_broker"] == house.broker
-    )
-    assert kept == Counter(
-        (hit.event_id, hit.event, hit.value, partition, record.offset)
-        for (topic, partition), log in house.logs.items()
-        if topic == HITS
-        for record in log
-        for hit in decode_envelope(record.value)
-        if hit.event in house.policy.conversion_lookbacks_ms and "bot" in hit.user_agent and not hit.restated
-    )
-
-
-def assert_tallies_equal_rows(house: House) -> None:
-    """What the self-audit compares: every event once, every range as ClickHouse holds it, none left out."""
-    hits = house.writer.dicts("hits")
-    assert sum(tally.hits for ranges in house.tallies.values() for tally in ranges) == len(hits)
-    for partition, ranges in house.tallies.items():
-        for tally in ranges:
-            assert tally.events == tally.hits + tally.drops + tally.dead_letters + tally.restated
-            assert (tally.skipped, tally.repeated) == (0, 0)
-            for table in ("hits", "sessions", "touchpoints"):
-                assert getattr(tally, table) == house.writer.count_rows(
-                    table, tally.broker, partition, tally.first, tally.next - 1
-                )
-            drops = [
-                row["count"]
-                for row in house.writer.dicts("drops")
-                if (row["src_broker"], row["src_partition"]) == (tally.broker, partition)
-                and tally.first <= row["src_offset"] < tally.next
-            ]
-            assert tally.drops == sum(drops)

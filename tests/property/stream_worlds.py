@@ -26,6 +26,7 @@ from attribution.policy import (
     SinceLast,
     ViewHandling,
 )
+from attribution.scenes import scene_names
 from attribution.touchpoints import TouchKind
 from sinks.memory import MemoryWriter
 
@@ -38,6 +39,8 @@ URLS = (
     "https://shop.example/c?utm_source=google&utm_medium=cpc&utm_campaign=Shop_Brand&utm_term=lamps",
     "https://shop.example/podcast",
 )
+LAPTOP = "Mozilla/5.0 (X11; Linux) Firefox/130.0"
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148"
 REFERRERS = ("", "", "https://www.google.com/", "https://news.example.org/story")
 
 
@@ -159,10 +162,15 @@ def assert_equals_oracle(writer: MemoryWriter, world: World) -> None:
             found["hours"],
             found["hour_hits"],
         )
+        assert scene_names(want.scene) == (found["device"], found["country"])
 
     touchpoints = net(writer.dicts("touchpoints"), "touchpoint_id")
     assert {t.touchpoint_id for t in world.touchpoints} == touchpoints.keys()
     assert all(list(facts.values()) == [1] for facts in touchpoints.values())
+    scenes = {touch.touchpoint_id: scene_names(touch.scene) for touch in world.touchpoints}
+    for touchpoint_id, facts in touchpoints.items():
+        ((row, _),) = facts.items()
+        assert scenes[touchpoint_id] == (dict(row)["device"], dict(row)["country"])
 
     conversions = net(writer.dicts("conversions"), "conversion_id")
     assert world.conversions.keys() == conversions.keys()
@@ -273,11 +281,10 @@ def worlds(draw: st.DrawFn) -> tuple[list[Hit], AttributionPolicy]:
                     currency="USD" if event == "purchase" else "",
                     gpc=event == "purchase" and draw(st.integers(0, 3)) == 3,
                     order_id=draw(st.sampled_from(["", "", "o1", "o2"])) if event == "purchase" else "",
-                    user_agent=draw(
-                        st.sampled_from(["Mozilla/5.0 (X11; Linux) Firefox/130.0", "Googlebot/2.1"])
-                    )
-                    if draw(st.integers(0, 9)) == 0
-                    else "Mozilla/5.0 (X11; Linux) Firefox/130.0",
+                    user_agent=draw(st.sampled_from([LAPTOP, "Googlebot/2.1", PHONE]))
+                    if draw(st.integers(0, 3)) == 0
+                    else LAPTOP,
+                    country=draw(st.sampled_from(["DE", "DE", "FR", ""])),
                 )
             )
     policy = AttributionPolicy(

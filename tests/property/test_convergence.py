@@ -61,6 +61,8 @@ EVENTS = (
     "opportunity",
     "video_view",
 )
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
+LAPTOP = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/130.0.0.0 Safari/537.36"
 ROBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
 # Sums of gaps, caps and windows, give or take a millisecond: two draws are often exactly an edge apart.
@@ -87,7 +89,8 @@ def hits(draw: st.DrawFn) -> Hit:
         event=kind,
         url="" if draw(st.integers(0, 5)) == 0 else draw(st.sampled_from(PAGES)),
         referrer=draw(st.sampled_from(REFERRERS)),
-        user_agent=ROBOT if draw(st.integers(0, 15)) == 0 else "",
+        user_agent=ROBOT if draw(st.integers(0, 15)) == 0 else draw(st.sampled_from(["", PHONE, LAPTOP])),
+        country=draw(st.sampled_from(["", "DE", "DE", "FR"])),
         order_id=draw(st.sampled_from(["", "o1", "o1", "o2"])) if is_sale else "",
         value=draw(st.sampled_from([None, "0.01", "10.00", "49.90"])) if is_sale else None,
         currency=draw(st.sampled_from(["", "USD", "EUR"])) if is_sale else "",

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from stream_house import Accidents, assert_robots_claims_are_kept, assert_tallies_equal_rows, play
+from stream_checks import assert_robots_claims_are_kept, assert_tallies_equal_rows
+from stream_house import Accidents, play
 from stream_worlds import T0, TABLES, URLS, assert_equals_oracle, worlds
 
 from attribution.hit import Hit

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from deal_worlds import EMAIL_OF_ANN, T0, hubspot, of_hubspot, postback, standard
 from redis.asyncio import Redis
-from stream_house import MOST_TURNS, PARTITIONS, Faults, House, settled
+from stream_crashes import Faults
+from stream_house import MOST_TURNS, PARTITIONS, House, settled
 from stream_worlds import cents
 
 from attribution.conversions import conversion_id_of_order

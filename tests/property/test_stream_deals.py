@@ -20,7 +20,8 @@ from deal_worlds import (
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from stream_house import MOST_TURNS, Accidents, Faults, House, play, settled
+from stream_crashes import Faults
+from stream_house import MOST_TURNS, Accidents, House, play, settled
 from stream_worlds import cents
 
 from attribution.conversions import ConversionFact

@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, event, given, note, settings
 from hypothesis import strategies as st
 from identity_worlds import people_worlds
 from redis.asyncio import Redis
-from stream_house import MOST_TURNS, Accidents, Faults, House, assert_tallies_equal_rows, play, settled
+from stream_checks import assert_tallies_equal_rows
+from stream_crashes import Faults
+from stream_house import MOST_TURNS, Accidents, House, play, settled
 from stream_worlds import T0, URLS, assert_equals_oracle, cents
 
 from attribution.hit import Hit, encode_envelope

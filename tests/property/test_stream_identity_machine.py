@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from identity_worlds import identity_rules, people_hit
 from redis.asyncio import Redis
-from stream_house import MOST_TURNS, PARTITIONS, RESTATED_AT, Crash, Faults, House, settled
+from stream_crashes import Crash, Faults
+from stream_house import MOST_TURNS, PARTITIONS, RESTATED_AT, House, settled
 from stream_worlds import assert_books_balance, assert_equals_oracle
 from test_stream_identity import assert_links_equal
 

@@ -6,7 +6,8 @@ import random
 from typing import Any
 
 from redis.asyncio import Redis
-from stream_house import Faults, House, settled
+from stream_crashes import Faults
+from stream_house import House, settled
 from stream_worlds import T0, URLS, assert_books_balance, assert_equals_oracle, learnt_table
 
 from attribution.hit import Hit, encode_envelope

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from redis.asyncio import Redis
-from stream_house import Faults, House, settled
+from stream_crashes import Faults
+from stream_house import House, settled
 from stream_worlds import T0, URLS
 
 from attribution.hit import Hit, encode_envelope

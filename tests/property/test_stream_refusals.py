@@ -15,16 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 from redis.asyncio import Redis
-from stream_house import (
-    PARTITIONS,
-    Crash,
-    CrashingWriter,
-    Faults,
-    House,
-    assert_tallies_equal_rows,
-    settled,
-    tallies,
-)
+from stream_checks import assert_tallies_equal_rows
+from stream_crashes import Crash, CrashingWriter, Faults
+from stream_house import PARTITIONS, House, settled, tallies
 from stream_worlds import T0, URLS, assert_equals_oracle
 
 from attribution.errors import Rejected

@@ -12,7 +12,8 @@ from collections import Counter
 import msgspec
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from stream_house import RESTATED_AT, Accidents, House, assert_tallies_equal_rows, play
+from stream_checks import assert_tallies_equal_rows
+from stream_house import RESTATED_AT, Accidents, House, play
 from stream_worlds import T0, assert_equals_oracle, rules, worlds
 
 from attribution.hit import Hit

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from stream_house import PARTITIONS, Accidents, Crash, Faults, House, assert_tallies_equal_rows, play
+from stream_checks import assert_tallies_equal_rows
+from stream_crashes import Crash, Faults
+from stream_house import PARTITIONS, Accidents, House, play
 from stream_worlds import T0, URLS, assert_equals_oracle, worlds
 
 from attribution.errors import Misconfigured

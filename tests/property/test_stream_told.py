@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, event, given, note, settings
 from hypothesis import strategies as st
 from identity_worlds import EMAILS, people_worlds
-from stream_house import Accidents, assert_tallies_equal_rows, play
+from stream_checks import assert_tallies_equal_rows
+from stream_house import Accidents, play
 from stream_worlds import OVER, T0, assert_equals_oracle
 
 from attribution.conversions import BookedValue, ConversionFact, conversion_id_of_order

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from attribution.bulk.persons import KINDS, LinkColumns, joined_by
 from attribution.identity import own_name
-from attribution.oracle_persons import Link, persons
+from attribution.oracle_persons import Link, named, persons
 from attribution.persons import CLOSED_AT, IdentityRules, is_blocked
 
 VISITORS = ("a", "b", "c", "d", "e", "f", "user:u1", "u2")
@@ -70,6 +70,16 @@ def visitor_numbers(links: dict[Link, bool]) -> dict[tuple[str, str], int]:
     return {(site, name): number for (what, site, name), number in names.items() if what == "visitor"}
 
 
+def id_numbers(links: dict[Link, bool]) -> dict[tuple[str, str], int]:
+    """The numbers that ``columns_of`` gives ids."""
+    names: dict[tuple[str, str, str], int] = {}
+    for site, visitor, id_ in links:
+        if not id_.startswith("account:"):
+            names.setdefault(("visitor", site, visitor), len(names))
+            names.setdefault(("id", site, id_), len(names))
+    return {(site, name): number for (what, site, name), number in names.items() if what == "id"}
+
+
 @settings(max_examples=1500, deadline=None)
 @given(links=links_of_worlds, rules=rules_of_worlds, seed=st.integers(0, 99))
 def test_people_are_the_oracles(links: dict[Link, bool], rules: IdentityRules, seed: int) -> None:
@@ -83,6 +93,29 @@ def test_people_are_the_oracles(links: dict[Link, bool], rules: IdentityRules, s
     asked = np.array([numbers[visitor] for visitor in some if visitor in numbers], dtype=np.uint64)
     assert len(some) - joined.surplus(asked) == people
     event(f"surplus {min(len(some) - people, 3)}")
+
+
+@settings(max_examples=300, deadline=None)
+@given(links=links_of_worlds, rules=rules_of_worlds)
+def test_ids_name_whom_the_oracle_says(links: dict[Link, bool], rules: IdentityRules) -> None:
+    """Past the guards; and everybody stands for his person, or for himself."""
+    joined = joined_by(columns_of(links, rules), rules)
+    numbers = visitor_numbers(links)
+    name_of = {number: visitor for visitor, number in numbers.items()}
+    of = persons(numbers, links, rules)
+    everybody = np.array(list(name_of), dtype=np.uint64)
+    for visitor, stands in zip(everybody.tolist(), joined.persons_of(everybody).tolist(), strict=True):
+        assert of[name_of[visitor]] == of[name_of[stands]]
+        assert {
+            joined.persons_of(np.array([numbers[one]], dtype=np.uint64))[0] for one in of[name_of[visitor]]
+        } == {stands}
+    ids = sorted({(site, id_) for site, _, id_ in links if not id_.startswith("account:")})
+    hashes = np.array([id_numbers(links)[one] for one in ids], dtype=np.uint64)
+    places, whom = joined.named_by(hashes)
+    for number, (site, id_) in enumerate(ids):
+        found = {name_of[visitor] for visitor in whom[places == number].tolist()}
+        # The oracle answers whole persons.
+        assert frozenset().union(*(of[one] for one in found)) == named(site, (), [id_], of, links, rules)
 
 
 def chain(length: int) -> LinkColumns:

@@ -11,7 +11,7 @@ import pytest
 from attribution.errors import Rejected
 from attribution.hit import Hit
 from collector.fields import Heard
-from collector.intake import Taken, take_body, user_of_basic
+from collector.intake import House, Taken, take_body, user_of_basic
 from collector.segment import cut_depth, fields_of, parse_batch, parse_event
 
 HEARD = Heard(1_790_000_000_000, "", "", False, False, "")
@@ -20,7 +20,7 @@ EMAIL_HASH = hashlib.sha256(b"ann@example.com").hexdigest()
 
 
 def take(kind: str, body: Any, site: str = "shop") -> Taken:
-    return take_body(kind, msgspec.json.encode(body), site, HEARD, SITES, "USD")
+    return take_body(kind, msgspec.json.encode(body), site, HEARD, House(SITES, "USD"))
 
 
 def hit_of(kind: str, **event: Any) -> Hit:
@@ -73,6 +73,24 @@ def test_a_refund_has_a_positive_value_from_its_total() -> None:
     assert (hit.event, hit.value, hit.order_id) == ("refund", "30.00", "o")
 
 
+def test_a_cancelled_order_is_paid_back_whole() -> None:
+    """What Segment's specification sends with it are the order's amounts; parts may be paid back by then."""
+    properties = {"order_id": "o", "total": 30, "revenue": 25.0, "currency": "EUR", "products": []}
+    hit = hit_of("track", event="Order Cancelled", userId="u", properties=properties)
+    assert (hit.event, hit.value, hit.order_id) == ("refund", None, "o")
+    assert msgspec.json.decode(hit.props)["total"] == 30
+
+
+@pytest.mark.parametrize("event", ["purchase", "refund"])
+def test_an_order_may_be_named_as_ga4_names_it(event: str) -> None:
+    named = {"transaction_id": "T_12345", "value": 12.21, "currency": "USD"}
+    hit = hit_of("track", event=event, userId="u", properties=named)
+    assert (hit.event, hit.value, hit.order_id) == (event, "12.21", "T_12345")
+    both = hit_of("track", event=event, userId="u", properties=named | {"order_id": "o"})
+    assert both.order_id == "o"
+    assert hit_of("track", event="lead", userId="u", properties=named).order_id == ""
+
+
 def test_a_custom_total_of_another_event_is_a_property_only() -> None:
     hit = hit_of("track", event="Quiz Finished", userId="u", properties={"total": "many", "score": 1.5})
     assert (hit.value, bytes(hit.props)) == (None, b'{"total":"many","score":1.5}')
@@ -80,7 +98,7 @@ def test_a_custom_total_of_another_event_is_a_property_only() -> None:
 
 def test_the_exact_decimal_text_of_a_number_survives() -> None:
     body = b'{"event":"lead","userId":"u","value":0.10,"properties":{"ratio":0.30000000000000004,"big":1e2}}'
-    (hit,) = take_body("track", body, "shop", HEARD, SITES, "USD").hits
+    (hit,) = take_body("track", body, "shop", HEARD, House(SITES, "USD")).hits
     assert hit.value == "0.10"
     assert b"0.30000000000000004" in bytes(hit.props)
 
@@ -241,7 +259,7 @@ def test_however_deep_one_event_is_nested_the_others_are_kept(depth: int) -> Non
         b"]" * depth,
         good,
     )
-    outcomes = take_body("batch", body, "shop", HEARD, SITES, "USD").outcomes
+    outcomes = take_body("batch", body, "shop", HEARD, House(SITES, "USD")).outcomes
     assert [getattr(outcome, "reason", "kept") for outcome in outcomes][::2] == ["kept", "kept"]
     assert getattr(outcomes[1], "reason", "") in ("too_deep", "event_too_large")
 
@@ -254,7 +272,7 @@ def test_cutting_depth_leaves_shallow_json_alone() -> None:
 
 def test_invalid_utf8_spoils_only_its_event() -> None:
     body = b'{"batch":[{"event":"a","userId":"u"},{"event":"\xff","userId":"u"}]}'
-    kept, refused = take_body("batch", body, "shop", HEARD, SITES, "USD").outcomes
+    kept, refused = take_body("batch", body, "shop", HEARD, House(SITES, "USD")).outcomes
     assert isinstance(kept, Hit)
     assert getattr(refused, "reason", "") == "not_utf8"
 
@@ -320,7 +338,7 @@ def test_half_an_emoji_costs_neither_the_event_nor_the_batch(sent: bytes, kept: 
 )
 def test_unusable_bodies_are_refused(body: bytes, reason: str) -> None:
     with pytest.raises(Rejected) as refused:
-        take_body("track", body, "shop", HEARD, SITES, "USD")
+        take_body("track", body, "shop", HEARD, House(SITES, "USD"))
     assert refused.value.reason == reason
 
 
@@ -338,7 +356,7 @@ def test_unusable_bodies_are_refused(body: bytes, reason: str) -> None:
 )
 def test_unusable_batches_are_refused(body: bytes, reason: str, field: str) -> None:
     with pytest.raises(Rejected) as refused:
-        take_body("batch", body, "shop", HEARD, SITES, "USD")
+        take_body("batch", body, "shop", HEARD, House(SITES, "USD"))
     assert (refused.value.reason, refused.value.field) == (reason, field)
 
 

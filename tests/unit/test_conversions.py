@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import msgspec
 import pytest
 from conversion_facts import NOON, fact
@@ -150,10 +152,10 @@ facts = st.builds(
 
 
 @given(st.lists(facts, min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_merging_is_idempotent_and_free_of_order(reports: list[ConversionFact], random: object) -> None:
+def test_merging_is_idempotent_and_free_of_order(reports: list[ConversionFact], rng: Random) -> None:
     """Any order and any repetition gives the report that the rule names."""
     shuffled = [*reports, *reports]
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    rng.shuffle(shuffled)
     conversion = Conversion(shuffled[0])
     for one in shuffled:
         conversion = conversion.merge(one)
@@ -246,10 +248,10 @@ def test_conversions_of_a_version_without_bookings_are_read_and_written_as_they_
 
 
 @given(st.lists(facts | _told, min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_merging_hits_and_senders_is_free_of_order(reports: list[ConversionFact], random: object) -> None:
+def test_merging_hits_and_senders_is_free_of_order(reports: list[ConversionFact], rng: Random) -> None:
     """Any order and any repetition, of both kinds."""
     shuffled = [*reports, *reports]
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    rng.shuffle(shuffled)
     conversion, in_order = Conversion(shuffled[0]), Conversion(reports[0])
     for one in shuffled:
         conversion = conversion.merge(one)

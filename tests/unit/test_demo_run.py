@@ -113,7 +113,7 @@ class _System:
             case ["campaign"]:
                 assert more["convert"]
                 return [
-                    [name, self._money("spend", cost.spend), cost.impressions, cost.clicks, cost.views]
+                    [name, self._money("spend", cost.spend), *cost.counts]
                     for name, cost in true_costs(truth, costs, RATES).items()
                 ]
             case ["conversion_type"]:

@@ -203,6 +203,23 @@ def test_a_policy_written_out_is_the_same_policy(
     assert again.version == policy.version
 
 
+def test_types_that_bring_no_money_are_said_with_their_window() -> None:
+    """Carts and videos by default, also where the file does not name them; saying the default leaves the version."""
+    lead = "[conversions.lead]\nlookback_days = 9\n[stages]\nlead = ['lead']\nopportunity = []\n"
+    usual = parsed(lead)
+    assert usual.valueless == DEFAULT.valueless == ("add_to_cart", "video_view")
+    policy = parsed(
+        f"{lead}[conversions.quote]\nlookback_days = 30\nbrings_money = false\n"
+        "[conversions.add_to_cart]\nlookback_days = 7\nbrings_money = true\n"
+        "[conversions.video_view]\nlookback_days = 7\n"
+    )
+    assert policy.valueless == ("video_view", "quote")
+    assert parsed(policy_toml(policy)) == policy
+    assert parsed(lead.replace("= 9", "= 9\nbrings_money = true")).version == usual.version
+    with pytest.raises(PolicyFileError, match=r"conversions\.lead\.brings_money"):
+        parsed(lead.replace("= 9", "= 9\nbrings_money = 'no'"))
+
+
 def test_a_variable_against_the_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file has all rules; who changed a variable meant something by it."""
     (tmp_path / "policy.toml").write_text("[sessions]\ngap_minutes = 20\n")

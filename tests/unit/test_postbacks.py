@@ -45,7 +45,7 @@ def test_steps_of_one_transaction_are_conversions_of_their_own_and_a_refusal_tak
     assert told(refused) == []
 
 
-@pytest.mark.parametrize(("mode", "value"), [("replace", 1100), ("ignore", 1000)])
+@pytest.mark.parametrize(("mode", "value"), [("replace", 1100), ("ignore", 1000), ("add", 2100)])
 def test_another_payout_of_the_same_transaction_replaces_the_first_or_is_ignored(
     mode: str, value: int
 ) -> None:
@@ -55,6 +55,24 @@ def test_another_payout_of_the_same_transaction_replaces_the_first_or_is_ignored
     for order in ((first, second), (second, first)):
         (one,) = told(*order)
         assert one.fact.bookings[-1].value_minor == value
+
+
+def test_payouts_that_add_up_are_booked_one_by_one_and_a_refusal_takes_all_back() -> None:
+    """Upsells of one transaction; the same call again is the network's retry."""
+    rules = AdapterRules(site="s", postback_duplicates="add")
+    said = {"transaction_id": "t1", "currency": "USD"}
+    calls = [
+        facts(0, rules, payout="10", **said),
+        facts(3, rules, payout="5", step="upsell", **said),
+        facts(4, rules, payout="5", step="upsell", **said),
+        facts(7, rules, payout="5", step="second upsell", **said),
+    ]
+    refused = facts(9, rules, event="rejected", **said)
+    for order in (calls, calls[::-1]):
+        (one,) = told(*order)
+        assert [b.value_minor for b in one.fact.bookings] == [1000, 1500, 2000]
+        (one,) = told(refused, *order)
+        assert one.fact.bookings[-1].value_minor == 0
 
 
 def test_without_a_transaction_the_click_names_it() -> None:

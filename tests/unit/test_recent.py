@@ -15,7 +15,7 @@ from attribution.policy import AttributionPolicy
 from attribution.timeline import Timeline
 from bench.traffic import build_traffic
 from streams.recent import RecentTimelines, held_bytes
-from streams.stitch_batch import Visitor
+from streams.stitch_read import Visitor
 
 POLICY = AttributionPolicy()
 OWNERS = ("one", "two", "three")

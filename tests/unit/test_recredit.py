@@ -26,6 +26,7 @@ from streams.recredit import (
     state_of,
     versions_wanted,
 )
+from streams.told import TABLES, told
 from streams.triggers import Trigger
 
 T0 = 1_760_000_000_000
@@ -117,6 +118,23 @@ def test_what_arrives_together_is_told_apart(is_first: bool) -> None:
     )
     assert (restated[0], restated[1], restated[2]) == ("policy", NEW.version, T0 + 5)
     assert restated[3] == Counter({"first_touch Channel 2": -1_000, "last_touch Channel 1": 1_000})
+
+
+def test_what_never_stood_keeps_no_policy() -> None:
+    """A sender told of nothing yet; everything was restated, and now a page reports the order."""
+    nothing = msgspec.structs.replace(FACT, visitor_id="", value_minor=None, revision=1)
+    conversion = merged(None, [asks(fact=nothing)])
+    assert conversion is not None
+    empty = recredit(Work(conversion, None, [asks(fact=nothing)], Past([])), find).state
+    assert (empty.policy, empty.conversion.winner.number) == (OLD.version, 0)
+    reported = merged(empty, [asks(fact=FACT)])
+    assert reported is not None
+    work = Work(reported, empty, [asks(fact=FACT)], Past([FAR, NEAR]))
+    done = recredit(work, lambda version: KEPT.get(version, KEPT[NEW.version]))
+    assert done.state.policy == NEW.version
+    standing = Work(first().conversion, first(), [asks()], Past([FAR, NEAR]))
+    done = recredit(standing, lambda version: KEPT.get(version, KEPT[NEW.version]))
+    assert done.state.policy == OLD.version, "what stands keeps its own"
 
 
 def test_a_restatement_that_changes_nothing_leaves_no_entry_but_its_policy() -> None:
@@ -273,3 +291,40 @@ def test_a_path_that_changes_where_no_entry_does_is_told() -> None:
     done = recredit(Work(conversion, state, [asks()], Past([FAR, NEAR])), find)
     assert paths_of(done) == [(("Channel 1",), ("Channel 2", "Channel 1"))]
     assert not done.corrections[0].entries
+
+
+def test_a_refund_is_a_correction_of_its_own_and_a_late_touch_beside_it_another() -> None:
+    """The refund's entries are its cause's, dated when it was paid back; what the path changes is told before."""
+    back = msgspec.structs.replace(
+        FACT, event_id="r", value_minor=400, occurred_at=FACT.occurred_at + 9, is_refund=True
+    )
+    state = first()
+    conversion = merged(state, [asks(fact=back)])
+    assert conversion is not None
+    late, refunded = recredit(
+        Work(conversion, state, [asks(), asks(fact=back)], Past([FAR, NEAR])), find
+    ).corrections
+    assert (late.cause, refunded.cause) == ("late_touch", "refund")
+    assert {entry.booked_at for entry in late.entries} == {FACT.occurred_at}
+    assert {(entry.booked_at, entry.cause) for entry in refunded.entries} == {
+        (FACT.occurred_at + 9, "refund")
+    }
+    net: Counter[str] = Counter()
+    for entry in refunded.entries:
+        net[f"{entry.model} {entry.touch.acquisition.channel}"] += entry.amount_minor
+    assert net == Counter({"first_touch Channel 2": -400, "linear Channel 1": -200, "linear Channel 2": -200})
+    job = msgspec.structs.replace(asks(NEW.version), hits_partition=-1)
+    assert restates_in_place(state.conversion, state, [job], find)
+    assert not restates_in_place(conversion, refunded.after, [job], find)
+
+
+def test_a_refund_that_waits_for_its_order_tells_no_table_anything() -> None:
+    back = msgspec.structs.replace(FACT, event_id="r", value_minor=400, is_refund=True)
+    conversion = merged(None, [asks(fact=back)])
+    assert conversion is not None
+    done = recredit(Work(conversion, None, [asks(fact=back)], Past([])), find)
+    said = told(done.corrections)
+    assert not any(said.of(table) for table in TABLES)
+    assert state_of(pack_state(done.state)) == done.state
+    job = msgspec.structs.replace(asks(NEW.version), hits_partition=-1)
+    assert not restates_in_place(conversion, done.state, [job], find)

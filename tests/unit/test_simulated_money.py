@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from math import ceil
 
 import msgspec
 import pytest
@@ -46,7 +47,7 @@ from runtime.simulator.money import (
     true_metrics,
 )
 from runtime.simulator.money_display import channel_table, cost_table, metrics_table, return_table
-from runtime.simulator.money_observer import RATIOS
+from runtime.simulator.money_observer import OF_CUSTOMERS, RATIOS
 from runtime.simulator.programmes import programme_of
 from runtime.simulator.report import Line
 from runtime.simulator.world import World, build_world
@@ -125,6 +126,21 @@ def test_everything_happens_to_some(world: World) -> None:
         assert number >= 2
     assert crm.refunds > 10
     assert 0 < crm.refunded < crm.ordered
+    assert crm.refunds_by_hits > 10
+    refunds = [hit.fields for hit in world.hits if hit.fields.get("event") == "refund"]
+    assert {"value" in fields for fields in refunds} == {True, False}
+    told = {message.body["data"].get("order_id") for message in world.messages}
+    assert {fields["order_id"] in told for fields in refunds} == {True, False}
+    assert len(refunds) > len({fields["event_id"] for fields in refunds}) > crm.refunds_by_hits
+    bought = {
+        hit.fields["order_id"]: n
+        for n, hit in enumerate(world.hits)
+        if "value" in hit.fields and hit.fields["event"] == "purchase"
+    }
+    assert any(
+        hit.fields.get("event") == "refund" and n < bought[hit.fields["order_id"]]
+        for n, hit in enumerate(world.hits)
+    ), "some refund comes before its order"
     assert crm.deliveries - crm.messages > 10
     occurred = [message.body["timestamp"] for message in world.messages]
     assert occurred != sorted(occurred)
@@ -235,12 +251,14 @@ def test_reports_are_read_and_their_newest_figures_are_the_truth(costs: Costs) -
     for fact in standing.values():
         assert fact.cost % 10_000 == 0
         billed[fact.currency, fact.campaign, fact.day.isoformat()] += fact.cost // 10_000
-        for name in ("clicks", "impressions", "views"):
+        for name in ("clicks", "impressions", "views", "installs"):
             counts[name][fact.campaign] += getattr(fact, name)
     assert billed == costs.truth.billed
     assert counts["clicks"] == costs.truth.clicks
     assert counts["impressions"] == costs.truth.impressions
     assert counts["views"] == costs.truth.views
+    assert counts["installs"] == costs.truth.installs
+    assert {name for name, number in counts["installs"].items() if number} == {"tt_app"}
 
 
 def test_senders_correct_and_repeat_in_any_order(costs: Costs) -> None:
@@ -382,10 +400,10 @@ def test_one_click_or_impression_too_many_is_found(
     world: World, costs: Costs, perfect: MoneySnapshot
 ) -> None:
     """Those that the pixel has heard count, too."""
-    for more in (Cost(clicks=1), Cost(impressions=-1), Cost(views=1)):
+    for more in (Cost(clicks=1), Cost(impressions=-1), Cost(views=1), Cost(installs=1)):
         wrong = {**perfect.costs, "prog_returning": perfect.costs["prog_returning"] + more}
         assert _failed(world, costs, replace(perfect, costs=wrong)) == [
-            "impressions, clicks and views of each campaign"
+            "impressions, clicks, views and installs of each campaign"
         ]
 
 
@@ -424,7 +442,7 @@ def _answers(world: World, costs: Costs) -> dict[str, object]:
     for name, value in true_metrics(world.truth, costs.truth, RATES).items():
         if name in ("cr", "ctr", "mer"):
             told[name] = Decimal(f"{float(value):.6f}").normalize()
-        elif name in ("spend", "revenue", "pipeline", "cpm", "cpa", "cpql"):
+        elif name in ("spend", "revenue", "pipeline", "cpm", "cpi", "cpa", "cpql", "cac", "ltv"):
             told[name] = f"{float(value):.2f}"
         elif name in ("cpc", "cpv"):
             told[name] = f"{float(value):.4f}"
@@ -436,7 +454,7 @@ def _answers(world: World, costs: Costs) -> dict[str, object]:
 def test_every_metric_whose_truth_is_known_is_compared(world: World, costs: Costs) -> None:
     """To the last digit that is told."""
     true, told = true_metrics(world.truth, costs.truth, RATES), _answers(world, costs)
-    assert len(true) == 19
+    assert len(true) == 24
     assert metrics_check(true, told).is_met
     for name, value in told.items():
         if name not in true:
@@ -450,17 +468,43 @@ def test_every_metric_whose_truth_is_known_is_compared(world: World, costs: Cost
     assert not metrics_check(true, {**told, "spend": None}).is_met
 
 
+def test_customers_are_whoever_bought_what_is_worth_anything(world: World) -> None:
+    """Some have got everything back, and some deals were lost: their revenue comes and goes."""
+    truth, crm = world.truth, world.truth.crm
+    assert sum(truth.earned.values()) == truth.revenue
+    assert truth.orders // 2 < truth.customers < truth.orders + crm.won_deals
+    assert truth.earned[0] > truth.revenue
+    assert min(truth.earned.values()) < 0
+
+
+@pytest.mark.parametrize(
+    ("earned", "days"), [({}, 0), ({0: -1, 2: 1}, 2), ({0: 5, 3: -6, 9: 1}, 9), ({1: 7, 4: -9}, None)]
+)
+def test_payback_is_when_spend_is_covered_for_good(
+    world: World, costs: Costs, earned: dict[int, int], days: int | None
+) -> None:
+    """``earned``: by age, cents more or less than what was spent, the next whole cent."""
+    spend = ceil(100 * true_metrics(world.truth, costs.truth, RATES)["spend"])
+    beside = Counter({**earned, 0: earned.get(0, 0) + spend})
+    true = true_metrics(replace(world.truth, earned=beside), costs.truth, RATES)
+    assert true.get("payback_days") == days
+
+
 def test_tables_show_every_programme_and_metric(world: World, costs: Costs, perfect: MoneySnapshot) -> None:
     """Ratios are of sums; what has no clicks has no price for one."""
     lines = [Line(name, name, "", 0, 0, Decimal(0), 2_000_00, {}) for name in TARIFFS]
     true = true_costs(world.truth, costs.truth, RATES)
     found = build_cost_lines(lines, true, perfect)
-    influencer, everything = found[-2], found[-1]
+    by_name = dict(zip(TARIFFS, found, strict=False))
+    influencer, app, everything = by_name["influencer"], by_name["app"], found[-1]
     for line in found:
         assert line.ratios["cpc"] == line.ratios["true_cpc"]
         assert line.ratios["cpm"] == line.ratios["true_cpm"]
     assert influencer.ratios["cpc"] is None
     assert influencer.ratios["cpql"] is None
+    assert app.ratios["cpi"] == app.ratios["true_cpi"] == Fraction(app.cost.spend, app.cost.installs)
+    assert app.ratios["true_roas"] is not None
+    assert [line.ratios["cpi"] is None for line in found] == [line.cost.installs == 0 for line in found]
     assert everything.cost.spend == sum(line.cost.spend for line in found[:-1])
     assert everything.ratios["true_roas"] == Fraction(len(TARIFFS) * 2_000_00, everything.cost.spend)
     assert everything.ratios["true_roi"] == everything.ratios["true_roas"] - 1
@@ -468,9 +512,22 @@ def test_tables_show_every_programme_and_metric(world: World, costs: Costs, perf
     screen.print(cost_table(found))
     screen.print(return_table(found))
     screen.print(channel_table([["Email", "0.00", None, *["1"] * (len(RATIOS) - 2)]]))
+    screen.print(channel_table([["Email", "0.00", *["1"] * (len(OF_CUSTOMERS) - 1)]], OF_CUSTOMERS))
     screen.print(metrics_table(_answers(world, costs), true_metrics(world.truth, costs.truth, RATES)))
     assert isinstance(screen.file, io.StringIO)
     shown = screen.file.getvalue()
     assert "\N{HORIZONTAL ELLIPSIS}" not in shown
-    for words in ("LinkedIn Ads", "Influencers", "All of these", "TRUE ROAS", "pipeline_roi", "reach", "mer"):
+    for words in (
+        "LinkedIn Ads",
+        "Influencers",
+        "App installs",
+        "TRUE CPI",
+        "payback_days",
+        "cpi",
+        "All of these",
+        "TRUE ROAS",
+        "pipeline_roi",
+        "reach",
+        "mer",
+    ):
         assert words in shown

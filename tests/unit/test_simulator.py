@@ -80,9 +80,10 @@ def test_run_id_changes_every_id_and_nothing_else() -> None:
 
 
 def test_every_programme_of_the_seed_list_brings_visits(world: World) -> None:
-    """All thirteen, each seen in the tags or referrers of landing pages."""
-    assert {programme.name for programme in PROGRAMMES} == SEED_LIST
+    """All thirteen, each seen in the tags or referrers of landing pages; what is advertised for the app brings none."""
+    assert {programme.name for programme in PROGRAMMES} == {*SEED_LIST, "app"}
     assert {arrival.channel for p in PROGRAMMES for arrival in p.arrivals} == set(world.truth.sessions)
+    assert {name for name, _, _ in world.truth.clicks} == SEED_LIST
 
 
 def test_counts_add_up(world: World) -> None:

@@ -253,7 +253,7 @@ def test_actions_with_the_columns_of_their_values_are_told_by_the_name() -> None
 
 
 def test_every_column_has_a_reading_and_a_field() -> None:
-    beside = {"segment", "mark", "changed_at", "period_end", "action_type", "index"}
+    beside = {"segment", "mark", "stands", "changed_at", "period_end", "action_type", "index"}
     for format_ in FORMATS.values():
         for column in format_.columns:
             assert column.field in {*SpendFact.__struct_fields__, *beside}, format_.name

@@ -10,16 +10,18 @@ import msgspec
 import pytest
 
 from attribution.channel_rules import ArrivalRules
-from attribution.conversions import conversion_id_of
+from attribution.conversions import conversion_id_of, conversion_id_of_order
 from attribution.drops import DropReason
 from attribution.hit import Hit, encode_envelope, encode_hit
 from attribution.policy import AttributionPolicy
+from attribution.refunds import RefundProblem
 from attribution.timeline import Timeline
 from sinks.tables import WRITTEN
-from streams import stitch_batch
+from streams import stitch_read
 from streams.records import Batch, Record
 from streams.rules import StitchRules
-from streams.stitch_batch import StitchOutput, read_batch, stitch
+from streams.stitch_batch import StitchOutput, stitch
+from streams.stitch_read import read_batch
 from streams.topics import HITS, partition_of
 
 RULES = StitchRules(AttributionPolicy(), "USD", 1)
@@ -200,14 +202,14 @@ def test_a_record_on_the_wrong_partition_is_refused() -> None:
 
 def test_poison_stops_the_worker_first_and_is_isolated_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected error is raised; from the third attempt on only the hit that causes it is put aside."""
-    real = stitch_batch.enrich
+    real = stitch_read.enrich
 
     def explode(one: Hit, rules: ArrivalRules | None) -> object:
         if one.event_id == "poison":
             raise ZeroDivisionError("a bug of ours")
         return real(one, rules)
 
-    monkeypatch.setattr(stitch_batch, "enrich", explode)
+    monkeypatch.setattr(stitch_read, "enrich", explode)
     value = encode_envelope([hit("a"), hit("poison"), hit("b")])
     with pytest.raises(ZeroDivisionError):
         run(value)
@@ -297,3 +299,55 @@ def test_restated_hits_of_a_lost_timeline_bring_their_reports() -> None:
 def test_a_stored_hit_stays_one_when_its_sender_counts_as_a_robot_now() -> None:
     output = run(restated("a", user_agent="Googlebot/2.1", url="https://shop.example/"))
     assert (output.restated, sum(output.dropped.values())) == (1, 0)
+
+
+BACK = {"event": "refund", "order_id": "o", "value": "3", "currency": "USD"}
+PURCHASE = conversion_id_of_order("s", "purchase", "o")
+
+
+def refunds_asked(output: StitchOutput) -> list[tuple[str, str, str, int]]:
+    """(conversion, event, policy, recorded at) of each wish that a refund made."""
+    return [
+        (one.conversion_id, one.fact.event_id, one.policy, one.recorded_at)
+        for one in output.triggers
+        if one.fact is not None and one.fact.is_refund
+    ]
+
+
+def test_a_refund_is_a_hit_and_a_wish_of_its_order() -> None:
+    """Its visitor needs to have bought nothing; of copies one is told."""
+    output = run(encode_envelope([hit("r", **BACK), hit("r", **BACK)]), encode_hit(hit("r", **BACK)))
+    assert ends(output) == (1, 2, 0)
+    assert refunds_asked(output) == [(PURCHASE, "r", "", T0)]
+    assert not output.refund_problems
+
+
+def test_an_order_and_its_refund_of_one_visitor_are_two_wishes() -> None:
+    order = hit("a", event="purchase", order_id="o", value="9", currency="USD")
+    output = run(encode_envelope([order, hit("r", occurred_at=T0 + 1, **BACK)]))
+    assert sorted(one.field for one in output.triggers) == sorted(
+        {f"{PURCHASE}|s|v|fact|{name}".encode() for name in "ar"}
+    )
+
+
+def test_refunds_of_robots_and_of_visitors_beyond_their_limit_take_nothing() -> None:
+    """What is dropped is counted, and does nothing."""
+    full = StitchRules(AttributionPolicy(max_hits_per_visitor=1), "USD", 1)
+    hits = [hit("a"), hit("r", **BACK), hit("b", user_agent="Googlebot/2.1", **BACK)]
+    output = run(encode_envelope(hits), rules=full)
+    assert (ends(output), refunds_asked(output)) == ((1, 2, 0), [])
+    assert not output.rows["dropped_conversions"]
+
+
+def test_refunds_that_name_no_order_or_no_type_are_kept_and_counted() -> None:
+    named = msgspec.Raw(b'{"conversion_type":"rent"}')
+    hits = [hit("r", event="refund"), hit("q", **BACK, props=named), hit("p", event="refund", value="5")]
+    output = run(encode_envelope(hits))
+    assert (ends(output), output.triggers) == ((3, 0, 0), [])
+    assert output.refund_problems == {RefundProblem.without_order: 2, RefundProblem.of_unknown_type: 1}
+
+
+def test_a_refund_that_is_judged_once_more_is_told_under_no_policy() -> None:
+    """A former Headwater let it lie. The order is restated by a wish of its own, or is not part of it."""
+    output = run(restated("r", **BACK))
+    assert refunds_asked(output) == [(PURCHASE, "r", "", T0 + 9)]

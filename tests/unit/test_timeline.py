@@ -16,6 +16,7 @@ from attribution.hit import Hit
 from attribution.ids import seal_click_id
 from attribution.packing import pack_acquisition, unpack_acquisition
 from attribution.policy import DAY_MS, MINUTE_MS, AttributionPolicy, SessionSwitch
+from attribution.scenes import scene_of
 from attribution.stored_past import StoredPast
 from attribution.timeline import Change, Mark, Timeline, UnreadableTimeline, mark_of
 
@@ -26,6 +27,7 @@ GOOGLE = Acquisition("Paid Search", "google", "cpc", "brand", click_id="c1", is_
 GOOGLE_AGAIN = Acquisition("Paid Search", "google", "cpc", "brand", click_id="c2", is_tagged_or_paid=True)
 MAIL = Acquisition("Email", "mail", "email", "june", is_tagged_or_paid=True)
 BLOG = Acquisition("Referral", "blog.example", "referral", referrer_host="blog.example")
+PHONE, LAPTOP = scene_of("mobile", "DE"), scene_of("desktop", "FR")
 FORUM = Acquisition("Referral", "forum.example", "referral", referrer_host="forum.example")
 
 _numbers = itertools.count(1)
@@ -312,9 +314,9 @@ def test_dropped_hits_leave_the_old_session_rules_in_force() -> None:
 def test_bytes_do_not_depend_on_the_order_of_arrival() -> None:
     """The stored form is a function of the set of hits."""
     marks = [
-        mark(NOON, GOOGLE, path="/a"),
-        mark(NOON + 1, path="/b"),
-        mark(NOON + DAY_MS, MAIL, path="/a", conversion=("cd" * 16, "lead")),
+        mark(NOON, GOOGLE, path="/a", scene=PHONE),
+        mark(NOON + 1, path="/b", scene=LAPTOP),
+        mark(NOON + DAY_MS, MAIL, path="/a", conversion=("cd" * 16, "lead"), scene=PHONE),
         mark(NOON + 2, in_session=False),
         mark(NOON + 3, in_session=False, conversion=("ab" * 16, "purchase")),
     ]
@@ -365,9 +367,10 @@ def test_unknown_format_is_unreadable() -> None:
 def test_damaged_bytes_are_unreadable_or_still_work(data: st.DataObject) -> None:
     """Never another error, whatever byte is turned or cut off."""
     timeline = timeline_of(
-        mark(NOON, GOOGLE, path="/a"),
-        mark(NOON + 1, BLOG, conversion=("ab" * 16, "purchase")),
+        mark(NOON, GOOGLE, path="/a", scene=PHONE),
+        mark(NOON + 1, BLOG, conversion=("ab" * 16, "purchase"), scene=LAPTOP),
         mark(NOON, in_session=False),
+        mark(NOON, MAIL, in_session=False, is_view=True, scene=PHONE, event_hash=1 << 40),
     )
     stored = bytearray(timeline.to_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
@@ -415,6 +418,8 @@ def test_timeline_of_a_usual_visitor_is_small() -> None:
             event="purchase" if number == 7 else "page_view",
             url=url,
             referrer=referrer,
+            user_agent="Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)",
+            country="DE",
         )
         marks.append(mark_of(hit, enrich(hit), POLICY))
     timeline = timeline_of(*marks)
@@ -444,12 +449,16 @@ def test_packed_acquisition_comes_back(acquisition: Acquisition) -> None:
 _between = st.sampled_from(["nothing", "stored", "asked", "reloaded"])
 _step = st.sampled_from([0, 0, 1, 3, 7, 9, 10, 10, 11, 12, -1, -8, -20, -40])
 """Since the latest hit so far; below 0 = late."""
-_visit = st.tuples(_step, st.sampled_from([None, None, GOOGLE, GOOGLE_AGAIN, BLOG, FORUM]))
+_visit = st.tuples(
+    _step,
+    st.sampled_from([None, None, GOOGLE, GOOGLE_AGAIN, BLOG, FORUM]),
+    st.sampled_from([0, PHONE, PHONE, LAPTOP]),
+)
 
 
 @given(st.lists(st.tuples(_between, st.lists(_visit, min_size=1, max_size=4)), max_size=8))
 def test_changes_add_up_whatever_happens_to_the_timeline_in_between(
-    batches: list[tuple[str, list[tuple[int, Acquisition | None]]]],
+    batches: list[tuple[str, list[tuple[int, Acquisition | None, int]]]],
 ) -> None:
     """Stored, read back, asked for its sessions, with late hits or none: the changes lead to what one batch gives."""
     policy = AttributionPolicy(session_gap_ms=10, session_cap_ms=25)
@@ -463,10 +472,9 @@ def test_changes_add_up_whatever_happens_to_the_timeline_in_between(
         elif between == "reloaded":
             timeline = Timeline.from_bytes(timeline.to_bytes(), "site", "visitor")
         marks = []
-        for step, acquisition in visits:
-            marks.append(
-                mark(latest + step, acquisition, event_hash=next(_numbers) * 97 % 89 << 32 | next(_numbers))
-            )
+        for step, acquisition, scene in visits:
+            event_hash = next(_numbers) * 97 % 89 << 32 | next(_numbers)
+            marks.append(mark(latest + step, acquisition, event_hash=event_hash, scene=scene))
             latest = max(latest, latest + step)
         change = timeline.apply(marks, policy)
         everything += marks

@@ -130,9 +130,12 @@ def test_a_touchpoint_of_another_channel_concerns_the_conversions_behind_it() ->
 
 
 def test_a_timeline_that_was_lost_is_built_again_from_the_hits() -> None:
-    marks = [mark(1, SEARCH), mark(7, None), mark(14, MAIL, in_session=False)]
+    """Of an order, too, that several hits report at the same instant, together or not."""
+    marks = [mark(1, SEARCH), mark(7, None), mark(7, None), mark(14, MAIL, in_session=False), mark(7, None)]
     known = Timeline.empty("s", "v")
-    known.apply(marks, OLD)
+    known.apply(marks[:4], OLD)
+    known.apply(marks[4:], OLD)
+    assert [one.converted_at for one in known.conversions] == [T0 + 7 * MINUTE_MS, T0 + 14 * MINUTE_MS]
     lost = Timeline.empty("s", "v")
     change = lost.restate(marks, AttributionPolicy(max_hits_per_visitor=1, session_switch=OLD.session_switch))
     assert lost.to_bytes() == known.to_bytes()

@@ -26,6 +26,9 @@ ANY_CLICK = CLICK
 """Field of a click id of which nobody says by which parameter it came."""
 
 _PAID, _CANCELLED = "paid", "cancelled"
+_DUPLICATES = {"ignore": "keeps_first_amount", "add": "adds_amounts"}
+"""What a transaction that is told again does to its amount, where the last payout does not just hold: the modes that
+trackers call ignore and increment."""
 
 
 def adapt(body: bytes, envelope: Envelope, rules: AdapterRules) -> Mapped:
@@ -61,8 +64,8 @@ def adapt(body: bytes, envelope: Envelope, rules: AdapterRules) -> Mapped:
             fields["amount"] = said.amount("payout")
         if currency := said.text("currency"):
             fields["currency"] = currency.upper()
-    if rules.postback_duplicates == "ignore":
-        fields["keeps_first_amount"] = True
+    if rule := _DUPLICATES.get(rules.postback_duplicates):
+        fields[rule] = True
     facts = [
         ObjectFact(
             site=rules.site,

@@ -1,0 +1,249 @@
+"""HubSpot, Pipedrive and Salesforce: from their payloads to facts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from deal_payloads import RECEIVED, WHOLE, adapt, only, reasons, sample, sha
+
+from attribution.deals.adapters import AdapterRules
+from attribution.deals.adapters.salesforce import long_id
+from attribution.deals.facts import ObjectKey, ObjectType, states_of
+from attribution.deals.identities import who_of
+from attribution.deals.life import books_of_facts
+from attribution.deals.rules import DealRules
+
+# HubSpot
+
+
+def event(**more: Any) -> dict[str, Any]:
+    return {**WHOLE["hubspot"], **more}
+
+
+def test_hubspot_grows_a_deal_by_properties_in_any_order() -> None:
+    """Retries raise the attempt and are the same event; the flag that is set speaks of the outcome."""
+    at = 1763411205926
+    batch = [
+        event(occurredAt=at + 2, propertyName="hs_is_closed_won", propertyValue="true"),
+        event(occurredAt=at + 2, propertyName="hs_is_closed_lost", propertyValue="false"),
+        event(propertyValue="1234.50"),
+        event(occurredAt=at + 1, propertyName="deal_currency_code", propertyValue="EUR"),
+        event(propertyValue="1234.50", attemptNumber=3),
+    ]
+    facts = adapt("hubspot", batch).facts
+    assert facts[2].event_id == facts[4].event_id
+    books = books_of_facts(facts, DealRules())
+    won = [one for one in books.bookings if one.conversion_type == "deal_won"]
+    assert [(one.value_minor, one.currency, one.occurred_at) for one in won] == [(123450, "EUR", at + 2)]
+
+
+def test_hubspot_hashes_addresses_and_follows_associations_and_merges() -> None:
+    """The contact that another was merged into is the person."""
+    batch = [
+        event(
+            subscriptionType="contact.propertyChange",
+            objectId=7,
+            propertyName="email",
+            propertyValue=" A@B.com ",
+        ),
+        {
+            "subscriptionType": "deal.associationChange",
+            "occurredAt": 1763411205926,
+            "associationType": "DEAL_TO_CONTACT",
+            "fromObjectId": 123,
+            "toObjectId": 6,
+            "associationRemoved": False,
+        },
+        {
+            "subscriptionType": "contact.merge",
+            "occurredAt": 1763411205926,
+            "primaryObjectId": 7,
+            "mergedObjectIds": [6],
+        },
+    ]
+    mapped = adapt("hubspot", batch)
+    assert mapped.problems == ()
+    who = who_of(states_of(mapped.facts), ObjectKey("s", "hubspot", ObjectType.deal, "123"))
+    assert who.ids == ("crm:7", f"email:{sha('a@b.com')}")
+    assert "A@B" not in str(mapped.facts)
+
+
+def test_hubspot_a_flag_that_is_taken_back_leaves_the_outcome_to_the_stage() -> None:
+    """Also when nobody subscribed to the other flag."""
+    at = 1763411205926
+    batch = [
+        event(propertyName="dealstage", propertyValue="closedwon"),
+        event(propertyName="hs_is_closed_won", propertyValue="true"),
+        event(occurredAt=at + 5, propertyName="dealstage", propertyValue="closedlost"),
+        event(occurredAt=at + 5, propertyName="hs_is_closed_won", propertyValue="false"),
+    ]
+    books = books_of_facts(adapt("hubspot", batch).facts, DealRules())
+    assert [moment.stage.value for moment in books.moments] == ["won", "lost"]
+
+
+def test_hubspot_generic_events_name_their_object_by_number() -> None:
+    """And what is of no use is named, not refused."""
+    generic = event(subscriptionType="object.propertyChange", objectTypeId="0-3")
+    assert only(adapt("hubspot", [generic])).key.type is ObjectType.deal
+    mapped = adapt("hubspot", [event(subscriptionType="ticket.creation"), event(propertyName="dealname")])
+    assert (mapped.facts, mapped.ignored) == ((), ("deal.dealname", "ticket.creation"))
+
+
+def test_hubspot_samples() -> None:
+    """Events without a time count by arrival and say so; the broken body is no JSON."""
+    content = json.loads(sample("hubspot_events.json"))
+    first, second, third = (adapt("hubspot", message) for message in content["messages"])
+    assert (only(first).at_ms, only(first).fields) == (1763411205926, {"stage": "appointmentscheduled"})
+    assert (only(second).at_ms, only(second).fields) == (1539145399845, {"is_deleted": False})
+    assert {reason for reason, _ in reasons(third)} == {"no_time_of_change"}
+    assert [fact.fields.get("amount") for fact in third.facts if fact.object_type is ObjectType.deal] == [
+        None,
+        "100",
+    ]
+    assert third.ignored == ("company.name", "ticket.creation")
+    assert reasons(adapt("hubspot", content["broken_body"].encode())) == [("not_json", "")]
+    assert reasons(adapt("hubspot", [event(subscriptionType="contact")])) == [
+        ("unknown_event", "[0].subscriptionType")
+    ]
+
+
+def test_hubspot_a_bad_event_does_not_spoil_its_neighbours() -> None:
+    """Each problem has the path of its field."""
+    mapped = adapt("hubspot", [event(objectId=None), 5, event()])
+    assert len(mapped.facts) == 1
+    assert reasons(mapped) == [("missing_field", "[0].objectId"), ("bad_payload", "[1]")]
+
+
+# Pipedrive
+
+
+def test_pipedrive_sample() -> None:
+    """The whole deal, dated by its own time of update."""
+    mapped = adapt("pipedrive", json.loads(sample("pipedrive_v2_deal.json"))["body"])
+    fact = only(mapped)
+    assert (fact.key, fact.at_ms) == (ObjectKey("s", "pipedrive", ObjectType.deal, "1"), 1_727_447_128_000)
+    assert {name: fact.fields[name] for name in ("amount", "currency", "status", "stage", "contact:3")} == {
+        "amount": "2",
+        "currency": "USD",
+        "status": "open",
+        "stage": "1",
+        "contact:3": True,
+    }
+    assert mapped.problems == ()
+
+
+def test_pipedrive_reads_custom_fields_merges_and_versions() -> None:
+    """A merge is a deletion that names the survivor; version 1 is refused with a remedy."""
+    payload = json.loads(json.dumps(WHOLE["pipedrive"]))
+    payload["data"]["custom_fields"] = {"9f": {"type": "varchar", "value": "v1"}, "gclid": "G"}
+    rules = AdapterRules(site="s", own_fields={"pipedrive/deal": {"9f": "visitor_id"}})
+    fact = only(adapt("pipedrive", payload, rules=rules))
+    assert (fact.fields["visitor_id"], fact.fields["click:gclid"], fact.fields["amount"]) == (
+        "v1",
+        "G",
+        "2.5",
+    )
+    gone = {"meta": {**payload["meta"], "action": "delete", "merged_to_id": 2}, "data": None}
+    assert only(adapt("pipedrive", gone)).fields == {"is_deleted": True, "merged_into": "2"}
+    payload["meta"]["version"] = "1.0"
+    assert reasons(adapt("pipedrive", payload)) == [("unknown_version", "meta.version")]
+
+
+def test_pipedrive_person_has_the_primary_address() -> None:
+    """Hashed."""
+    payload = {
+        "meta": {
+            "action": "create",
+            "entity": "person",
+            "version": "2.0",
+            "entity_id": 3,
+            "timestamp": 1727447128,
+        },
+        "data": {"emails": [{"value": "b@c.de", "primary": False}, {"value": "A@c.de", "primary": True}]},
+    }
+    assert only(adapt("pipedrive", payload)).fields["email_sha256"] == sha("a@c.de")
+
+
+# Salesforce
+
+SOAP = """<?xml version="1.0"?><e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"
+ xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><e:Body>
+<notifications xmlns="http://soap.sforce.com/2005/09/outbound"><OrganizationId>00D</OrganizationId>
+<Notification><Id>04l1</Id><sObject xsi:type="x:{object}" xmlns:x="urn:any">{fields}</sObject></Notification>
+</notifications></e:Body></e:Envelope>"""
+
+
+def soap(object_: str, **fields: str) -> bytes:
+    return SOAP.format(
+        object=object_, fields="".join(f"<x:{name}>{value}</x:{name}>" for name, value in fields.items())
+    ).encode()
+
+
+def test_salesforce_samples_of_any_namespace() -> None:
+    """Amounts are as written; without a date of change the arrival counts."""
+    mapped = adapt("salesforce", sample("salesforce_outbound/opportunity_acme_other_namespace.xml"))
+    fact = only(mapped)
+    assert (fact.fields["stage"], fact.fields["amount"], fact.at_ms) == ("Closed Won", "50000", RECEIVED)
+    assert fact.event_id == "04l000000000001"
+    assert [reason for reason, _ in reasons(mapped)] == ["no_time_of_change"]
+    express = only(adapt("salesforce", sample("salesforce_outbound/opportunity_express_logistics.xml")))
+    assert (express.object_id, express.fields["amount"]) == ("0067F000003pmdWQAQ", "120000.0")
+    custom = sample("salesforce_outbound/custom_object.xml")
+    assert [reason for reason, _ in reasons(adapt("salesforce", custom))] == ["unknown_object"]
+    rules = AdapterRules(
+        site="s",
+        own_objects={"salesforce": {"Design_Registration__c": ObjectType.deal}},
+        own_fields={"salesforce/deal": {"DP_cust_eng_email__c": "email", "DR_Number__c": "order_id"}},
+    )
+    own = only(adapt("salesforce", custom, rules=rules))
+    assert (own.fields["email_sha256"], own.fields["order_id"]) == (sha("me@email.com"), "R080500453")
+
+
+def test_salesforce_dates_doubles_outcomes_and_short_ids() -> None:
+    """XML writes large doubles with an exponent; an id of 15 characters is the same as its 18."""
+    body = soap(
+        "Opportunity",
+        Id="0067F000003pmdW",
+        Amount="1.2E7",
+        CurrencyIsoCode="EUR",
+        IsClosed="true",
+        IsWon="true",
+        LastModifiedDate="2026-01-02T03:04:05.000Z",
+        gclid__c="G",
+    )
+    mapped = adapt("salesforce", body)
+    fact = only(mapped)
+    assert (fact.object_id, fact.fields["amount"], fact.fields["status"]) == (
+        "0067F000003pmdWQAQ",
+        "12000000",
+        "won",
+    )
+    assert (fact.at_ms, fact.fields["click:gclid"], mapped.problems) == (1_767_323_045_000, "G", ())
+    assert long_id("0067F000003pmdWQAQ") == "0067F000003pmdWQAQ"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
+        b"<a>",
+        soap("Opportunity", Id="1")[:-5],
+        soap("Opportunity", Id="1").decode().encode("utf-16"),
+    ],
+)
+def test_salesforce_refuses_what_is_no_plain_xml(body: bytes) -> None:
+    """Entities too: they can be made to fill all memory."""
+    assert reasons(adapt("salesforce", body)) == [("not_xml", "")]
+
+
+def test_salesforce_an_object_without_id_or_outcome_has_a_reason() -> None:
+    """IsClosed alone does not say whether it was won."""
+    mapped = adapt("salesforce", soap("Opportunity", Name="x"))
+    assert (mapped.facts, reasons(mapped)) == ((), [("missing_field", "Notification[0].sObject.Id")])
+    half = adapt(
+        "salesforce", soap("Opportunity", Id="1", IsClosed="true", SystemModstamp="2026-01-02T03:04:05Z")
+    )
+    assert reasons(half) == [("missing_field", "Notification[0].sObject.IsWon")]
+    assert "status" not in only(half).fields
