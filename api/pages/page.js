@@ -305,8 +305,11 @@ async function conversion(isMine) {
 const ANSWERS = { channels, paths, funnel, changes, conversion };
 
 async function loadModels() {
-  if (!at("key").value) return;
-  models = (await ask("/v1/models")).models;
+  const key = at("key").value;
+  if (!key) return;
+  const answer = await ask("/v1/models");
+  if (key !== at("key").value) return;
+  models = answer.models;
   const chosen = at("model").value;
   at("model").replaceChildren(
     ...models.map((one) => {
@@ -351,7 +354,16 @@ function choose(name) {
 
 for (const name of TABS) at(`tab-${name}`).addEventListener("click", () => choose(name));
 at("model").addEventListener("change", showAbout);
-at("key").addEventListener("change", () => loadModels().catch((error) => say(`No answer: ${error.message}`, true)));
+at("key").addEventListener("change", async () => {
+  const key = at("key").value;
+  const before = asked;
+  try {
+    await loadModels();
+  } catch (error) {
+    // A refusal that comes after another key or another question says nothing of them.
+    if (key === at("key").value && before === asked) say(`No answer: ${error.message}`, true);
+  }
+});
 at("question").addEventListener("submit", (event) => {
   event.preventDefault();
   show();

@@ -73,6 +73,14 @@ class Page:
             assert asyncio.get_running_loop().time() < deadline, f"{script}\n{shown}"
             await asyncio.sleep(0.02)
 
+    async def complained(self, times: int) -> None:
+        """Wait until the browser has complained that often: it tells of a refused load after the page knows of it."""
+        deadline = asyncio.get_running_loop().time() + WITHIN_S
+        while len(self.complaints) < times:
+            assert asyncio.get_running_loop().time() < deadline, self.complaints
+            await asyncio.sleep(0.02)
+        assert len(self.complaints) == times
+
     async def type(self, selector: str, text: str) -> None:
         """Type into a field instead of what is there, and leave it."""
         await self.value(f"document.querySelector('{selector}').focus()")

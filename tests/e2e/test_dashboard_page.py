@@ -423,6 +423,7 @@ async def test_a_wrong_key_is_said_and_shows_nothing(page: Page) -> None:
     said = await page.value("document.querySelector('#status').textContent")
     assert said.startswith("No answer: This read key is not known here.")
     assert await page.value("document.querySelector('#answer').hidden")
+    await page.complained(2)  # the new key asks for the models, and so does the button
     assert all("401" in complaint for complaint in page.complaints)
     page.complaints.clear()
 
@@ -431,3 +432,26 @@ async def test_a_wrong_key_is_said_and_shows_nothing(page: Page) -> None:
     assert not await page.value("document.querySelector('#answer').hidden")
     assert await page.value("document.querySelector('#status').className") == ""
     assert page.complaints == []
+
+
+LATE_MODELS = """{
+  const real = window.fetch;
+  window.fetch = async (path, ...given) => {
+    const answer = await real(path, ...given);
+    if (!window.held && path === "/v1/models") await new Promise((go) => { window.held = go; });
+    return answer;
+  };
+}"""
+"""The first answer about the models is held back until ``held`` is called."""
+
+
+async def test_a_refusal_that_comes_late_says_nothing_of_the_next_key(page: Page) -> None:
+    await page.value(LATE_MODELS)
+    await page.type("#key", "another")
+    await page.until("window.held")
+    await page.type("#key", KEY)
+    await asked(page)
+    await page.value("window.held()")
+    await page.value("new Promise((done) => setTimeout(done))")  # after all that the refusal was to call
+    assert (await page.value("document.querySelector('#status').textContent")).startswith("1,742.05 USD")
+    assert not await page.value("document.querySelector('#answer').hidden")
