@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from attribution.errors import Misconfigured
 from attribution.funnel import Funnel, FunnelStage
-from attribution.policy_file import line_of
 from attribution.policy_tables import Table, Texts
+from attribution.toml_text import read_settings
 
 MOST_STAGES = 20
-_MAX_BYTES = 1 << 20
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 def parse_funnel(text: str, *, file: str = "funnel.toml") -> Funnel:
     """What ``text`` says. Raises ``Misconfigured`` with one line that names the key, and how many more there are."""
-    if len(text.encode()) > _MAX_BYTES:
-        raise Misconfigured(f"{file}: is larger than {_MAX_BYTES} bytes", "")
-    try:
-        said = _FunnelFile.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise Misconfigured(f"{file}: is no TOML: {error}", "") from error
-    except ValidationError as error:
-        first, *others = [line_of(each) for each in error.errors()]
-        more = f" (and {len(others)} more)" if others else ""
-        raise Misconfigured(f"{file}: {first}{more}", "") from error
-    return said.funnel()
+    return read_settings(_FunnelFile, text, file).funnel()
 
 
 def _checked_name(name: str) -> str:

@@ -6,16 +6,12 @@ Every key and its default: docs/policies.md. What a file does not say stays as t
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
 import msgspec
-from pydantic import (
-    Field,
-    ValidationError,
-)
+from pydantic import Field
 
 from attribution.channel_rules import (
     BRAND_CHANNELS,
@@ -48,10 +44,9 @@ from attribution.policy_tables import (
     said_ms,
     to_ms,
 )
+from attribution.toml_text import FaultyText, read_toml
 from attribution.touchpoints import TouchKind
 
-MAX_BYTES = 1 << 20
-"""Of a file."""
 LEARNT_MODELS = frozenset(("markov", "shapley"))
 """Names of models that are learnt, and never credited because a file says so."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -82,23 +77,10 @@ def parse_policy(
 
 def read_policy(text: str, file: str) -> PolicyFile:
     """What a policy file says. Raises ``PolicyFileError``."""
-    if len(text.encode()) > MAX_BYTES:
-        raise PolicyFileError(file, [f"is larger than {MAX_BYTES} bytes"])
     try:
-        return PolicyFile.model_validate(tomllib.loads(text, parse_float=Decimal))
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyFileError(file, [f"is no TOML: {error}"]) from error
-    except ValidationError as error:
-        raise PolicyFileError(file, [line_of(each) for each in error.errors()]) from error
-
-
-def line_of(error: Any) -> str:
-    """One of pydantic's errors as a line for whoever wrote the file."""
-    place = ".".join(str(part) for part in error["loc"])
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if message != error["msg"] and error["type"] != "value_error":
-        message = f"should be {message}"
-    return f"{place}: {message}" if place else message
+        return read_toml(PolicyFile, text, parse_float=Decimal)
+    except FaultyText as error:
+        raise PolicyFileError(file, error.lines) from error
 
 
 class PolicyFile(Table):

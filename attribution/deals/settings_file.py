@@ -6,23 +6,21 @@ Every key and its default: docs/deals.md.
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from attribution.deals.adapters import ADAPTERS, AdapterRules
 from attribution.deals.facts import ObjectType
 from attribution.deals.rules import DealRules
 from attribution.deals.settings import DealSettings
 from attribution.deals.stages import NOT_A_STEP, Stage, StageMap
-from attribution.errors import Misconfigured, Rejected
+from attribution.errors import Rejected
 from attribution.money import currency_of
-from attribution.policy_file import line_of
 from attribution.policy_tables import Table
+from attribution.toml_text import read_settings
 
-_MAX_BYTES = 1 << 20
 _TYPE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _OURS = frozenset(
     (
@@ -35,17 +33,7 @@ _OURS = frozenset(
 
 def parse_deals(text: str, default_currency: str, *, file: str = "deals.toml") -> DealSettings:
     """What ``text`` says. Raises ``Misconfigured`` with one line that names the key, and how many more there are."""
-    if len(text.encode()) > _MAX_BYTES:
-        raise Misconfigured(f"{file}: is larger than {_MAX_BYTES} bytes", "")
-    try:
-        said = DealsFile.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise Misconfigured(f"{file}: is no TOML: {error}", "") from error
-    except ValidationError as error:
-        first, *others = [line_of(each) for each in error.errors()]
-        more = f" (and {len(others)} more)" if others else ""
-        raise Misconfigured(f"{file}: {first}{more}", "") from error
-    return said.settings(default_currency)
+    return read_settings(DealsFile, text, file).settings(default_currency)
 
 
 def default_settings(default_currency: str) -> DealSettings:
