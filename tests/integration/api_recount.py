@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from api_store import Store, session
+from recount_filters import fits
 from sinks_rows import DAY, HOUR, NOON
 
 from attribution.oracle_persons import Link, persons
@@ -216,7 +217,7 @@ class World:
         sums: dict[tuple[str, ...], dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
         visitors: dict[tuple[str, ...], set[tuple[str, str]]] = defaultdict(set)
         for fact in [*(self._traffic() if want[0] else ()), *(self._credited(question) if want[1] else ())]:
-            if self._fits(fact, question):
+            if fits(fact, question, _text):
                 key = tuple(_text(fact, name) for name in question["dimensions"])
                 for name, amount in fact["measures"].items():
                     sums[key][name] += amount
@@ -258,22 +259,6 @@ class World:
                     "at": at,
                     "measures": {"conversions": Decimal(one["weight"]), "revenue": amount},
                 }
-
-    def _fits(self, fact: dict[str, Any], question: dict[str, Any]) -> bool:
-        first, last = question["date_range"] or ["", "9999"]
-        if not first <= _text(fact, "day") <= last:
-            return False
-        for name, operator, values in question["filters"]:
-            text = _text(fact, name)
-            if name == "conversion_type" and not text:
-                continue
-            if operator == "contains":
-                found = any(value.lower() in text.lower() for value in values)
-            else:
-                found = (text in values) == (operator == "is")
-            if not found:
-                return False
-        return True
 
 
 def _text(fact: dict[str, Any], name: str) -> str:

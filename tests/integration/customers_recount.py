@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from api_store import Store
 from customer_worlds import Sale, customers
+from recount_filters import fits
 from sinks_rows import DAY, HOUR, NOON
 
 from attribution.oracle_persons import Link
@@ -124,14 +125,14 @@ class World:
             for touch, eighths in zip(sold.touches, sold.eighths[question["model"]], strict=True):
                 at = sold.at if question["basis"] == "conversion" else touch["touched_at"]
                 fact = {**touch, "site": first.site, "conversion_type": sold.type, "at": at}
-                if eighths and _fits(fact, question):
+                if eighths and fits(fact, question, _text):
                     shares[_key(fact, question)].append((Fraction(eighths, 8), first))
         spent: dict[tuple[str, ...], Fraction] = defaultdict(Fraction)
         base: dict[tuple[str, ...], Fraction] = defaultdict(Fraction)
         for cost in self._spend:
             at = int(dt.datetime.fromisoformat(f"{cost['day']}T00:00+00:00").timestamp() * 1000)
             fact = {**cost, "conversion_type": "", "campaign": cost["campaign_label"], "at": at}
-            if has_cost and cost["recorded_at"] <= until and _fits(fact, question):
+            if has_cost and cost["recorded_at"] <= until and fits(fact, question, _text):
                 amount = _worth(Fraction(cost["amount"]), cost["currency"], at, question["currency"])
                 spent[_key(fact, question)] += amount
                 base[_without_type(_key(fact, question), question)] += amount
@@ -344,20 +345,3 @@ def _without_type(key: tuple[str, ...], question: dict[str, Any]) -> tuple[str, 
     return tuple(
         part for part, name in zip(key, question["dimensions"], strict=True) if name != "conversion_type"
     )
-
-
-def _fits(fact: dict[str, Any], question: dict[str, Any]) -> bool:
-    first, last = question["date_range"] or ["", "9999"]
-    if not first <= _text(fact, "day") <= last:
-        return False
-    for name, operator, values in question["filters"]:
-        text = _text(fact, name)
-        if name == "conversion_type" and not text:
-            continue
-        if operator == "contains":
-            found = any(value.lower() in text.lower() for value in values)
-        else:
-            found = (text in values) == (operator == "is")
-        if not found:
-            return False
-    return True

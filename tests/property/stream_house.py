@@ -40,6 +40,7 @@ from streams.topics import (
     CONVERSIONS,
     DEALS,
     HITS,
+    SPEND,
     VOLATILE_CLUSTER_PREFIX,
     dirty_key,
     fence_key,
@@ -315,7 +316,7 @@ class House:
         spool = [
             (topic, record)
             for (topic, _), log in self.logs.items()
-            if topic in (HITS, DEALS)
+            if topic in (HITS, DEALS, SPEND)
             for record in log
         ]
         self.logs.clear()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from stream_crashes import Crash, Faults
 from stream_house import MOST_TURNS, PARTITIONS, House
+from stream_trouble import lose_broker, trouble
 
 from attribution.enrich import enrich
 from attribution.hit import Hit, encode_envelope
@@ -174,14 +175,7 @@ async def _play(
     for turn in range(MOST_TURNS):
         action, topic, partition = rng.random(), rng.choice((HITS, SPEND)), rng.randrange(PARTITIONS)
         try:
-            if back and turn % 3 == 0:
-                await house.copy()
-            if rng.random() < back:
-                await house.set_back(rng.choice(house.copies))
-            if rng.random() < 0.05:
-                house.fall_asleep(topic, partition)
-            if house.zombies and rng.random() < 0.3:
-                await house.wake()
+            await trouble(house, turn, back, topic, partition)
             if arriving and action < 0.4:
                 one = arriving.pop()
                 if isinstance(one, Hit):
@@ -193,15 +187,7 @@ async def _play(
                 await house.workers[SPEND, partition].stage.idle()
             elif is_volatile and action < 0.52 and forgotten < 4:
                 forgotten += 1
-                left = [
-                    (of, record)
-                    for (of, _), log in house.logs.items()
-                    if of in (HITS, SPEND)
-                    for record in log
-                ]
-                house.forget_broker(forgotten)
-                for of, record in left:
-                    house.append(of, record.key, record.value)
+                lose_broker(house, forgotten)
             elif action < 0.9:
                 await house.turn(topic, partition, rng.randint(1, 3))
             else:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from stream_crashes import Crash, CrashingJournals, CrashingWriter, Faults
 from stream_house import MOST_TURNS, PARTITIONS, House
+from stream_trouble import lose_broker, trouble
 
 from attribution.policy import AttributionPolicy
 from attribution.spend.fact import MICROS, Level, SpendFact
@@ -28,7 +29,6 @@ from attribution.spend.report import SpendReport, encode_reports
 from sinks.tables import SPEND_COLUMNS, TOUCHPOINTS_COLUMNS
 from streams.fence import Fenced
 from streams.journal import JournalTaken
-from streams.records import Record
 from streams.spend_batch import SpendDecision, spend_row
 from streams.topics import SPEND, VOLATILE_CLUSTER_PREFIX, outbox_key, partition_of, spend_key
 
@@ -179,14 +179,7 @@ async def _play(
     for turn in range(MOST_TURNS):
         action, partition = rng.random(), rng.randrange(PARTITIONS)
         try:
-            if sets_back and turn % 3 == 0:
-                await house.copy()
-            if rng.random() < sets_back:
-                await house.set_back(rng.choice(house.copies))
-            if rng.random() < 0.05:
-                house.fall_asleep(SPEND, partition)
-            if house.zombies and rng.random() < 0.3:
-                await house.wake()
+            await trouble(house, turn, sets_back, SPEND, partition)
             if left and action < 0.3:
                 _send(house, left.pop())
             elif touches and action < 0.4:
@@ -197,12 +190,7 @@ async def _play(
                 await house.workers[SPEND, partition].stage.idle()
             elif is_volatile and action < 0.62 and number < 4:
                 number += 1
-                records: list[Record] = [
-                    record for (topic, _), log in house.logs.items() if topic == SPEND for record in log
-                ]
-                house.forget_broker(number)
-                for record in records:
-                    house.append(SPEND, record.key, record.value)
+                lose_broker(house, number)
             elif action < 0.9:
                 await house.turn(SPEND, partition, rng.randint(1, 3))
             else:

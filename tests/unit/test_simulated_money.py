@@ -6,7 +6,7 @@ import io
 import json
 from collections import Counter, defaultdict
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from simulated_shop import ENDS_AT, RATES, shop_costs, shop_world
 
 from attribution.conversions import ConversionFact
 from attribution.deals.adapters import AdapterRules
@@ -27,14 +28,9 @@ from attribution.deals.told import told_of
 from attribution.hit import Hit
 from attribution.oracle import oracle
 from attribution.policy import AttributionPolicy
-from attribution.spend.fact import SpendFact
-from attribution.spend.fields import FieldReader
-from attribution.spend.labels import default_labels
-from attribution.spend.merging import newest
-from runtime.simulator.costs import COSTED, EURO, TARIFFS, Costs, build_costs, in_dollars, rate_on
+from runtime.simulator.costs import EURO, TARIFFS, Costs, in_dollars
 from runtime.simulator.crm import CURRENCY, CrmTruth
 from runtime.simulator.display import REPORT_WIDTH
-from runtime.simulator.instants import DAY_MS
 from runtime.simulator.money import (
     Cost,
     Gain,
@@ -48,33 +44,20 @@ from runtime.simulator.money import (
 )
 from runtime.simulator.money_display import channel_table, cost_table, metrics_table, return_table
 from runtime.simulator.money_observer import OF_CUSTOMERS, RATIOS
-from runtime.simulator.programmes import programme_of
 from runtime.simulator.report import Line
 from runtime.simulator.world import World, build_world
 
-ENDS_AT = 1_793_000_000_000
-DAYS = 45
-RATES = {date(2026, 1, 2): Decimal("1.1172"), date(2026, 10, 1): Decimal("1.17005")}
 NOTHING = MoneySnapshot({}, {}, {}, {})
-
-
-def _world(seed: int = 7, people: int = 1_500, run_id: str = "r") -> World:
-    return build_world(seed=seed, people=people, ends_at=ENDS_AT, days=DAYS, run_id=run_id, has_crm=True)
-
-
-def _costs(world: World, run_id: str = "r", ends_at: int = ENDS_AT) -> Costs:
-    first_day = ENDS_AT // DAY_MS - DAYS
-    return build_costs(world.truth.clicks, seed=7, first_day=first_day, ends_at=ends_at, run_id=run_id)
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return _world()
+    return shop_world()
 
 
 @pytest.fixture(scope="module")
 def costs(world: World) -> Costs:
-    return _costs(world)
+    return shop_costs(world)
 
 
 # --- deals, orders, refunds
@@ -108,13 +91,13 @@ def test_without_a_crm_the_world_is_as_it_was() -> None:
 
 def test_same_seed_tells_the_same() -> None:
     """Deals and reports, in the order of sending; a run id changes ids alone."""
-    one, two, second = _world(people=300), _world(people=300), _world(people=300, run_id="q")
+    one, two, second = shop_world(people=300), shop_world(people=300), shop_world(people=300, run_id="q")
     assert one.messages == two.messages
-    assert _costs(one) == _costs(two)
+    assert shop_costs(one) == shop_costs(two)
     assert one.truth == second.truth
     assert not {m.message_id for m in one.messages} & {m.message_id for m in second.messages}
-    assert _costs(one).truth == _costs(second, run_id="q").truth
-    ids = [{fact["campaign_id"] for fact in _costs(one, run_id=run).facts} for run in ("r", "q")]
+    assert shop_costs(one).truth == shop_costs(second, run_id="q").truth
+    ids = [{fact["campaign_id"] for fact in shop_costs(one, run_id=run).facts} for run in ("r", "q")]
     assert not ids[0] & ids[1]
 
 
@@ -204,7 +187,7 @@ def _oracle_money(world: World) -> dict[str, dict[str, Gain]]:
 
 def test_the_core_credits_net_revenue_under_every_model() -> None:
     """Hits and what senders told together: a page's order and the till's are one."""
-    world = _world(people=500)
+    world = shop_world(people=500)
     truth = world.truth
     found = _oracle_money(world)
     assert set(found) == set(AttributionPolicy().models)
@@ -230,83 +213,6 @@ def test_any_world_with_a_crm_balances(seed: int, people: int, days: int) -> Non
     assert (worth["opportunity"], worth["deal_won"]) == (crm.pipeline, crm.won)
     assert (number["opportunity"], number["deal_won"]) == (crm.opportunities, crm.won_deals)
     assert crm.deliveries == len(world.messages)
-
-
-# --- costs
-
-
-def _read(costs: Costs) -> list[SpendFact]:
-    reader = FieldReader(datetime.fromtimestamp(ENDS_AT / 1000, UTC))
-    return [reader.fact_of(fact) for fact in costs.facts]
-
-
-def test_reports_are_read_and_their_newest_figures_are_the_truth(costs: Costs) -> None:
-    """In the order of sending, corrections, older figures after newer ones and repetitions included."""
-    standing: dict[str, SpendFact] = {}
-    for fact in _read(costs):
-        standing = newest(standing, [fact])
-    assert len(standing) == costs.truth.facts
-    billed: Counter[tuple[str, str, str]] = Counter()
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for fact in standing.values():
-        assert fact.cost % 10_000 == 0
-        billed[fact.currency, fact.campaign, fact.day.isoformat()] += fact.cost // 10_000
-        for name in ("clicks", "impressions", "views", "installs"):
-            counts[name][fact.campaign] += getattr(fact, name)
-    assert billed == costs.truth.billed
-    assert counts["clicks"] == costs.truth.clicks
-    assert counts["impressions"] == costs.truth.impressions
-    assert counts["views"] == costs.truth.views
-    assert counts["installs"] == costs.truth.installs
-    assert {name for name, number in counts["installs"].items() if number} == {"tt_app"}
-
-
-def test_senders_correct_and_repeat_in_any_order(costs: Costs) -> None:
-    """Some older figure comes after the newer one; nothing is read in the future."""
-    read = [(fact["campaign"], fact["day"], fact["as_of"]) for fact in costs.facts]
-    assert len(read) > len(set(read)) > costs.truth.facts
-    assert costs.truth.corrected == len(set(read)) - costs.truth.facts > 50
-    seen: dict[tuple[str, str], str] = {}
-    is_older_later = False
-    for campaign, day, as_of in read:
-        is_older_later |= seen.get((campaign, day), "") > as_of
-        seen[campaign, day] = as_of
-    assert is_older_later
-    assert max(as_of for _, _, as_of in read) <= datetime.fromtimestamp(ENDS_AT / 1000, UTC).isoformat()
-
-
-def test_every_programme_with_media_cost_has_reports_of_every_day(world: World, costs: Costs) -> None:
-    """A fee is of some days only; one programme is billed in another currency than the shop's."""
-    days = Counter(campaign for _, campaign, _ in costs.truth.billed)
-    for campaign, name in COSTED.items():
-        assert days[campaign] == DAYS if not TARIFFS[name].fee else 0 < days[campaign] < DAYS
-    currencies = {campaign: currency for currency, campaign, _ in costs.truth.billed}
-    assert {COSTED[campaign] for campaign, code in currencies.items() if code == EURO} == {"linkedin"}
-    assert set(currencies.values()) == {EURO, CURRENCY}
-
-
-def test_spend_stands_in_its_programme_before_any_touch_is_known(costs: Costs) -> None:
-    """Under what clicks of the network are, and the campaign's name."""
-    for fact in _read(costs):
-        channel, source, _, campaign = default_labels(fact)
-        assert programme_of(channel, source, campaign) == COSTED[fact.campaign]
-
-
-def test_no_report_of_a_day_that_is_not_over(world: World) -> None:
-    """Whatever the hour."""
-    midnight = ENDS_AT // DAY_MS * DAY_MS
-    for ends_at in (midnight, midnight + DAY_MS - 1):
-        days = {day for _, _, day in _costs(world, ends_at=ends_at).truth.billed}
-        assert max(days) == datetime.fromtimestamp(midnight / 1000 - 1, UTC).date().isoformat()
-
-
-def test_a_euro_is_worth_what_the_last_rate_before_says() -> None:
-    """Summed first, then rounded; nothing before the first rate."""
-    assert rate_on(RATES, date(2026, 9, 30)) == Fraction("1.1172")
-    assert rate_on(RATES, date(2026, 10, 1)) == Fraction("1.17005")
-    assert rate_on(RATES, date(2026, 1, 1)) == 0
-    billed = {(EURO, "a", "2026-09-30"): 3, (EURO, "a", "2026-10-02"): 2, (CURRENCY, "b", "2026-10-02"): 7}
-    assert in_dollars(billed, RATES) == {"a": 6, "b": 7}  # 3.3516 + 2.3401
 
 
 # --- checks
