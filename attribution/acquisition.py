@@ -118,6 +118,7 @@ _PERSONAL = re.compile(
     re.IGNORECASE,
 )
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_id", "utm_term", "utm_content")
+_GOOGLE_ADS, _GOOGLE_CAMPAIGN = "google_ads", "gad_campaignid"
 _NAMING_TAGS = frozenset(_TAGS) - {"utm_term", "utm_content"}
 _UNSAID = frozenset(("(direct)", "(none)", NOT_SET))
 _MEDIUM_OF_KIND = {
@@ -159,6 +160,8 @@ def acquire(
     is_tagged = bool(source or medium or campaign)
     source, medium = _fill_gaps(source, medium, rule, referral)
     ad_network = rule.ad_network if rule else ""
+    if not campaign and rule is not None and rule.is_ad_click:
+        campaign = _auto_tagged_campaign(query, rule.ad_network, source)
     return Acquisition(
         channel=classify_channel(source, medium, campaign, ad_network=ad_network, is_paid_click=is_ad_click),
         source=source,
@@ -178,6 +181,18 @@ def _read_tags(query: dict[str, str]) -> dict[str, str]:
     """The UTM tags that say something; GA4's words for "unknown" do not."""
     tags = {name: _cap(query[name]) for name in _TAGS if name in query}
     return {name: tag for name, tag in tags.items() if tag and tag.lower() not in _UNSAID}
+
+
+def _auto_tagged_campaign(query: dict[str, str], ad_network: str, source: str) -> str:
+    """The campaign id of a click that Google Ads tags itself, "" if it says none or the tags name another source.
+
+    Safari takes ``gclid`` out of an address and leaves this one.
+    """
+    campaign_id = query.get(_GOOGLE_CAMPAIGN, "")
+    is_said = (
+        ad_network == _GOOGLE_ADS and source == "google" and campaign_id.isascii() and campaign_id.isdigit()
+    )
+    return _cap(campaign_id) if is_said else ""
 
 
 def redact_personal_ids(url: str) -> str:

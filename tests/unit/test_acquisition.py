@@ -38,6 +38,26 @@ def test_utm_id_stands_in_for_a_campaign_without_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "campaign"),
+    [
+        ("gclid=x&gad_campaignid=17391234567", "17391234567"),
+        ("gad_source=1&gad_campaignid=17391234567", "17391234567"),  # Safari took the gclid out
+        ("utm_source=google&utm_medium=cpc&gclid=x&gad_campaignid=17", "17"),
+        ("utm_source=google&utm_medium=cpc&utm_campaign=brand&gclid=x&gad_campaignid=17", "brand"),
+        ("utm_source=google&utm_medium=cpc&utm_id=42&gclid=x&gad_campaignid=17", "42"),
+        ("utm_source=newsletter&utm_medium=email&gclid=x&gad_campaignid=17", ""),  # a copied link
+        ("msclkid=x&gad_campaignid=", ""),
+        ("srsltid=x&gad_campaignid={campaignid}", ""),
+        ("dclid=x", ""),
+    ],
+)
+def test_google_names_the_campaign_of_a_click_that_it_tags_itself(query: str, campaign: str) -> None:
+    acquisition = acquire(f"{PAGE}?{query}", "")
+    assert acquisition is not None
+    assert acquisition.campaign == campaign
+
+
+@pytest.mark.parametrize(
     ("query", "named"),
     [
         ("gclid=x", ("Paid Search", "google", "cpc")),
