@@ -27,6 +27,9 @@ MAX_HISTORY = 512
 
 CONTACT = "contact:"
 """Fields that begin so, with a contact's id, say whether the object belongs to that contact."""
+CONTACT_IN = "contact_in:"
+"""Fields that begin so, with the sender's own field, hold the id of the contact who stands there: whoever is written
+there next takes his place."""
 CLICK = "click:"
 """Fields that begin so, with a click parameter, hold the click id (``click:gclid``)."""
 

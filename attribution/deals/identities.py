@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attribution.deals.facts import CLICK, CONTACT, ObjectKey, ObjectState, ObjectType, surviving
+from attribution.deals.facts import CLICK, CONTACT, CONTACT_IN, ObjectKey, ObjectState, ObjectType, surviving
 from attribution.identity import ACCOUNT, CRM, EMAIL, USER, is_nobody
 
 _ID_FIELDS = (("user_id", USER), ("email_sha256", EMAIL), ("crm_contact_id", CRM), ("account_id", ACCOUNT))
@@ -67,11 +67,14 @@ def related_to(states: Mapping[ObjectKey, ObjectState], key: ObjectKey) -> list[
 def pointers_of(state: ObjectState) -> list[ObjectKey]:
     """Its contacts, its subscription, and what it belongs to."""
     key = state.key
-    related = [
-        key._replace(type=ObjectType.contact, id=name[len(CONTACT) :])
-        for name in sorted(state.registers)
-        if name.startswith(CONTACT) and state.get(name) is True
-    ]
+    contacts: list[str] = []
+    for name in sorted(state.registers):
+        value = state.get(name)
+        if name.startswith(CONTACT) and value is True:
+            contacts.append(name[len(CONTACT) :])
+        elif name.startswith(CONTACT_IN) and isinstance(value, str) and value:
+            contacts.append(value)
+    related = [key._replace(type=ObjectType.contact, id=id_) for id_ in dict.fromkeys(contacts)]
     if isinstance(subscription := state.get("subscription"), str):
         related.append(key._replace(type=ObjectType.subscription, id=subscription))
     kind, _, id_ = str(state.get("parent") or "").partition(":")

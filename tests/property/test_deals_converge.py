@@ -29,7 +29,7 @@ FIELDS = {
         stage=st.sampled_from(["lead", "sql", "contractsent", "closedwon", "closedlost", "?", None]),
         status=st.sampled_from(["open", "won", "lost", None]),
         merged_into=st.sampled_from(["1", "2", None]),
-        **{"contact:1": FLAGS},
+        **{"contact:1": FLAGS, "contact_in:person_id": st.sampled_from(["1", "2", None])},
     ),
     ObjectType.contact: _fields(
         stage=st.sampled_from(["lead", "marketingqualifiedlead", "customer"]),

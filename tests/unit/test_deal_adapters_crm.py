@@ -10,7 +10,7 @@ from deal_payloads import RECEIVED, WHOLE, adapt, only, reasons, sample, sha
 
 from attribution.deals.adapters import AdapterRules
 from attribution.deals.adapters.salesforce import long_id
-from attribution.deals.facts import ObjectKey, ObjectType, states_of
+from attribution.deals.facts import ObjectFact, ObjectKey, ObjectType, states_of
 from attribution.deals.identities import who_of
 from attribution.deals.life import books_of_facts
 from attribution.deals.rules import DealRules
@@ -118,18 +118,20 @@ def test_hubspot_a_bad_event_does_not_spoil_its_neighbours() -> None:
 
 # Pipedrive
 
+WHO = "contact_in:person_id"
+
 
 def test_pipedrive_sample() -> None:
     """The whole deal, dated by its own time of update."""
     mapped = adapt("pipedrive", json.loads(sample("pipedrive_v2_deal.json"))["body"])
     fact = only(mapped)
     assert (fact.key, fact.at_ms) == (ObjectKey("s", "pipedrive", ObjectType.deal, "1"), 1_727_447_128_000)
-    assert {name: fact.fields[name] for name in ("amount", "currency", "status", "stage", "contact:3")} == {
+    assert {name: fact.fields[name] for name in ("amount", "currency", "status", "stage", WHO)} == {
         "amount": "2",
         "currency": "USD",
         "status": "open",
         "stage": "1",
-        "contact:3": True,
+        WHO: "3",
     }
     assert mapped.problems == ()
 
@@ -149,6 +151,21 @@ def test_pipedrive_reads_custom_fields_merges_and_versions() -> None:
     assert only(adapt("pipedrive", gone)).fields == {"is_deleted": True, "merged_into": "2"}
     payload["meta"]["version"] = "1.0"
     assert reasons(adapt("pipedrive", payload)) == [("unknown_version", "meta.version")]
+
+
+def test_pipedrive_another_person_takes_the_place_of_the_former() -> None:
+    """In whatever order it is told: a deal that was entered for the wrong person is the right one's alone."""
+    key = ObjectKey("s", "pipedrive", ObjectType.deal, "1")
+
+    def told(second: int, person: int | None) -> ObjectFact:
+        payload = json.loads(json.dumps(WHOLE["pipedrive"]))
+        payload["data"] |= {"person_id": person, "update_time": f"2026-10-01T00:00:{second:02}Z"}
+        return only(adapt("pipedrive", payload))
+
+    wrong, right, nobody = told(1, 3), told(2, 4), told(3, None)
+    for facts in ((wrong, right), (right, wrong)):
+        assert who_of(states_of(facts), key).ids == ("crm:4",)
+    assert who_of(states_of([nobody, wrong, right]), key).ids == ()
 
 
 def test_pipedrive_person_has_the_primary_address() -> None:
@@ -199,6 +216,20 @@ def test_salesforce_samples_of_any_namespace() -> None:
     )
     own = only(adapt("salesforce", custom, rules=rules))
     assert (own.fields["email_sha256"], own.fields["order_id"]) == (sha("me@email.com"), "R080500453")
+
+
+def test_salesforce_another_contact_takes_the_place_of_the_former() -> None:
+    """Also in a field that the settings name; two such fields hold two contacts."""
+    rules = AdapterRules(site="s", own_fields={"salesforce/deal": {"Buyer__c": "contact"}})
+
+    def told(day: int, **contacts: str) -> ObjectFact:
+        fields = {"Id": "006000000000001AAA", "LastModifiedDate": f"2026-10-0{day}T00:00:00Z", **contacts}
+        return only(adapt("salesforce", soap("Opportunity", **fields), rules=rules))
+
+    facts = [told(1, ContactId="003000000000001AAA", Buyer__c="b1"), told(2, Buyer__c="b2")]
+    key = facts[0].key
+    assert who_of(states_of(facts), key).ids == ("crm:003000000000001AAA", "crm:b2")
+    assert who_of(states_of([*facts, told(3, ContactId="", Buyer__c="b2")]), key).ids == ("crm:b2",)
 
 
 def test_salesforce_dates_doubles_outcomes_and_short_ids() -> None:

@@ -34,6 +34,30 @@ def test_the_transaction_is_the_order_and_the_payout_its_value() -> None:
     assert one.clicks == (("", "c1"),)
 
 
+MACROS = ("{transaction_id}", "${TXID}", "#{tid}", "[tid]", "<tid>", "%tid%", "#tid#", "__TID__")
+
+
+@pytest.mark.parametrize("macro", MACROS)
+def test_a_macro_that_nobody_filled_is_no_id(macro: str) -> None:
+    """Else all conversions of a network with a typing error would be one, and each take the other's place."""
+    clicks = []
+    for click in ("c1", "c2"):
+        body = {"click_id": click, "transaction_id": macro, "payout": "5", "currency": "EUR"}
+        mapped = adapt(json.dumps(body).encode(), Envelope(T0), AdapterRules(site="s"))
+        assert [(one.reason, one.field) for one in mapped.problems] == [("unfilled_macro", "transaction_id")]
+        clicks.append(list(mapped.facts))
+    assert [one.fact.value_minor for one in told(*clicks)] == [500, 500]
+    nothing = adapt(json.dumps({"click_id": macro}).encode(), Envelope(T0), AdapterRules(site="s"))
+    assert not nothing.facts
+    assert {one.reason for one in nothing.problems} == {"unfilled_macro", "missing_field"}
+
+
+@pytest.mark.parametrize("id_", ["__a", "a_b#1", "{a", "A-1%", "Cj0KCQ_-"])
+def test_an_id_may_hold_what_macros_are_written_with(id_: str) -> None:
+    (one,) = told(facts(0, transaction_id=id_))
+    assert one.fact.order_id == id_
+
+
 def test_steps_of_one_transaction_are_conversions_of_their_own_and_a_refusal_takes_all_back() -> None:
     lead = facts(0, click_id="c1", transaction_id="t1", event="Lead")
     sale = facts(5, click_id="c1", transaction_id="t1", event="sale", payout="10", currency="USD")

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from attribution.acquisition import CLICK_IDS
-from attribution.deals.facts import CLICK, CONTACT, ObjectFact, ObjectType, Problem, Value
+from attribution.deals.facts import CLICK, CONTACT_IN, ObjectFact, ObjectType, Problem, Value
 
 _MAX_TEXT = 1024
 _MAX_EXPONENT = 30
@@ -333,7 +333,7 @@ def own_fields(
             if hashed:
                 found["email_sha256"] = hashed
         elif ours == "contact":
-            found[f"{CONTACT}{value}"] = True
+            found[CONTACT_IN + theirs] = str(value).strip() or None
         else:
             found[ours] = value
     return found

@@ -22,10 +22,10 @@ from attribution.deals.adapters.base import (
     own_fields,
     read_object,
 )
-from attribution.deals.facts import CONTACT, ObjectFact, ObjectType, Value
+from attribution.deals.facts import CONTACT_IN, ObjectFact, ObjectType, Value
 
 SOURCE = "pipedrive"
-VERSION = 1
+VERSION = 2
 
 _OBJECTS = {
     "deal": ObjectType.deal,
@@ -99,8 +99,8 @@ def _fields(data: Reader, object_type: ObjectType, rules: AdapterRules) -> dict[
             fields["status"] = status
         elif status:
             data.notes.note("bad_field", data.where("status"), "Send open, won, lost or deleted.")
-    if object_type in (ObjectType.deal, ObjectType.lead) and (person := data.text("person_id")):
-        fields[CONTACT + person] = True
+    if object_type in (ObjectType.deal, ObjectType.lead) and data.has("person_id"):
+        fields[CONTACT_IN + "person_id"] = data.text("person_id") or None
     if object_type is ObjectType.contact:
         for address in data.objects("emails"):
             if address.raw("primary") and (hashed := email_sha256(address.text("value"))):

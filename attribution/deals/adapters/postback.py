@@ -7,11 +7,14 @@ a step before it, or that it was refused. Nothing says when: the time of arrival
 
 from __future__ import annotations
 
+import re
+
 from attribution.deals.adapters.base import (
     AdapterRules,
     Envelope,
     Mapped,
     Notes,
+    Reader,
     digest,
     known_fields,
     own_fields,
@@ -21,9 +24,12 @@ from attribution.deals.delivery import POSTBACK
 from attribution.deals.facts import CLICK, ObjectFact, ObjectType, Value
 
 SOURCE = POSTBACK
-VERSION = 1
+VERSION = 2
 ANY_CLICK = CLICK
 """Field of a click id of which nobody says by which parameter it came."""
+
+_UNFILLED = re.compile(r"[$#]?\{.*\}|\[.*\]|<.*>|%\w+%|#\w+#|__\w+__", re.DOTALL)
+"""Macros that nobody has replaced: ``{clickid}``, ``${TXID}``, ``[cid]``, ``<id>``, ``%subid%``, ``__CLICKID__``."""
 
 _PAID, _CANCELLED = "paid", "cancelled"
 _DUPLICATES = {"ignore": "keeps_first_amount", "add": "adds_amounts"}
@@ -37,7 +43,7 @@ def adapt(body: bytes, envelope: Envelope, rules: AdapterRules) -> Mapped:
     said = read_object(body, notes)
     if said is None:
         return notes.mapped([])
-    click, transaction = said.text("click_id"), said.text("transaction_id")
+    click, transaction = _id(said, "click_id"), _id(said, "transaction_id")
     if not click and not transaction:
         notes.note("missing_field", "click_id", "Send click_id, or at least transaction_id.")
         return notes.mapped([])
@@ -80,3 +86,12 @@ def adapt(body: bytes, envelope: Envelope, rules: AdapterRules) -> Mapped:
         for type_ in wanted
     ]
     return notes.mapped(facts)
+
+
+def _id(said: Reader, name: str) -> str:
+    """An id; "" for a macro that was left as it is: every conversion of the network would be one otherwise."""
+    text = said.text(name)
+    if _UNFILLED.fullmatch(text):
+        said.notes.note("unfilled_macro", name, "Use the macro that this network replaces.")
+        return ""
+    return text

@@ -22,10 +22,10 @@ from attribution.deals.adapters.base import (
     known_fields,
     own_fields,
 )
-from attribution.deals.facts import CONTACT, ObjectFact, ObjectType, Value
+from attribution.deals.facts import CONTACT_IN, ObjectFact, ObjectType, Value
 
 SOURCE = "salesforce"
-VERSION = 1
+VERSION = 2
 
 _OBJECTS = {
     "Opportunity": ObjectType.deal,
@@ -144,8 +144,8 @@ def _fields(record: Reader, object_type: ObjectType, rules: AdapterRules) -> dic
             )
             del fields["status"]
     for name in ("ContactId", "ConvertedContactId"):
-        if values.get(name):
-            fields[CONTACT + values[name]] = True
+        if name in values:
+            fields[CONTACT_IN + name] = values[name] or None
     if values.get("ConvertedOpportunityId"):
         fields["parent"] = f"{ObjectType.deal}:{values['ConvertedOpportunityId']}"
     if values.get("MasterRecordId"):

@@ -26,12 +26,12 @@ from attribution.deals.adapters.base import (
     plain,
     read_object,
 )
-from attribution.deals.facts import CONTACT, ObjectFact, ObjectType, Value
+from attribution.deals.facts import CONTACT_IN, ObjectFact, ObjectType, Value
 from attribution.errors import Rejected
 from attribution.money import format_amount, parse_amount
 
 SOURCE = "shopify"
-VERSION = 1
+VERSION = 2
 
 TOPIC = "x-shopify-topic"
 TRIGGERED_AT = "x-shopify-triggered-at"
@@ -136,8 +136,8 @@ class _Reading:
         }
         if hashed := email_sha256(order.text("email") or order.text("contact_email")):
             fields["email_sha256"] = hashed
-        if customer := order.object("customer").text("id"):
-            fields[CONTACT + customer] = True
+        if order.has("customer"):
+            fields[CONTACT_IN + "customer"] = order.object("customer").text("id") or None
         rank = len(_PROGRESS) if is_cancelled else _PROGRESS.index(status) if status in _PROGRESS else 0
         facts = self._fact(
             ObjectType.order, order_id, at_ms, f"order/{order_id}/{digest(order.data)}", fields, rank

@@ -20,10 +20,10 @@ from attribution.deals.adapters.base import (
     own_fields,
     read_object,
 )
-from attribution.deals.facts import CONTACT, ObjectFact, ObjectType, Value
+from attribution.deals.facts import CONTACT_IN, ObjectFact, ObjectType, Value
 
 SOURCE = "standard"
-VERSION = 1
+VERSION = 2
 EVENT_ID = "webhook-id"
 
 _TEXTS = (
@@ -104,8 +104,8 @@ def _fields(data: Reader, object_type: ObjectType, rules: AdapterRules) -> dict[
         fields["amount"] = data.amount("amount")
     if data.has("email"):
         fields["email_sha256"] = email_sha256(data.text("email"))
-    if contact := data.text("contact_id"):
-        fields[CONTACT + contact] = True
+    if data.has("contact_id"):
+        fields[CONTACT_IN + "contact_id"] = data.text("contact_id") or None
     parent = data.object("parent")
     if parent:
         kind = parent.text("object", is_wanted=True)
