@@ -182,6 +182,8 @@ class QueryMeta(msgspec.Struct, frozen=True):
     """``None`` unless it is asked for."""
     customers: CustomersMeta | None = None
     """``None`` unless something of customers is asked for."""
+    campaign_names: dict[str, str] | None = None
+    """What networks call the campaigns that rows name by their ids; ``None`` unless by campaign."""
 
 
 class QueryAnswer(msgspec.Struct, frozen=True):

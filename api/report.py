@@ -49,6 +49,7 @@ def to_table(answer: QueryAnswer) -> RenderableType:
     """A table and what became of all revenue, for the terminal."""
     table = Table(header_style="bold")
     with_spread = _spread_columns(answer)
+    campaign_names = answer.meta.campaign_names or {}
     for name in answer.columns:
         table.add_column(name, justify="left" if name in DIMENSIONS else "right")
         if name in with_spread:
@@ -56,8 +57,11 @@ def to_table(answer: QueryAnswer) -> RenderableType:
     for number, row in enumerate(answer.rows):
         cells = []
         for name, cell in zip(answer.columns, row, strict=True):
+            text = plain_text(cell)
+            if name == "campaign" and text in campaign_names:
+                text = f"{campaign_names[text]} ({text})"
             # Text, not str: square brackets in a campaign's name are no markup.
-            cells.append(Text(printable(plain_text(cell))))
+            cells.append(Text(printable(text)))
             if name in with_spread:
                 one = _ranges(answer, number)[name]
                 cells.append(Text(f"{plain_text(one.low)} to {plain_text(one.high)}"))

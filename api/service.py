@@ -14,7 +14,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from msgspec import UNSET
 
-from api.answers import CustomersMeta, LearntShare, LearntTable, Maturity, QueryAnswer, QueryMeta
+from api.answers import Cell, CustomersMeta, LearntShare, LearntTable, Maturity, QueryAnswer, QueryMeta
+from api.campaign_names import campaign_names
 from api.changes import ChangesAnswer, ChangesRequest, changes_answer, plan_changes
 from api.coverage import coverage_of, spend_of
 from api.customers import Customers, Known
@@ -106,9 +107,10 @@ class QueryService:
             groups = [groups[place] for place in in_order(everything, columns, plan.own_order)]
         more = len(groups) > offset + plan.limit
         groups = groups[offset : offset + plan.limit]
+        rows = [cells_of(plan, group) for group in groups]
         return QueryAnswer(
             columns,
-            [cells_of(plan, group) for group in groups],
+            rows,
             QueryMeta(
                 model=request.model,
                 basis=request.basis,
@@ -123,6 +125,7 @@ class QueryService:
                 reach=reach_of(group.values for group in groups) if "reach" in columns else None,
                 maturity=maturity,
                 customers=None if known is None else self._of_customers(known),
+                campaign_names=self._campaign_names(columns, rows),
                 spread_models=plan.spread,
                 learnt=self._learnt(request.model) if request.model in LEARNT else None,
                 next_offset=request.offset + plan.limit if more else None,
@@ -220,6 +223,14 @@ class QueryService:
 
     def _of_customers(self, known: Known) -> CustomersMeta:
         return CustomersMeta(len(known.firsts), known.without_person, plain_number(self._margin))
+
+    def _campaign_names(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Cell]]
+    ) -> dict[str, str] | None:
+        if "campaign" not in columns:
+            return None
+        place = columns.index("campaign")
+        return campaign_names((row[place] for row in rows), self._database, self._ask)
 
     def _learnt(self, model: str) -> LearntTable | None:
         sql = load_sql("learnt", learnt_models=qualify(self._database, "learnt_models"))

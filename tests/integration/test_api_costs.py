@@ -186,6 +186,25 @@ def test_spend_is_dated_by_when_it_became_known(store: Store) -> None:
     assert store.rows("spend roas", "campaign", as_of="2026-10-03") == [["c", "12.00", Decimal("2.5")]]
 
 
+def test_a_campaign_under_its_id_has_its_networks_name(store: Store) -> None:
+    """The newest one; names are told of the rows that are shown, and of ids only."""
+    brand = {"campaign_id": "17391", "campaign_label": "17391"}
+    store.put(
+        "spend",
+        spent("10", **brand, campaign="Brand", as_of=NOON),
+        spent("10", **brand, campaign="Brand [2026]", as_of=NOON + 1, day="2026-10-03"),
+        spent("5", campaign_id="2", campaign_label="2", campaign="2"),
+        spent("4", campaign_id="3", campaign_label="3", campaign="Elsewhere", ad_network="meta_ads"),
+        spent("3", campaign_id="x7", campaign_label="autumn", campaign="Autumn"),
+    )
+    store.put("credits", credit(PAID, "30", campaign="17391"))
+    answer = store.ask("spend revenue", "campaign", limit=2)
+    assert answer.rows == [["17391", "20.00", "30.00"], ["2", "5.00", "0.00"]]
+    assert answer.meta.campaign_names == {"17391": "Brand [2026]"}
+    assert store.ask("spend", "campaign").meta.campaign_names == {"17391": "Brand [2026]", "3": "Elsewhere"}
+    assert store.ask("spend", "channel").meta.campaign_names is None
+
+
 def test_by_ad_network_and_beside_visitors(store: Store) -> None:
     store.put("spend", spent("10", clicks=3), spent("20", ad_network="meta_ads"))
     store.put("sessions", session("1", channel=PAID, ad_network="google_ads"), session("2"))

@@ -102,6 +102,14 @@ def test_names_of_strangers_neither_style_nor_steer_the_terminal(name: str) -> N
         assert name in text
 
 
+def test_a_campaign_under_its_id_is_shown_with_its_name() -> None:
+    """In the table; files keep what the ledger has."""
+    named = msgspec.structs.replace(META, campaign_names={"17391": "Brand [/]"})
+    told = QueryAnswer(("campaign", "clicks"), [["17391", 17391], ["autumn", 2]], named)
+    assert "Brand [/] (17391)" in rendered(to_table(told))
+    assert to_csv(told).splitlines() == ["campaign,clicks", "17391,17391", "autumn,2"]
+
+
 def test_coverage_names_what_is_not_added_up() -> None:
     line = coverage_line(answer())
     assert line == (
