@@ -10,19 +10,18 @@ import numpy as np
 from api.measures import UNATTRIBUTED_CHANNEL
 from api.people import People
 from api.queries import load_sql
+from attribution.bulk.customers import About, persons_about
 from attribution.bulk.persons import Joined, Names, Numbers
 from attribution.bulk.reached import NEVER, Reached, Steps, reached_by
 from attribution.errors import Rejected
 from attribution.funnel import Funnel
+from attribution.policy import AttributionPolicy
 from sinks.names import qualify
 
 MOST_STEPS = 3_000_000
 """Rows of one statement: first steps of visitors, ids of conversions. About 300 MB of memory while they are counted."""
 _STEP, _STAGE, _PLACE = 64, 2, 65_536
 """How an instant, a stage and more are one number (``sql/funnel_visitors.sql``, ``sql/funnel_channels.sql``)."""
-_HAS_VISITOR = 4
-_PREFERRED = np.array([0, 2, 1, 3], dtype=np.uint8)
-"""By kind (0 = nobody, 1 = user, 2 = e-mail, 3 = CRM contact): which ids are people of whom nothing else is known."""
 
 Ask = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
 Numbered = Callable[[str, int, Mapping[str, Any]], Names]
@@ -44,13 +43,14 @@ class Cohort(NamedTuple):
 class FunnelReader:
     """Reads the funnel of one database. Threads may share it."""
 
-    def __init__(self, database: str, funnel: Funnel, credited: Sequence[str], people: People) -> None:
-        """``credited``: the types of conversions that hits report, by the policy."""
+    def __init__(self, database: str, funnel: Funnel, policy: AttributionPolicy, people: People) -> None:
         self._tables = {
             name: qualify(database, name) for name in ("hits", "sessions", "conversions", "identity_links")
         }
         self._funnel = funnel
-        self._credited = tuple(credited)
+        self._credited = tuple(policy.conversion_lookbacks_ms)
+        """Types of conversions that hits report."""
+        self._rules = policy.identity
         self._people = people
 
     def cohort(
@@ -72,7 +72,7 @@ class FunnelReader:
         conversions = load_sql(
             "funnel_conversions", conversions=self._tables["conversions"], of_sites=of_sites
         )
-        parts = {**self._tables, "of_sites": of_sites}
+        parts = {**self._tables, "of_sites": of_sites, "all_conversions": self._tables["conversions"]}
 
         def rows(name: str, width: int) -> Sequence[Names]:
             found = numbered(load_sql(name, **parts), MOST_STEPS + 1, values).reshape(-1, width)
@@ -88,7 +88,7 @@ class FunnelReader:
         parts["conversions"] = conversions
         visitors, steps = rows("funnel_visitors", 2)
         of_visitors = _steps(joined.persons_of(visitors), steps)
-        of_ids, nobodys = self._told(rows("funnel_told", 4), joined, self._people.told_blocked())
+        of_ids, nobodys = self._told(rows("funnel_told", 4), joined)
         both = Steps(*(np.concatenate(pair) for pair in zip(of_visitors, _steps(*of_ids), strict=True)))
         reached = reached_by(both, len(self._funnel.stages))
         entered = reached.entered
@@ -102,31 +102,17 @@ class FunnelReader:
             channel_of = _channels_of(reached, joined, *rows("funnel_channels", 2))
         return Cohort(reached, channel_of, channels, self._without(nobodys, span))
 
-    def _told(
-        self, told: Sequence[Names], joined: Joined, blocked: Names
-    ) -> tuple[tuple[Names, Names], Names]:
+    def _told(self, told: Sequence[Names], joined: Joined) -> tuple[tuple[Names, Names], Names]:
         """(people, their steps) of told conversions; and the steps of those that name nobody."""
-        conversions, links, steps, about = told
-        kinds, has_visitor = (about % _HAS_VISITOR).astype(np.uint8), about >= _HAS_VISITOR
-        places, linked = joined.named_by(links)
-        finds = np.zeros(len(links), dtype=np.bool_)
-        finds[places] = True
-        _, conversion_of = np.unique(conversions, return_inverse=True)
-        count = int(conversion_of.max(initial=-1)) + 1
-        is_known = np.zeros(count, dtype=np.bool_)
-        is_known[conversion_of[finds | has_visitor]] = True
-        # Whom only a sender knows: his contacts are people, else users, else addresses.
-        ranks = _PREFERRED[kinds]
-        ranks[np.isin(links, blocked) | np.isin(links, joined.hubs)] = 0
-        best = np.zeros(count, dtype=np.uint8)
-        np.maximum.at(best, conversion_of, ranks)
-        alone = ~is_known[conversion_of] & (ranks > 0) & (ranks == best[conversion_of])
-        people = np.concatenate((joined.persons_of(linked), links[alone]))
-        nobodys = np.unique(
-            np.stack((conversions, steps), axis=1)[~is_known[conversion_of] & (best[conversion_of] == 0)],
-            axis=0,
-        )
-        return (people, np.concatenate((steps[places], steps[alone]))), nobodys[:, 1]
+        names, visitors, links, steps = told
+        names, first, place = np.unique(names, return_index=True, return_inverse=True)
+        names_somebody = (links != 0) & ~np.isin(links, self._people.told_blocked())
+        about = About(visitors[first], place[names_somebody], links[names_somebody])
+        places, people = persons_about(about, names, joined, self._rules)
+        steps = steps[first]
+        are_nobodys = np.ones(len(names), dtype=np.bool_)
+        are_nobodys[places] = False
+        return (people, steps[places]), steps[are_nobodys]
 
     def _without(self, steps: Names, span: tuple[int, int]) -> tuple[int, ...]:
         at = steps // _STEP

@@ -82,8 +82,7 @@ class QueryService:
         self._has_claims = False
         """Table ``dropped_conversions`` has been seen to have rows."""
         self._people = People(database, policy.identity, self._ask, self._ask_numbers)
-        types = tuple(policy.conversion_lookbacks_ms)
-        self._funnel = FunnelReader(database, funnel, types, self._people)
+        self._funnel = FunnelReader(database, funnel, policy, self._people)
         self._customers = Customers(database, policy.identity, self._people, self._ask_numbers)
         self._margin = margin
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from attribution.conversions import ConversionFact
 from sinks.tables import WRITTEN
 from streams.ledger_lines import lines_between, lines_of
 from streams.recredit import Correction
 from streams.rows import Row, WrittenRow, conversion_row, path_row
 
+NEVER_STOOD = "never_stood"
+"""The cause of rows that tell of a conversion that did not stand any more: now it never did, as far as is known."""
 TABLES = ("conversions", "paths", "credits")
 
 
@@ -54,10 +57,12 @@ def _tell(correction: Correction, found: Told) -> None:
             found.conversions.append(conversion_row(old, -1, cause, recorded_at))
         if given is not None and (given != taken or not new.is_told):
             found.conversions.append(given)
-        if old is None and given is None and new.bookings:
-            # It is over already when it is heard of. Its rows tell of it: it has entries that may be restated.
-            gone = new.bookings[-1].cause
-            found.conversions.extend(conversion_row(new, sign, gone, recorded_at) for sign in (1, -1))
+        if given is None and taken is None:
+            over, was = _over(new, recorded_at), _over(old, recorded_at) if old is not None else None
+            if over != was:
+                # Neither stands. Its rows tell why: it has entries that may be restated, and it has been at its stage.
+                gone = NEVER_STOOD if over is None else new.bookings[-1].cause
+                found.conversions.extend(conversion_row(new, sign, gone, recorded_at) for sign in (1, -1))
     if lines.is_same_path and correction.before is not None and correction.before.has_path:
         return
     old_path, new_path = correction.old_path, correction.new_path
@@ -66,6 +71,11 @@ def _tell(correction: Correction, found: Told) -> None:
             found.paths.append(path_row(new.site, new.conversion_id, old_path, -1, recorded_at))
         if new_path is not None:
             found.paths.append(path_row(new.site, new.conversion_id, new_path, 1, recorded_at))
+
+
+def _over(fact: ConversionFact, recorded_at: int) -> Row | None:
+    """What is known of a conversion that does not stand any more; ``None`` = it never did."""
+    return conversion_row(fact, -1, fact.bookings[-1].cause, recorded_at) if fact.bookings else None
 
 
 def told_in_rows(rows: Mapping[str, Sequence[Row]]) -> list[Told]:

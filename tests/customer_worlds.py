@@ -65,7 +65,7 @@ def customers(
                 if len(merged) <= rules.max_visitors_per_person:
                     return "whole", frozenset(merged)
                 people = [token for token in its if isinstance(token, frozenset)]
-                return ("person", people[0]) if people else one
+                return ("person", people[0]) if people else ("ids", frozenset(its))
         return one
 
     keys = {one: key(one) for one in sales}

@@ -1,11 +1,22 @@
 -- Conversions that reach a stage: those that stand, and deals that stood until they were lost. What was cancelled, deleted
--- or opened again reaches nothing. Of a conversion whose facts were corrected only the last ones stand. Fragment of
--- funnel_visitors.sql and funnel_told.sql.
+-- or opened again, and what never stood as far as is known now, reaches nothing. Of a conversion whose facts were corrected
+-- only the last ones count: those that stand, else those that were taken back last. names: the ids that senders told, without
+-- companies. Fragment of funnel_visitors.sql and funnel_told.sql.
 -- Values: types, type_stages (their places), sites.
-SELECT site, conversion_id, visitor_id, ids,
-    transform(type, {types:Array(String)}, {type_stages:Array(UInt64)}, toUInt64(0)) AS stage,
-    toUInt64(toUnixTimestamp64Milli(converted_at)) AS at, toUInt64(sum(sign) <= 0) AS is_lost
-FROM $conversions
-WHERE type IN {types:Array(String)} AND $of_sites
-GROUP BY site, conversion_id, type, visitor_id, ids, converted_at
-HAVING sum(sign) > 0 OR argMaxIf(cause, (recorded_at, cause = 'lost'), sign < 0) = 'lost'
+SELECT site, conversion_id, facts.2 AS visitor_id, arrayFilter(one -> NOT startsWith(one, 'account:'), facts.3) AS names,
+    transform(facts.1, {types:Array(String)}, {type_stages:Array(UInt64)}, toUInt64(0)) AS stage,
+    toUInt64(toUnixTimestamp64Milli(facts.4)) AS at, toUInt64(NOT last.1) AS is_lost
+FROM
+(
+    SELECT site, conversion_id, argMax((type, visitor_id, ids, converted_at), (stands, ended)) AS facts, max((stands, ended)) AS last
+    FROM
+    (
+        SELECT site, conversion_id, type, visitor_id, ids, converted_at, sum(sign) > 0 AS stands,
+            maxIf((recorded_at, multiIf(cause = 'never_stood', 2, cause = 'lost', 1, 0)), sign < 0) AS ended
+        FROM $conversions
+        WHERE type IN {types:Array(String)} AND $of_sites
+        GROUP BY site, conversion_id, type, visitor_id, ids, converted_at
+    )
+    GROUP BY site, conversion_id
+)
+WHERE last.1 OR last.2.2 = 1

@@ -1,6 +1,6 @@
 -- Purpose: GET /v1/funnel, which stages visitors reached first when: visitor (hash, as people_links.sql has them) and
--- instant * 64 + stage * 2 + (1 if lost). Of visitors who entered in the time asked for, and of all whom an id names: whose
--- person entered when is for the reader to say.
+-- instant * 64 + stage * 2 + (1 if lost). Of visitors who entered in the time asked for, and of all whom an id names or of
+-- whose conversions senders told ids: whose person entered when is for the reader to say. (Those are in funnel_told.sql.)
 -- Hits count by themselves, but those with an order id whose event is a conversion: several may report one order, and who is
 -- whose is told by conversions.
 -- Parameters: from and to (epoch ms), events, event_stages, types, type_stages, credited, sites, most.
@@ -25,7 +25,7 @@ FROM
             (
 $conversions
             )
-            WHERE visitor_id != ''
+            WHERE visitor_id != '' AND empty(names)
         )
         GROUP BY visitor, stage
     )
@@ -33,4 +33,5 @@ $conversions
 )
 WHERE (entered_at >= {from:UInt64} AND entered_at < {to:UInt64})
     OR visitor IN (SELECT sipHash64(site, visitor_id) FROM $identity_links WHERE NOT startsWith(id, 'account:'))
+    OR visitor IN (SELECT sipHash64(site, visitor_id) FROM $all_conversions WHERE visitor_id != '' AND notEmpty(ids))
 LIMIT {most:UInt64}

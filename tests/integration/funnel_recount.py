@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from api_store import Store, session
+from customer_worlds import Sale, customers
 from sinks_rows import DAY, NOON
 
 from attribution.funnel import Funnel, FunnelStage
 from attribution.oracle_persons import Link, Visitor, named, persons
-from attribution.persons import IdentityRules
+from attribution.persons import IdentityRules, is_blocked, is_shared
 
 FUNNEL = Funnel(
     (
@@ -103,10 +104,20 @@ class FunnelWorld:
                 ("cancellation",),
                 ("lost", "reopened"),
                 ("lost", "reopened", "lost"),
+                ("lost", "never_stood"),
+                ("lost", "told again"),
+                ("lost", "told again", "reopened"),
             ]
         ):
             at += 1000
-            if cause != "reopened":
+            if cause in ("never_stood", "told again"):
+                # What does not stand is told anew by rows that cancel each other.
+                if cause == "told again":
+                    cause = "lost"
+                    facts["visitor_id"] = pick(VISITORS)
+                again = {**facts, "cause": cause, "recorded_at": at}
+                rows += [again, {**again, "sign": -1}]
+            elif cause != "reopened":
                 rows.append({**rows[-1], "sign": -1, "cause": cause, "recorded_at": at})
             if cause in ("late_touch", "reopened"):
                 again = {**facts, "cause": cause, "recorded_at": at}
@@ -151,11 +162,12 @@ class FunnelWorld:
             if hit["event"] in FUNNEL.places and not (hit["order_id"] and hit["event"] in CREDITED):
                 step = (FUNNEL.places[hit["event"]], hit["occurred_at"], False)
                 steps.setdefault(person_of[hit["site"], hit["visitor_id"]], []).append(step)
+        whom = self._whom(person_of)
         low, high = _bounds(question)
         without = [0] * len(FUNNEL.stages)
         for one in self.conversions:
             stage = FUNNEL.places[one["type"]]
-            people = self._people_of(one, person_of)
+            people = whom[one["conversion_id"]]
             for person in people:
                 steps.setdefault(person, []).append((stage, one["converted_at"], one["is_lost"]))
             if (
@@ -183,24 +195,43 @@ class FunnelWorld:
             found[channel] = (len(its), _count(its, question))
         return found
 
-    def _people_of(self, one: dict[str, Any], person_of: dict[Visitor, Person]) -> set[Person]:
-        site = one["site"]
-        names = [one["visitor_id"]] if one["visitor_id"] else []
-        whom = named(site, names, one["ids"], person_of, self.links, RULES)
-        if whom:
-            return {person_of[visitor] for visitor in whom}
-        for kind in ("crm:", "user:", "email:"):
-            alone = {
-                frozenset({(site, id_)})
-                for id_ in one["ids"]
-                if id_.startswith(kind)
-                and id_.partition(":")[2].lower() not in RULES.blocked_ids
-                and sum(held and link[::2] == (site, id_) for link, held in self.links.items())
-                <= RULES.max_visitors_per_id
-            }
-            if alone:
-                return alone
-        return set()
+    def _whom(self, person_of: dict[Visitor, Person]) -> dict[str, set[Person]]:
+        """By conversion whom it is about: whom it names, else whom others of its customer name, else the customer."""
+        sales = [
+            Sale(one["site"], one["conversion_id"], one["visitor_id"], tuple(one["ids"]))
+            for one in self.conversions
+        ]
+        sales = [one._replace(ids=tuple(id_ for id_ in one.ids if id_ != "account:acme")) for one in sales]
+        direct = {one: self._named(one, person_of) for one in sales}
+        found = {}
+        for one, its in customers(sales, self.links, RULES).items():
+            found[one.name] = direct[one] or set().union(*(direct[other] for other in its))
+            if not found[one.name] and self._tells(one):
+                found[one.name] = {frozenset((other.site, other.name) for other in its)}
+        return found
+
+    def _tells(self, one: Sale) -> list[str]:
+        """The ids that say whom it is about."""
+        return [
+            id_
+            for id_ in one.ids
+            if not is_blocked(id_, RULES)
+            and sum(held and link[::2] == (one.site, id_) for link, held in self.links.items())
+            <= RULES.max_visitors_per_id
+        ]
+
+    def _named(self, one: Sale, person_of: dict[Visitor, Person]) -> set[Person]:
+        ids = self._tells(one)
+        held = [
+            link[2]
+            for link, is_held in self.links.items()
+            if is_held and link[:2] == (one.site, one.visitor_id) and not is_blocked(link[2], RULES)
+        ]
+        is_own = one.visitor_id and not (ids and is_shared(one.visitor_id, held, RULES))
+        found = named(one.site, [], ids, person_of, self.links, RULES)
+        return {person_of[visitor] for visitor in found} | (
+            {person_of[one.site, one.visitor_id]} if is_own else set()
+        )
 
     def _channel_of(self, person: Person, entered: int) -> str:
         touches = [

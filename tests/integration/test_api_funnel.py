@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from api_sales import sell
 from api_store import Store, session
 from clickhouse_connect.driver.client import Client
 from funnel_recount import CREDITED, FUNNEL, RULES, FunnelWorld
@@ -14,9 +15,15 @@ from sinks_rows import DAY, HOUR, NOON
 import api.funnel_reading
 import api.people
 from api.funnel import FunnelAnswer, StageLine
+from attribution.booked import cause_of_bookings
+from attribution.conversions import BookedValue, Conversion, ConversionFact
 from attribution.errors import Rejected
+from attribution.ledger import credit
+from attribution.paths import Path
 from attribution.persons import IdentityRules
 from attribution.policy import DAY_MS, AttributionPolicy
+from streams.recredit import Correction, CreditState
+from streams.told import told as told_of
 
 OCTOBER = {"from": "2026-10-02", "to": "2026-10-31"}
 MINUTE = 60_000
@@ -201,6 +208,87 @@ def test_ids_that_stand_for_nobody_make_nobody_a_customer(clean: tuple[Client, s
     assert [one.conversions for one in nobodys.meta.without_person] == [2]
     store.put("conversions", told("deal_won", NOON + 3 * HOUR, "email:info", "crm:TILL", "user:7"))
     assert store.funnel().stages[-1].persons == 1
+
+
+def test_a_contact_whom_nobody_saw_is_one_person_and_one_customer(clean: tuple[Client, str]) -> None:
+    """Whichever of his ids is told: the funnel and the metric of new customers agree on who he is."""
+    store = Store(*clean)
+    sell(store, "early", 0, (0, "10"), ids=("email:cat",), type_="deal_won")
+    sell(store, "both", 1, (1, "10"), ids=("crm:7", "email:cat"), type_="deal_won")
+    sell(store, "late", 2, (2, "10"), ids=("crm:7",), type_="deal_won")
+    store.put("conversions", told("lead", NOON - DAY, "email:cat"))
+    assert store.rows("new_customers") == [[1]]
+    stages = store.funnel().stages
+    assert [one.persons for one in stages if one.persons] == [1, 1]
+    assert stages[-1].from_previous == 0
+    # He turns out to be a visitor: still one of each.
+    store.put("hits", hit("a", "page_view", NOON - 2 * DAY))
+    store.put("identity_links", {"site": "site1", "visitor_id": "a", "id": "crm:7"})
+    assert store.rows("new_customers") == [[1]]
+    assert [one.persons for one in store.funnel().stages if one.persons] == [1, 1, 1]
+    assert store.funnel().totals.persons == 1
+
+
+def test_a_purchase_on_a_shared_device_is_whose_id_is_told(clean: tuple[Client, str]) -> None:
+    store = Store(*clean)
+    links = ({"site": "site1", "visitor_id": "till", "id": f"user:{name}"} for name in "ab")
+    store.put("identity_links", *links)
+    store.put("hits", hit("till", "page_view", NOON - DAY))
+    for number in range(3):
+        sell(store, f"{number}", number, (number, "10"), visitor="till", ids=(f"email:{number}",))
+    assert store.rows("new_customers") == [[3]]
+    answer = store.funnel()
+    assert (answer.totals.persons, answer.stages[-1].persons) == (4, 3)
+
+
+def test_who_came_before_is_not_new_by_a_conversion_with_ids(clean: tuple[Client, str]) -> None:
+    """Nobody linked the visitor; a sender names both him and ids."""
+    store = Store(*clean)
+    store.put("hits", hit("a", "page_view", NOON - 40 * DAY))
+    store.put("conversions", told("deal_won", NOON, "crm:7", visitor_id="a"))
+    assert store.funnel(**OCTOBER).totals.persons == 0
+    assert store.funnel().stages[-1].from_previous == 0
+    assert [one.persons for one in store.funnel().stages if one.persons] == [1, 1]
+
+
+def test_a_lost_deal_that_never_stood_after_all_was_at_no_stage(clean: tuple[Client, str]) -> None:
+    """Rows as the credit stage tells them."""
+    store = Store(*clean)
+    conversion, refused = BookedValue(NOON, "conversion", 0, 1), BookedValue(NOON + 9, "lost", 0, 0)
+    before: CreditState | None = None
+    seen = []
+    histories: list[tuple[BookedValue, ...]] = [
+        (conversion, refused),
+        (),
+        (conversion, refused),
+        (conversion,),
+        (),
+    ]
+    for number, bookings in enumerate(histories):
+        fact = ConversionFact(
+            conversion_id="d",
+            site="site1",
+            type="opportunity",
+            order_id="d",
+            visitor_id="",
+            event_id="e",
+            occurred_at=NOON,
+            received_at=NOON,
+            value_minor=None,
+            currency="USD",
+            bookings=bookings,
+            revision=number + 1,
+            ids=("crm:7",),
+        )
+        policy = AttributionPolicy()
+        packed = credit(fact, Path((), NOON, "opportunity"), policy).to_bytes()
+        after = CreditState(Conversion.of(fact), packed, policy.version, NOON + number, True)
+        cause = "conversion" if before is None else cause_of_bookings(before.conversion.credited, fact)
+        store.put_rows("conversions", told_of([Correction(cause, before, after)]).conversions, f"{number}")
+        before = after
+        opportunity = store.funnel().stages[6]
+        seen.append((opportunity.persons, opportunity.lost))
+    assert seen == [(1, 1), (0, 0), (1, 1), (1, 0), (0, 0)]
 
 
 def test_random_worlds_equal_a_plain_recount(clean: tuple[Client, str]) -> None:

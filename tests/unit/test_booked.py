@@ -12,6 +12,7 @@ import pytest
 from conversion_facts import NOON, fact
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from statements import facts, paths, policies
 
 from attribution.acquisition import Acquisition
@@ -344,6 +345,25 @@ def test_a_deal_that_is_lost_has_no_weight_and_no_row_of_what_stands() -> None:
     ((won,), _) = corrections_of((deal(2, WON, LOST), touches), (deal(3, WON, LOST, again), touches))
     assert lines(won) == [(12, "reopened", "C1", WEIGHT_ONE, 900)]
     assert [row[9] for row in told([won]).conversions] == [1]
+
+
+def test_rows_tell_why_what_does_not_stand_does_not() -> None:
+    """Rows that cancel each other, whenever that is another reason than before, or another deal by its facts."""
+    lost, gone = deal(1, WON, LOST), deal(1, WON, BookedValue(NOON + 9, "cancellation", 0, 0))
+    for before, after, causes in (
+        (None, lost, ["lost", "lost"]),
+        (None, deal(1), []),
+        (deal(1), replace(lost, revision=2), ["lost", "lost"]),
+        (lost, deal(2), ["never_stood", "never_stood"]),
+        (lost, replace(gone, revision=2), ["cancellation", "cancellation"]),
+        (lost, replace(lost, revision=2), []),
+        (lost, replace(lost, revision=2, ids=("crm:7",)), ["lost", "lost"]),
+        (deal(1), deal(2, ids=("crm:7",)), []),
+    ):
+        steps = [(one, TOUCHES[:1]) for one in (before, after) if one is not None]
+        corrections, _ = corrections_of(*steps)
+        rows = told(corrections).conversions if corrections else []
+        assert [(row[9], row[10]) for row in rows] == list(zip((1, -1), causes, strict=False))
 
 
 def test_a_refund_told_before_the_late_click_is_restated_with_it() -> None:

@@ -7,11 +7,11 @@ from customer_worlds import Sale, customers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.bulk.customers import About, customers_of
+from attribution.bulk.customers import About, customers_of, persons_about
 from attribution.bulk.persons import KINDS, LinkColumns, joined_by
 from attribution.identity import own_name
-from attribution.oracle_persons import Link
-from attribution.persons import IdentityRules, is_blocked
+from attribution.oracle_persons import Link, Visitor, named, persons
+from attribution.persons import CLOSED_AT, IdentityRules, is_blocked, is_shared
 
 VISITORS = [*"abcdef", "user:1"]
 IDS = ["user:1", "user:2", "email:x", "email:y", "crm:7", "crm:8", "user:nobody"]
@@ -41,7 +41,19 @@ rules_of_worlds = st.builds(
 
 
 def joined(sales: list[Sale], links: dict[Link, bool], rules: IdentityRules) -> dict[Sale, frozenset[Sale]]:
-    """As ``attribution.bulk`` tells it; a name's hash is some number that is not 0."""
+    """As ``attribution.bulk`` tells it."""
+    about, columns, _ = columns_of(sales, links, rules)
+    found = customers_of(about, joined_by(columns, rules), rules).tolist()
+    return {
+        one: frozenset(other for other, its in zip(sales, found, strict=True) if its == which)
+        for one, which in zip(sales, found, strict=True)
+    }
+
+
+def columns_of(
+    sales: list[Sale], links: dict[Link, bool], rules: IdentityRules
+) -> tuple[About, LinkColumns, dict[object, int]]:
+    """Columns, and the hashes in them: a name's is some number that is not 0."""
     hashes: dict[object, int] = {}
 
     def number(*name: str) -> int:
@@ -75,11 +87,7 @@ def joined(sales: list[Sale], links: dict[Link, bool], rules: IdentityRules) -> 
         np.array([place for place, _ in told], dtype=np.int64),
         np.array([name for _, name in told], dtype=np.uint64),
     )
-    found = customers_of(about, joined_by(columns, rules), rules).tolist()
-    return {
-        one: frozenset(other for other, its in zip(sales, found, strict=True) if its == which)
-        for one, which in zip(sales, found, strict=True)
-    }
+    return about, columns, hashes
 
 
 @settings(max_examples=300, deadline=None)
@@ -146,4 +154,78 @@ def test_a_crowd_is_no_customer() -> None:
     found = joined(deals + visitor, {}, rules)
     assert found == customers(deals + visitor, {}, rules)
     assert [len(its) for its in found.values()] == [1, 1, 1, 1, 2, 2]
+    again = Sale("s", "again", "", ("email:x", "crm:2"))
+    assert joined([*deals, *visitor, again], {}, rules)[again] == {deals[2], again}, "the same ids are one's"
     assert len(set(joined(deals, {}, rules).values())) == 1
+
+
+def whom(sales: list[Sale], links: dict[Link, bool], rules: IdentityRules) -> dict[Sale, set[object]]:
+    """By sale its persons: frozensets of visitors, or the place of the first sale of a customer without any."""
+    about, columns, hashes = columns_of(sales, links, rules)
+    person_of = people_of(sales, links, rules)
+    people: dict[int, object] = {
+        number: person_of.get((name[1], name[2]))
+        for name, number in hashes.items()
+        if isinstance(name, tuple) and name[0] == "visitor"
+    }
+    names = np.arange(2_000, 2_000 + len(sales), dtype=np.uint64)
+    people |= {2_000 + place: place for place in range(len(sales))}
+    found: dict[Sale, set[object]] = {one: set() for one in sales}
+    places, persons_ = persons_about(about, names, joined_by(columns, rules), rules)
+    for place, person in zip(places.tolist(), persons_.tolist(), strict=True):
+        found[sales[place]].add(people[person])
+    return found
+
+
+def people_of(
+    sales: list[Sale], links: dict[Link, bool], rules: IdentityRules
+) -> dict[Visitor, frozenset[Visitor]]:
+    visitors = {(one.site, one.visitor_id) for one in sales if one.visitor_id} | {link[:2] for link in links}
+    return persons(visitors, links, rules)
+
+
+@settings(max_examples=300, deadline=None)
+@given(sales=worlds, links=links_of_worlds, rules=rules_of_worlds)
+def test_persons_are_those_named_else_those_of_the_customer_else_the_customer(
+    sales: list[Sale], links: dict[Link, bool], rules: IdentityRules
+) -> None:
+    person_of = people_of(sales, links, rules)
+    tells: dict[Sale, list[str]] = {}
+    direct: dict[Sale, set[object]] = {}
+    for one in sales:
+        tells[one] = []
+        for id_ in one.ids:
+            its = [is_held for link, is_held in links.items() if (link[0], link[2]) == (one.site, id_)]
+            is_hub = sum(its) > rules.max_visitors_per_id or len(its) > CLOSED_AT
+            tells[one] += [id_] if not is_hub and not is_blocked(id_, rules) else []
+        visitor = (one.site, one.visitor_id)
+        held = [link[2] for link, is_held in links.items() if is_held and link[:2] == visitor]
+        held = [id_ for id_ in held if not is_blocked(id_, rules)]
+        direct[one] = {person_of[other] for other in named(one.site, [], tells[one], person_of, links, rules)}
+        if one.visitor_id and not (tells[one] and is_shared(one.visitor_id, held, rules)):
+            direct[one].add(person_of[visitor])
+    expected: dict[Sale, set[object]] = {}
+    for one, its in customers(sales, links, rules).items():
+        of_customer: set[object] = set().union(*(direct[other] for other in its))
+        alone: set[object] = {min(sales.index(other) for other in its)} if tells[one] else set()
+        expected[one] = direct[one] or of_customer or alone
+    assert whom(sales, links, rules) == expected
+
+
+def test_a_contact_is_one_person_by_whichever_of_his_ids() -> None:
+    """A form told the address, the CRM the contact and the address, and then the contact alone."""
+    rules = IdentityRules()
+    lead, deal = Sale("s", "1", "", ("email:x",)), Sale("s", "2", "", ("crm:7", "email:x"))
+    renewal, nobodys = Sale("s", "3", "", ("crm:7",)), Sale("s", "4", "", ())
+    sales = [lead, deal, renewal, nobodys]
+    assert whom(sales, {}, rules) == {lead: {0}, deal: {0}, renewal: {0}, nobodys: set()}
+    linked = whom(sales, {("s", "a", "crm:7"): True}, rules)
+    ann = frozenset({("s", "a")})
+    assert linked == {lead: {ann}, deal: {ann}, renewal: {ann}, nobodys: set()}
+
+
+def test_two_visitors_of_one_deal_are_two_persons() -> None:
+    links = {("s", "a", "crm:7"): True, ("s", "b", "crm:8"): True}
+    deal = Sale("s", "1", "", ("crm:7", "crm:8"))
+    found = whom([deal], links, IdentityRules())
+    assert found == {deal: {frozenset({("s", "a")}), frozenset({("s", "b")})}}
