@@ -42,19 +42,25 @@ class Groups:
     time: Sequence[str]
     reading: Reading
 
-    def sql(self) -> tuple[str, str]:
-        """The statement, and what is to be selected beside its columns: the bases of ratios."""
-        return self._with_bases(self._summed())
+    def sql(self) -> str:
+        """The statement, up to where ``ORDER BY`` can follow."""
+        bases = [name for side, name in _BASES.items() if side in self.reading.sides]
+        if not bases or all(dimension.of_traffic for dimension in self.dimensions):
+            return self._summed([f"m_{name} AS m_{name}_base" for name in bases])
+        return self._over_types(bases)
 
-    def _summed(self) -> str:
+    def _summed(self, beside: Sequence[str] = ()) -> str:
+        """One row per group; ``beside`` is selected, too."""
         reading = self.reading
         has_visitors = any("visitors" in metric.measures for metric in self.metrics)
         read = [measure.name for measure in reading.measures]
         having = " OR ".join(f"m_{name} != 0" for name in (*read, *["visitors"] * has_visitors)) or "0"
         rows = [one for one in Rows if any(one in measure.rows for measure in reading.measures)]
         if len(rows) == 1 and not has_visitors and not self.has_customers and not reading.converts:
-            totals = ", ".join(f"{measure.total} AS m_{measure.name}" for measure in reading.measures)
-            return load_sql("grouped", totals=totals, having=having, **self._places(rows[0]))
+            totals = [f"{measure.total} AS m_{measure.name}" for measure in reading.measures]
+            return load_sql(
+                "grouped", totals=", ".join([*totals, *beside]), having=having, **self._places(rows[0])
+            )
         arms, sums = [self._arm(one, has_visitors) for one in rows], self._sums()
         if has_visitors:
             arms.append(self._visitors_arm())
@@ -68,7 +74,9 @@ class Groups:
         if reading.converts:
             union = load_sql("converted", rows=union, rates=rates_sql(reading.database))
         keys = self._keys()["keys"]
-        return load_sql("grouped_arms", keys=keys, sums=", ".join(sums), rows=union, having=having)
+        return load_sql(
+            "grouped_arms", keys=keys, sums=", ".join([*sums, *beside]), rows=union, having=having
+        )
 
     @property
     def _has_people(self) -> bool:
@@ -165,26 +173,20 @@ class Groups:
             **self._keys(),
         )
 
-    def _with_bases(self, grouped: str) -> tuple[str, str]:
-        """The sessions and the spend to divide by.
-
-        Those of the group; where they lack a dimension, of all groups that differ in it only. Rows of a side that is
-        read only for that are left out.
+    def _over_types(self, bases: Sequence[str]) -> str:
+        """With the sessions and the spend to divide by where a dimension is not of traffic: those of all groups that
+        differ in it only. Rows of a side that is read only for that are left out.
         """
-        bases = [name for side, name in _BASES.items() if side in self.reading.sides]
         keys = [(f"d{number}", dimension.of_traffic) for number, dimension in enumerate(self.dimensions)]
-        if not bases or all(of_traffic for _, of_traffic in keys):
-            return grouped, "".join(f", m_{name} AS m_{name}_base" for name in bases)
         shared = [key for key, of_traffic in keys if of_traffic]
         window = f"PARTITION BY {', '.join(shared)}" if shared else ""
         is_asked = any(side in metric.sides for metric in self.metrics for side in _BASES)
-        rows = load_sql(
+        return load_sql(
             "over_types",
-            grouped=grouped,
+            grouped=self._summed(),
             bases=", ".join(f"sum(m_{name}) OVER ({window}) AS m_{name}_base" for name in bases),
             keep="1" if is_asked else all_of(*(f"{key} != ''" for key, of_traffic in keys if not of_traffic)),
         )
-        return rows, ""
 
 
 def rates_sql(database: str) -> str:

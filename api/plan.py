@@ -166,7 +166,7 @@ def build_plan(
     if customers or "people" in dict(order):
         own_order, order = tuple((name, way == "desc") for name, way in order), []
     texts = [dimension.text.format(f"d{number}") for number, dimension in enumerate(dimensions)]
-    rows, bases = Groups(metrics, dimensions, conditions, time, reading).sql()
+    rows = Groups(metrics, dimensions, conditions, time, reading).sql()
     beside = {
         **({"linked": "emptyArrayUInt64()"} if has_people else {}),
         **({"acquired": "emptyArrayUInt64()", "stays": "toUInt8(0)"} if customers else {}),
@@ -177,7 +177,6 @@ def build_plan(
     sql = load_sql(
         "query",
         rows=rows,
-        bases=bases,
         texts=", ".join(texts) or "CAST('', 'String')",
         measures=", ".join(f"toString(m_{name})" for name in measures),
         linked="".join(f", m_{name} AS {name}" for name in beside),

@@ -45,6 +45,8 @@ from sinks.names import qualify
 
 _MONEY_PARTS = frozenset({1, 3, 4})
 """Parts of the answer of ``query.sql`` that begin with a currency."""
+_OF_CLAIMS = 5
+"""The part that says how many rows ``dropped_conversions`` has."""
 MAX_RESULT_ROWS = 1_000_000
 """Of one statement: far more than any answer has. A conversion with a long history needs the most."""
 MAX_RESULT_BYTES = 256 * 1024 * 1024
@@ -195,7 +197,7 @@ class QueryService:
         if self._has_claims:
             return self._ask(f"{plan.sql}\nUNION ALL\n{plan.claims}", plan.parameters)
         found = self._ask(plan.sql, plan.parameters)
-        self._has_claims = any(row[0] == 2 and int(row[3][1]) for row in found)
+        self._has_claims = any(row[0] == _OF_CLAIMS and int(row[3][0]) for row in found)
         return [*found, *self._ask(plan.claims, plan.parameters)] if self._has_claims else found
 
     def _ask(
