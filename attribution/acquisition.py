@@ -111,6 +111,8 @@ CLICK_IDS: dict[str, ClickIdRule] = {
 }
 """Known click-id parameters, strongest evidence first."""
 
+OWN_CLICK_ID = "hw_click_id"
+"""Parameter of ours that names the click of a network or tracker whose own parameter is not in the table."""
 _RANKS = {param: rank for rank, param in enumerate(CLICK_IDS)}
 _APPS = {app: _Referral(source, medium) for app, source, medium in read_rows("apps.tsv")}
 _PERSONAL = re.compile(
@@ -160,6 +162,8 @@ def acquire(
     is_tagged = bool(source or medium or campaign)
     source, medium = _fill_gaps(source, medium, rule, referral)
     ad_network = rule.ad_network if rule else ""
+    # Whoever fills ours in will be told of conversions by it; what Meta adds to every link is not named by anybody.
+    clicked = CLICK_IDS[OWN_CLICK_ID] if rule and rule.kind == "neutral" and query.get(OWN_CLICK_ID) else rule
     if not campaign and rule is not None and rule.is_ad_click:
         campaign = _auto_tagged_campaign(query, rule.ad_network, source)
     return Acquisition(
@@ -170,8 +174,8 @@ def acquire(
         term=tags.get("utm_term", ""),
         content=tags.get("utm_content", ""),
         ad_network=ad_network,
-        click_id_param=rule.param if rule else "",
-        click_id=_cap(query[rule.param]) if rule and rule.has_value else "",
+        click_id_param=clicked.param if clicked else "",
+        click_id=_cap(query[clicked.param]) if clicked and clicked.has_value else "",
         referrer_host=origin.host,
         is_tagged_or_paid=is_tagged or (rule is not None and rule.is_paid),
     )

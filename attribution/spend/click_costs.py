@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from attribution.acquisition import MAX_FIELD
+from attribution.acquisition import MAX_FIELD, OWN_CLICK_ID
 from attribution.enrich import Enriched
 from attribution.errors import Rejected
 from attribution.hit import Hit
@@ -24,8 +24,6 @@ from attribution.urls import clean_text, parse_query, split_url
 
 PARAMETER = "hw_cost"
 CURRENCY_PARAMETER = "hw_currency"
-CLICK_ID_PARAMETER = "hw_click_id"
-"""For networks whose click id is none of ``tables/click_ids.tsv``."""
 MAX_CLICK_MICROS = 1_000_000 * MICROS
 """Of one click. Who knows the address of a page can write what he likes behind it."""
 DOUBLES_WITHIN_DAYS = 30
@@ -174,8 +172,8 @@ def _name_of(hit: Hit, enriched: Enriched, query: dict[str, str], day: date) -> 
     told: tuple[str, ...]
     if way is not None and way.click_id:
         told = ("id", way.click_id_param, way.click_id)
-    elif given := query.get(CLICK_ID_PARAMETER, "").strip():
-        told = ("id", CLICK_ID_PARAMETER, given)
+    elif given := query.get(OWN_CLICK_ID, "").strip():
+        told = ("id", OWN_CLICK_ID, given)
     else:
         told = ("page", hit.visitor_id, hit.url, day.isoformat())
     return hashlib.blake2b(msgspec.json.encode(told), digest_size=16).hexdigest()

@@ -187,6 +187,15 @@ async def test_a_postback_is_about_the_visitor_who_landed_with_its_click(house: 
     assert asked(await arrive(house, visit("e2", "v1", 1.5)), POSTED) == [("v1", "")]
 
 
+async def test_a_tracker_s_click_is_named_by_our_own_parameter(house: House) -> None:
+    """Its own is one of dozens that nobody lists; before the postback and after it."""
+    landed = "https://shop.example/?utm_source=mgid&utm_medium=cpc&hw_click_id=w4bD"
+    told = postback(2, click_id="w4bD", transaction_id="t1", payout="12.50", currency="EUR")
+    assert asked(await arrive(house, told), POSTED) == [("", "")]
+    assert ("v1", "") in asked(await arrive(house, hit("e1", "v1", 1, url=landed)), POSTED)
+    assert credited(house, POSTED) == {"Paid Other": 1250}
+
+
 async def test_a_click_that_comes_after_its_postback_is_joined(house: House) -> None:
     assert asked(await arrive(house, TOLD), POSTED) == [("", "")]
     (orphans,) = await house.redis.keys("*orphans")

@@ -315,3 +315,23 @@ def test_the_table_of_click_ids_is_sound() -> None:
     }
     assert not CLICK_IDS["fbclid"].is_ad_click
     assert not CLICK_IDS["fbclid"].is_paid
+
+
+def test_our_own_parameter_names_the_click_of_a_tracker_and_proves_nothing() -> None:
+    """A known click id that is proof goes before it, one that Meta adds to all links does not."""
+    tags = "?utm_source=taboola&utm_medium=cpc"
+
+    def click(query: str, referrer: str = "") -> tuple[str, str, str, str]:
+        way = acquire(PAGE + query, referrer)
+        assert way is not None
+        return way.source, way.ad_network, way.click_id_param, way.click_id
+
+    assert click(f"{tags}&hw_click_id=T1") == ("taboola", "", "hw_click_id", "T1")
+    assert click(f"{tags}&hw_click_id=T1&gclid=G") == ("taboola", "google_ads", "gclid", "G")
+    assert click("?fbclid=F&hw_click_id=T1") == ("facebook.com", "meta_ads", "hw_click_id", "T1")
+    assert click("?hw_click_id=T1") == ("(not set)", "", "hw_click_id", "T1")
+    assert click("?hw_click_id=T1", "https://blog.example/")[0] == "blog.example"
+    untagged = acquire(PAGE + "?hw_click_id=T1", "")
+    assert untagged is not None
+    assert not untagged.is_tagged_or_paid
+    assert acquire(PAGE + "?hw_click_id=", "") is None
