@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,3 +280,44 @@ def test_salesforce_an_object_without_id_or_outcome_has_a_reason() -> None:
     )
     assert reasons(half) == [("missing_field", "Notification[0].sObject.IsWon")]
     assert "status" not in only(half).fields
+
+
+def test_salesforce_data_360_is_not_taken_for_broken_soap() -> None:
+    """It is kept for a version that reads it."""
+    mapped = adapt("salesforce", {"events": [{"SourceObjectDeveloperName": "Opportunity__dlm"}]})
+    assert (mapped.facts, reasons(mapped)) == ((), [("unread_format", "")])
+
+
+# What the page says to subscribe to
+
+PAGE = Path(__file__).parents[2] / "docs" / "webhooks.md"
+
+
+def entered(sender: str) -> set[str]:
+    """The words in code of the paragraph of ``sender``."""
+    (paragraph,) = re.findall(rf"^\*\*{sender}\.\*\*.*?\n\n", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    return set(re.findall(r"`([\w.*]+)`", paragraph))
+
+
+def test_what_the_page_has_subscribed_to_in_hubspot_is_read_and_says_whose_deal_it_is() -> None:
+    """A property that nobody reads, or an association that nobody sends, would be found out by missing revenue."""
+    words = entered("HubSpot")
+    assert {"deal.associationChange", "deal.merge", "contact.merge"} <= words
+    for name in (
+        "dealstage",
+        "pipeline",
+        "amount",
+        "deal_currency_code",
+        "hubspot_owner_id",
+        "hs_is_closed_won",
+    ):
+        assert name in words
+        one = event(subscriptionType="deal.propertyChange", propertyName=name, propertyValue="1")
+        assert adapt("hubspot", [one]).facts
+    assert "closedate" not in words
+
+
+def test_what_the_page_has_subscribed_to_in_stripe_joins_refunds_with_invoices() -> None:
+    """Newer versions of Stripe's API say in this event alone which payment an invoice had."""
+    words = entered("Stripe")
+    assert {"invoice.paid", "invoice_payment.paid", "payment_intent.succeeded", "customer.updated"} <= words

@@ -53,6 +53,13 @@ _SHORT_ID = 15
 def adapt(body: bytes, envelope: Envelope, rules: AdapterRules) -> Mapped:
     """Facts of a message."""
     notes = Notes()
+    if body.lstrip().startswith((b"{", b"[")):
+        notes.note(
+            "unread_format",
+            "",
+            "Events of Data 360 are kept and not read yet: send deals by outbound messages.",
+        )
+        return notes.mapped([])
     root = _parse(body, notes)
     facts: list[ObjectFact] = []
     if root is not None:
