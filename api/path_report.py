@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, NamedTuple
 
@@ -17,6 +17,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.instants import instant_text, parse_instant
+from api.measures import EARNED
 from api.numbers import RATIO_DIGITS, money_text, plain_number
 from api.path_roll_up import MAX_PATHS, Ask, RollUp, read_roll_up
 from api.queries import load_sql
@@ -30,7 +31,7 @@ LONGEST = 100
 OLDEST = 400
 """Days; longer ago is counted with so long ago."""
 _DAY_SECONDS = 86_400
-_WORTH = "sum(if(currency = {currency:String}, value * sign, toDecimal64(0, 4)))"
+_WORTH = f"sum(if(currency = {{currency:String}} AND {EARNED}, value * sign, toDecimal64(0, 4)))"
 
 Values = Annotated[list[Value], Field(max_length=200)]
 
@@ -47,7 +48,7 @@ class PathsRequest(BaseModel):
     until: Annotated[Name | None, Field(alias="to")] = None
     """Last day, included."""
     conversion_type: Values = []
-    """Only conversions of these types."""
+    """Only conversions of these types. If none is named, open deals are no revenue."""
     site: Values = []
     """Only of these sites."""
     channel: Values = []
@@ -158,8 +159,13 @@ class PathsPlan(NamedTuple):
         return read_roll_up(self.roll_up, limit, ask) if self.roll_up else ask(self.sql, self.parameters, {})
 
 
-def plan_paths(request: PathsRequest, database: str, currency: str) -> PathsPlan:
-    """How ``request`` is answered. Raises ``Rejected`` naming the parameter."""
+def plan_paths(
+    request: PathsRequest, database: str, currency: str, pipeline: Collection[str] = ()
+) -> PathsPlan:
+    """How ``request`` is answered; ``pipeline`` are conversion types that are no revenue unless types are named.
+
+    Raises ``Rejected`` naming the parameter.
+    """
     try:
         since, until = parse_range((request.since, request.until))
     except Rejected as error:
@@ -195,6 +201,7 @@ def plan_paths(request: PathsRequest, database: str, currency: str) -> PathsPlan
     parameters = {
         **{"from": since, "to": until, "currency": wanted, "channels": list(request.channel)},
         **{"types": list(request.conversion_type), "sites": list(request.site)},
+        **{"pipeline_types": [] if request.conversion_type else list(pipeline)},
         **{"most": MAX_PATHS, "longest": LONGEST, "oldest": OLDEST},
         **{"from_day": since // _DAY_SECONDS, "to_day": until // _DAY_SECONDS},
         **({} if as_of is None else {"as_of": as_of}),

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from api.measures import EARNED
 from api.queries import load_sql
 from attribution.errors import Transient
 
@@ -25,7 +26,7 @@ LIKELY_BUCKETS = 512
 _MOST_SOUGHT = 100
 """For more paths than this the last buckets would decide: all are counted at once."""
 _OF_CHANNELS = frozenset({"has", "last"})
-_WORTH = "sum(if(currency = {currency:String}, revenue, 0))"
+_WORTH = f"sum(if(currency = {{currency:String}} AND {EARNED}, revenue, 0))"
 
 _SETTINGS = {"max_threads": 1}
 """A second thread makes these statements a tenth dearer and no faster."""

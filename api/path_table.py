@@ -62,6 +62,7 @@ def paths_to_table(answer: PathsAnswer) -> RenderableType:
         counts = (_within(answer.days_from_first, low, high), _within(answer.days_from_last, low, high))
         days.add_row(name, *(str(count) for count in counts))
     note = "Takes part in: each channel of a path counts the whole conversion, so this does not add up."
+    note += f"\nRevenue: what was billed in {currency}; nothing is converted, and open deals are left out."
     return Group(Text(head), paths, roles, Text(note, style="dim"), lengths, days)
 
 

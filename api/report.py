@@ -189,7 +189,8 @@ def changes_to_table(answer: ChangesAnswer) -> RenderableType:
         table.add_column(name, justify="right" if name in SPREAD else "left")
     for row in answer.rows:
         table.add_row(*(Text(printable(plain_text(cell))) for cell in row))
-    return Group(Text(f"{meta.model}, by {meta.basis}"), total, table)
+    note = f"Revenue: what was billed in {meta.currency}; nothing is converted."
+    return Group(Text(f"{meta.model}, by {meta.basis}"), total, table, Text(note, style="dim"))
 
 
 def explanation_to_text(explanation: Explanation) -> RenderableType:

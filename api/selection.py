@@ -20,6 +20,13 @@ END_OF_TIME = 2**32 - 1
 """Largest instant of ClickHouse's DateTime, in 2106."""
 _SINCE = "hour >= toDateTime({from:UInt32}, 'UTC')"
 _UNTIL = "hour < toDateTime({to:UInt32}, 'UTC')"
+_TIMES = {
+    "hour": ("%Y-%m-%dT%H:00:00Z", "2026-10-31T18:00:00Z (UTC)"),
+    "day": ("%Y-%m-%d", "2026-10-31"),
+    "week": ("%Y-%m-%d", "2026-10-26, its Monday"),
+    "month": ("%Y-%m", "2026-10"),
+}
+"""Dimensions of time: what their values look like, and an example."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +74,24 @@ def condition_of(number: int, given: Filter) -> Condition:
         raise Rejected(
             "empty_value", "Every text contains the empty one; use is or is_not.", f"filters.{number}.2"
         )
+    if name in _TIMES and not operator.startswith("contains"):
+        _check_times(name, values, f"filters.{number}.2")
     dimension = DIMENSIONS[name]
     column = dimension.text.format(dimension.key)
     sql = OPERATORS[operator].format(column=column, parameter=f"f{number}")
     return Condition(dimension, f"({sql})" if dimension.of_traffic else f"(model = '' OR {sql})")
+
+
+def _check_times(name: str, values: Sequence[str], field: str) -> None:
+    """Raise ``Rejected`` for the first that no row can have: it would be answered with nothing."""
+    pattern, example = _TIMES[name]
+    for place, value in enumerate(values):
+        try:
+            found = dt.datetime.strptime(value, pattern)
+        except ValueError:
+            found = None
+        if found is None or found.strftime(pattern) != value or (name == "week" and found.weekday()):
+            raise Rejected("bad_value", f"Write a {name} as answers do: {example}.", f"{field}.{place}")
 
 
 def parse_range(given: tuple[str | None, str | None] | None) -> tuple[int, int]:

@@ -138,7 +138,7 @@ class QueryService:
     def paths(self, request: PathsRequest) -> PathsAnswer:
         """The paths before conversions. Raises ``Rejected``, ``Transient`` or ``Misconfigured``."""
         started = time.perf_counter()
-        plan = plan_paths(request, self._database, self._currency)
+        plan = plan_paths(request, self._database, self._currency, self._terms.pipeline)
         return paths_answer(plan, request, plan.read(request.limit, self._ask), started)
 
     def funnel(self, request: FunnelRequest) -> FunnelAnswer:

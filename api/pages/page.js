@@ -199,6 +199,7 @@ async function paths(isMine) {
       answer.channels.map((one) => [one.channel, one.last_conversions, one.assisted_conversions, one.assist_ratio, one.participation_conversions, one.participation_revenue]),
     ),
     make("p", "Takes part in: each channel of a path counts the whole conversion, so this does not add up.", "note"),
+    make("p", `Revenue: what was billed in ${answer.meta.currency}; nothing is converted, and open deals are left out.`, "note"),
     ...table("Touchpoints before a conversion", ["touchpoints", "conversions", "revenue"], answer.lengths.map((one) => [one.touchpoints, one.conversions, one.revenue])),
     ...table("Days before a conversion", ["days", "since the first touchpoint", "since the last"], names.map((name, place) => [name, first[place], last[place]])),
   );
@@ -255,6 +256,7 @@ async function changes(isMine) {
       [`as of ${meta.until ?? "now"}`, answer.after.conversions, answer.after.revenue],
     ]),
     ...table("Where", answer.columns, answer.rows.map((one) => [one[0], words(one[1]), one[2], one[3]]), [0, 1]),
+    make("p", `Revenue: what was billed in ${meta.currency}; nothing is converted.`, "note"),
   );
   say(`${words(meta.model)}: ${shown(answer.difference.revenue)} ${meta.currency} in all. ${meta.elapsed_ms} ms.`);
 }

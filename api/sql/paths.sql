@@ -1,7 +1,7 @@
 -- Purpose: GET /v1/paths in one statement: rows (kind, key, conversions, revenue). Kinds: path (key: the channels in order),
 -- length (touchpoints; 0 = nobody can be credited), first_lag and last_lag (whole days from the first and the last
 -- touchpoint to the conversion), has (a channel is in the path), last (it is the last).
--- Parameters: currency, most (rows of a kind), longest (touchpoints), oldest (days), and those of $where: from, to (epoch seconds),
+-- Parameters: currency, pipeline_types (no revenue), most (rows of a kind), longest (touchpoints), oldest (days), and those of $where: from, to (epoch seconds),
 -- sites, types, channels, as_of (epoch ms). $path_hash: of paths as they are or collapsed; $shown makes one of channels.
 -- Rows are signed, so each kind is a plain sum over one small column, and no conversion is put together. All of
 -- it over one GROUPING SETS, or a longer key, costs many times as much.

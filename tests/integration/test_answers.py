@@ -112,6 +112,7 @@ def test_paths_are_printed_as_table_csv_and_json(
     answers.print_paths(settings, **given, format_="table")
     shown = capsys.readouterr().out
     assert "does not add up" in shown
+    assert "nothing is converted, and open deals are left out" in shown
     assert "30 conversions, 435.00 USD" in shown
     answers.print_paths(settings, **given, format_="csv")
     assert capsys.readouterr().out.startswith("path,conversions,revenue,share\r\n")

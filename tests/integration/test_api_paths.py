@@ -137,6 +137,20 @@ def test_a_small_example(store: Store) -> None:
     ]
 
 
+@pytest.mark.parametrize("given", [{}, {"as_of": "2100-01-01"}])
+def test_an_open_deal_is_no_revenue_unless_it_is_asked_for(store: Store, given: dict[str, str]) -> None:
+    """A deal that is won is there once, as in every other answer; from the roll-up and from the rows."""
+    way = [("Email", 24)]
+    store.put("paths", path_row("opened", way, "500", conversion_type="opportunity"))
+    store.put("paths", path_row("won", way, "450", conversion_type="deal_won"))
+    answer = ask(store, **given)
+    assert (answer.totals.conversions, answer.totals.revenue) == (2, "450.00")
+    assert [(line.conversions, line.revenue) for line in answer.paths] == [(2, "450.00")]
+    assert [line.participation_revenue for line in answer.channels] == ["450.00"]
+    assert ask(store, conversion_type=["opportunity"], **given).totals.revenue == "500.00"
+    assert ask(store, conversion_type=["opportunity", "deal_won"], **given).totals.revenue == "950.00"
+
+
 def test_a_path_that_was_corrected_is_counted_as_it_stands(store: Store) -> None:
     """A late touchpoint, another value, another instant, and a conversion that is gone; as of before, as it was."""
 

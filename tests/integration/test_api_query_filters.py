@@ -6,6 +6,8 @@ import pytest
 from api_store import Store, session
 from clickhouse_connect.driver.client import Client
 
+from attribution.errors import Rejected
+
 NASTY = [
     "' OR 1=1 --",
     "'; DROP TABLE hits; --",
@@ -45,7 +47,18 @@ def test_hostile_values_are_only_values(store: Store, by: str) -> None:
             assert found == {name for name in NASTY if value in name}
 
 
-@pytest.mark.parametrize("name", ["source", "site", "conversion_type", "hour", "day", "week", "month"])
+@pytest.mark.parametrize("name", ["hour", "day", "week", "month"])
+def test_hostile_values_are_refused_as_times_and_do_no_harm_in_parts_of_them(store: Store, name: str) -> None:
+    store.put("sessions", session("1"))
+    for value in NASTY:
+        with pytest.raises(Rejected) as caught:
+            store.rows("sessions", filters=[[name, "is", [value]]])
+        assert caught.value.field == "filters.0.2.0"
+    parts = [value for value in NASTY if value]
+    assert store.rows("sessions", filters=[[name, "contains", parts]]) == [[0]]
+
+
+@pytest.mark.parametrize("name", ["source", "site", "conversion_type"])
 def test_hostile_values_do_no_harm_in_any_dimension(store: Store, name: str) -> None:
     """A filter on the conversion type leaves traffic alone; every other one finds nothing."""
     store.put("sessions", session("1"))

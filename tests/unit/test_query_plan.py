@@ -48,6 +48,11 @@ def refused(**given: Any) -> tuple[str, str, str]:
         ({"filters": [["channel", "is"]]}, "invalid_request", "filters.0.2"),
         ({"filters": [["channel", "contains", [""]]]}, "empty_value", "filters.0.2"),
         ({"filters": [["channel", "is", ["x" * 1001]]]}, "invalid_request", "filters.0.2.0"),
+        ({"filters": [["month", "is", ["2026-10", "2026-10-01"]]]}, "bad_value", "filters.0.2.1"),
+        ({"filters": [["month", "is_not", ["2026-13"]]]}, "bad_value", "filters.0.2.0"),
+        ({"filters": [["week", "is", ["2026-10-27"]]]}, "bad_value", "filters.0.2.0"),
+        ({"filters": [["day", "is", ["10/31/2026"]]]}, "bad_value", "filters.0.2.0"),
+        ({"filters": [["hour", "is", ["2026-10-31T18:30:00Z"]]]}, "bad_value", "filters.0.2.0"),
         ({"date_range": ["2026-10-02", "2026-10-01"]}, "bad_date_range", "date_range"),
         ({"date_range": ["2026-02-30", None]}, "bad_date_range", "date_range.0"),
         ({"date_range": [None, "20261001"]}, "bad_date_range", "date_range.1"),
@@ -88,6 +93,20 @@ def refused(**given: Any) -> tuple[str, str, str]:
 )
 def test_what_makes_no_sense_is_refused_by_field(given: dict[str, Any], reason: str, field: str) -> None:
     assert refused(**given)[:2] == (reason, field)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "operator", "value"),
+    [
+        ("hour", "is", "2026-10-31T18:00:00Z"),
+        ("day", "is_not", "2026-10-31"),
+        ("week", "is", "2026-10-26"),
+        ("month", "is", "2026-10"),
+        ("month", "contains", "2026-1"),
+    ],
+)
+def test_times_are_filtered_as_answers_write_them(dimension: str, operator: str, value: str) -> None:
+    assert plan(filters=[[dimension, operator, [value]]]).parameters["f0"] == [value]
 
 
 def test_every_dimension_of_the_contract_is_there() -> None:
