@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +13,8 @@ from attribution.tables import read_rows
 
 _IN_BRACKETS = re.compile(r"(.+ )\(([a-z]{3})\)")
 _NAMED_MISSING = 3
+REPEATED = "repeated_column"
+"""Reason of a refusal: a column that is read stands there twice."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Layout:
 def recognise(records: Iterable[Sequence[str]]) -> tuple[int, Layout]:
     """(place of the header among ``records``, its layout): the first record that some format knows.
 
-    Raises ``Rejected('unknown_report')`` that names the nearest format and the columns that are missing.
+    Raises ``Rejected``: ``unknown_report`` names the nearest format and the columns that are missing,
+    ``repeated_column`` a column that stands there twice.
     """
     nearest: tuple[float, int, str] | None = None
     for place, record in enumerate(records):
@@ -89,7 +92,9 @@ def recognise(records: Iterable[Sequence[str]]) -> tuple[int, Layout]:
         complete = [format_ for format_, missing in matches if not missing]
         if complete:
             # The most specific: every header that is required is one more that the file happens to have.
-            return place, _layout(max(complete, key=_required), record, headers)
+            layout = _layout(max(complete, key=_required), record, headers)
+            _check_columns(layout, record)
+            return place, layout
         for format_, missing in matches:
             share = len(missing) / _required(format_)
             if nearest is None or (share, len(missing)) < nearest[:2]:
@@ -108,9 +113,23 @@ def recognise(records: Iterable[Sequence[str]]) -> tuple[int, Layout]:
 def _normal(record: Sequence[str]) -> dict[str, int]:
     headers: dict[str, int] = {}
     for index, text in enumerate(record):
-        headers.setdefault(normal_name(text.removeprefix("\ufeff")), index)
+        headers.setdefault(_name_in(text), index)
     headers.pop("", None)
     return headers
+
+
+def _name_in(header: str) -> str:
+    return normal_name(header.removeprefix("\ufeff"))
+
+
+def _check_columns(layout: Layout, record: Sequence[str]) -> None:
+    """Nobody can say which of two columns of one name counts; columns that are not read may stand there twice."""
+    times = Counter(map(_name_in, record))
+    for header in (header for bound in layout.bound for header in bound.headers):
+        if times[_name_in(header)] > 1:
+            raise Rejected(
+                REPEATED, f"Column {header!r} stands {times[_name_in(header)]} times: leave one.", "header"
+            )
 
 
 def _find(header: str, headers: dict[str, int]) -> tuple[int, str] | None:

@@ -12,7 +12,7 @@ from itertools import islice
 import msgspec
 
 from attribution.errors import Rejected
-from attribution.spend.formats import Layout, recognise
+from attribution.spend.formats import REPEATED, Layout, recognise
 
 PREAMBLE_RECORDS = 30
 """Exports write their title, dates and filters above the header; further down nobody looks for one."""
@@ -59,7 +59,7 @@ class Sheet:
 
 
 def open_sheet(file: ReportFile) -> Sheet:
-    """The sheet of a file. Raises ``Rejected``: ``not_text``, ``unknown_report``."""
+    """The sheet of a file. Raises ``Rejected``: ``not_text``, ``unknown_report``, ``repeated_column``."""
     text = _decode(file.content)
     failure: Rejected | None = None
     for delimiter in _DELIMITERS:
@@ -67,6 +67,8 @@ def open_sheet(file: ReportFile) -> Sheet:
             top = [record.cells for record in islice(_records(text, delimiter), PREAMBLE_RECORDS)]
             place, layout = recognise(top)
         except Rejected as rejected:
+            if rejected.reason == REPEATED:
+                raise  # its header is understood
             # The delimiter by which anything of the file is a header explains it best.
             if failure is None or "nearest" in rejected.message:
                 failure = rejected

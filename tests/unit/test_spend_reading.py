@@ -147,6 +147,16 @@ def test_a_download_of_several_days_in_one_row_is_refused() -> None:
     assert [fact.campaign for fact in reading.facts] == ["Retargeting"]
 
 
+def test_a_column_that_stands_there_twice_is_refused_where_it_is_read() -> None:
+    """Which of two costs is it? Of columns that nobody reads there may be as many as there like."""
+    head, row = "day,ad_network,campaign,currency,cost", "2026-10-01,google_ads,A,USD,1.50"
+    (cell,) = read(f"{head},Cost\n{row},2.50\n").bad_cells
+    assert (cell.file, cell.reason) == ("report-1.csv", "repeated_column")
+    assert "'cost' stands 2 times" in cell.remedy
+    (fact,) = read(f"{head},note,note\n{row},x,y\n").facts
+    assert fact.cost == 1_500_000
+
+
 def test_an_unknown_file_names_the_nearest_format_and_what_is_missing() -> None:
     text = "Campaign,Currency code,Cost,Impr.\nA,USD,1.00,5\n"
     reading = read(text, samples.GOOGLE)
