@@ -51,7 +51,7 @@ class _Money(NamedTuple):
     def of(cls, sums: Sequence[str], *, is_wanted: bool) -> _Money:
         revenue, conversions = Decimal(sums[0]), Decimal(sums[1])
         if len(sums) > _PLAIN:
-            worth, left_out, conversions_left_out, days = sums[2:]
+            worth, left_out, conversions_left_out, days = sums[2:6]
             return cls(
                 revenue,
                 conversions,

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.catalog import LIFETIME, PAYBACK
-from api.groups import rates_sql
 from api.people import Numbers, People
 from api.plan import Plan
 from api.queries import load_sql
+from api.rates import rates_sql
 from api.selection import known_by
 from attribution.bulk.customers import About, customers_of
 from attribution.bulk.persons import Flags, Names, places_in

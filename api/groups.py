@@ -72,7 +72,7 @@ class Groups:
             having = "m_stays OR notEmpty(m_acquired)"
         union = "\nUNION ALL\n".join(arms)
         if reading.converts:
-            union = load_sql("converted", rows=union, rates=rates_sql(reading.database))
+            union = load_sql("converted", rows=union, rates=reading.rates)
         keys = self._keys()["keys"]
         return load_sql(
             "grouped_arms", keys=keys, sums=", ".join([*sums, *beside]), rows=union, having=having
@@ -187,10 +187,3 @@ class Groups:
             bases=", ".join(f"sum(m_{name}) OVER ({window}) AS m_{name}_base" for name in bases),
             keep="1" if is_asked else all_of(*(f"{key} != ''" for key, of_traffic in keys if not of_traffic)),
         )
-
-
-def rates_sql(database: str) -> str:
-    """A statement: what converts money of each currency and day into the currency asked for."""
-    first = load_sql("rates_from", all_metrics=qualify(database, "all_metrics"))
-    by_day = load_sql("rates_by_day", fx_rates=qualify(database, "fx_rates"), first=first)
-    return load_sql("rates", by_day=by_day)

@@ -13,12 +13,12 @@ from decimal import Decimal
 from typing import Any
 
 from api.answers import ArrivedShare, Maturity
-from api.groups import rates_sql
 from api.instants import instant_text
 from api.measures import in_currency
 from api.numbers import RATIO_DIGITS, plain_number
 from api.plan import Plan
 from api.queries import load_sql
+from api.rates import rates_sql
 from attribution.policy import DAY_MS, AttributionPolicy
 from sinks.names import qualify
 

@@ -20,10 +20,11 @@ from api.catalog import (
     Dimension,
     Metric,
 )
-from api.groups import Groups, rates_sql
+from api.groups import Groups
 from api.measures import EARNED, Side, in_currency
 from api.models import check_model, spread_models
 from api.queries import load_sql
+from api.rates import Rates
 from api.reading import Reading
 from api.requests import QueryRequest
 from api.selection import (
@@ -47,6 +48,7 @@ _OF_DROPS = ("site", *TIMES)
 _OF_CURVE = ("site", "conversion_type")
 """Filters that narrow the touches from which maturity is learnt: of a channel alone there are soon too few."""
 _DAY_S = 86_400
+_UNION = "\nUNION ALL\n"
 QUALIFIED_LEADS = ("qualified_lead", "sql")
 """Conversion types that are qualified leads unless the installation says otherwise: one name for each sender, so that a
 lead that is first marketing and then sales qualified counts once."""
@@ -92,6 +94,15 @@ class Conversion:
     """Which, the one asked for included."""
     horizon: int
     """The day (since 1970) until which the last rate of each is taken to hold."""
+    rates: Rates | None = None
+    """Of the days asked for; ``None``: the statement works them out."""
+
+    def days(self, since: int, until: int) -> tuple[int, int]:
+        """Whose rates a question from ``since`` to ``until`` (epoch seconds) needs: the first day since 1970, 0 if it
+        names none, and the one after the last.
+        """
+        last = self.horizon if until == END_OF_TIME else min(until // _DAY_S, self.horizon)
+        return since // _DAY_S, max(last, since // _DAY_S)
 
 
 @dataclass(frozen=True)
@@ -150,7 +161,14 @@ def build_plan(
     dimensions = [DIMENSIONS[n] for n in check_names("dimensions", request.dimensions, DIMENSIONS)]
     check_model(request.model, models)
     spread = _spread_of(request, metrics, models)
-    reading = Reading.of(metrics, request, database, spread, converts=conversion is not None)
+    reading = Reading.of(
+        metrics,
+        request,
+        database,
+        spread,
+        converts=conversion is not None,
+        has_rates=conversion is not None and conversion.rates is not None,
+    )
     wanted = wanted_currency(request.currency or terms.currency)
     conditions = [condition_of(number, given) for number, given in enumerate(request.filters)]
     _check_metrics(request, metrics, [*dimensions, *(one.dimension for one in conditions)])
@@ -226,12 +244,13 @@ def build_plan(
 def _of_conversion(conversion: Conversion | None, since: int, until: int) -> dict[str, Any]:
     if conversion is None:
         return {}
-    last = conversion.horizon if until == END_OF_TIME else min(until // _DAY_S, conversion.horizon)
+    first, last = conversion.days(since, until)
     return {
         "currencies": list(conversion.currencies),
-        "fx_from": since // _DAY_S,
-        "fx_to": max(last, since // _DAY_S),
+        "fx_from": first,
+        "fx_to": last,
         "fx_horizon": conversion.horizon,
+        **(conversion.rates.parameters if conversion.rates else {}),
     }
 
 
@@ -245,7 +264,7 @@ class _Coverage:
     no_linked: str
 
     def sql(self) -> str:
-        """Part 1, all revenue, and part 4, all spend if any is asked for."""
+        """Part 1, all revenue; part 6, whether rates that are given hold; part 4, all spend if any is asked for."""
         reading = self.reading
         credit = load_sql(
             "coverage_revenue",
@@ -254,15 +273,19 @@ class _Coverage:
             earned=EARNED,
             **self._by_money,
         )
+        parts = [self._part("1", credit)]
+        if reading.has_rates:
+            fx_rates = qualify(reading.database, "fx_rates")
+            parts.append(load_sql("rates_held", fx_rates=fx_rates, no_linked=self.no_linked))
         if Side.cost not in reading.sides:
-            return self._part("1", credit)
+            return _UNION.join(parts)
         spend = load_sql(
             "coverage_spend",
             facts=reading.cost_facts(),
             where=self.where,
             **self._by_money,
         )
-        return f"{self._part('1', credit)}\nUNION ALL\n{self._part('4', spend)}"
+        return _UNION.join([*parts, self._part("4", spend)])
 
     def claims(self) -> str:
         """Part 3, what dropped hits claim."""
@@ -289,7 +312,7 @@ class _Coverage:
         places = {"part": part, "no_linked": self.no_linked}
         if not self.reading.converts:
             return load_sql("coverage", rows=rows, **places)
-        converted = load_sql("converted", rows=rows, rates=rates_sql(self.reading.database))
+        converted = load_sql("converted", rows=rows, rates=self.reading.rates)
         return load_sql("coverage_converted", rows=converted, worth=in_currency("p_money"), **places)
 
 

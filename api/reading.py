@@ -9,6 +9,7 @@ from api.catalog import SPREAD, Dimension, Metric
 from api.instants import parse_instant
 from api.measures import ALWAYS, MEASURES, Measure, Rows, Side
 from api.queries import load_sql
+from api.rates import given_sql, rates_sql
 from api.requests import QueryRequest
 from api.scenes import NO_SCENES, Scenes
 from api.selection import all_of, known_by, within
@@ -29,6 +30,8 @@ class Reading:
     """What is summed over fact rows."""
     converts: bool
     """Whether money of other currencies is converted."""
+    has_rates: bool
+    """By rates that are given as parameters, not worked out by the statement."""
 
     @classmethod
     def of(
@@ -39,6 +42,7 @@ class Reading:
         spread: tuple[str, ...],
         *,
         converts: bool,
+        has_rates: bool = False,
     ) -> Reading:
         """``Rejected`` when something is asked as of an instant that is not dated by when it became known."""
         as_of = None if request.as_of is None else parse_instant(request.as_of, "as_of")
@@ -57,7 +61,12 @@ class Reading:
         if spread:
             read = [of_model(one, "{model:String}") if one.side is Side.credit else one for one in read]
             read += [measure for measure in spread_measures(spread) if measure.of in asked]
-        return cls(database, request.basis, as_of, spread, sides, tuple(read), converts)
+        return cls(database, request.basis, as_of, spread, sides, tuple(read), converts, has_rates)
+
+    @property
+    def rates(self) -> str:
+        """What converts money of each currency and day."""
+        return given_sql() if self.has_rates else rates_sql(self.database)
 
     def facts(self, rows: Rows, dimensions: Iterable[Dimension]) -> str:
         """The roll-up if that can answer, else rows of the same shape. Roll-ups have no past."""

@@ -30,12 +30,13 @@ from api.numbers import plain_number
 from api.order import in_order
 from api.path_report import PathsAnswer, PathsRequest, paths_answer, plan_paths
 from api.people import People
-from api.plan import QUALIFIED_LEADS, Plan, Terms, build_plan
+from api.plan import QUALIFIED_LEADS, Conversion, Plan, Terms, build_plan
 from api.queries import load_sql
+from api.rates import RateBook
 from api.reach import reach_of
 from api.requests import QueryRequest
 from api.rows import cells_of, groups_of, ranges_of
-from api.selection import wanted_currency
+from api.selection import END_OF_TIME, parse_range, wanted_currency
 from api.spend_matching import MatchingAnswer, MatchingRequest, spend_matching
 from attribution.bulk.persons import Names
 from attribution.funnel import DEFAULT_FUNNEL, Funnel
@@ -47,6 +48,10 @@ _MONEY_PARTS = frozenset({1, 3, 4})
 """Parts of the answer of ``query.sql`` that begin with a currency."""
 _OF_CLAIMS = 5
 """The part that says how many rows ``dropped_conversions`` has."""
+_OF_RATES = 6
+"""The part that says how many rates there are."""
+_IN_BOOKS = frozenset({1, 4})
+"""Parts that say of all money in the books, by currency, if it is converted also its first day."""
 MAX_RESULT_ROWS = 1_000_000
 """Of one statement: far more than any answer has. A conversion with a long history needs the most."""
 MAX_RESULT_BYTES = 256 * 1024 * 1024
@@ -80,6 +85,7 @@ class QueryService:
         leads = (*policy.lead_events, *policy.valueless)
         self._terms = Terms(currency, qualified_leads, policy.opportunity_events, leads, funnel)
         self._exchange = Exchange(database)
+        self._book = RateBook(database)
         self._settings = _limits(client, max_seconds)
         self._has_claims = False
         """Table ``dropped_conversions`` has been seen to have rows."""
@@ -171,18 +177,33 @@ class QueryService:
         self, request: QueryRequest, credited: Sequence[str]
     ) -> tuple[Plan, Maturity | None, Sequence[Sequence[Any]]]:
         """The plan and what it found; asked anew if that has money of a currency that was not known to be used."""
+        is_again = False
         while True:
             wanted = wanted_currency(request.currency or self._currency)
             conversion = self._exchange.conversion(wanted, self._ask) if request.convert else None
+            if conversion is not None and request.as_of is None:
+                conversion = self._with_rates(conversion, request, wanted, anew=is_again)
             plan = build_plan(request, self._database, credited, self._terms, conversion)
             plan, maturity = self._with_maturity(plan)
             found = self._found(plan)
+            if not is_again and conversion is not None and conversion.rates is not None:
+                is_again = not conversion.rates.hold(*_of_rates(found))
+                if is_again:
+                    continue
             seen = frozenset(row[2][0] for row in found if row[0] in _MONEY_PARTS) - {""}
             if plan.customers:
                 # What they have brought since may be in a currency that nothing of the time asked for is in.
                 seen |= self._exchange.in_use(self._ask)
             if not self._exchange.learn(seen) or not request.convert:
                 return plan, maturity, found
+
+    def _with_rates(
+        self, conversion: Conversion, request: QueryRequest, wanted: str, *, anew: bool
+    ) -> Conversion:
+        """As of an instant the roll-ups do not tell which day is the first, so no rates are given then."""
+        days = conversion.days(*parse_range(request.date_range))
+        rates = self._book.rates(wanted, conversion.currencies, days, self._ask, anew=anew)
+        return replace(conversion, rates=rates)
 
     def _with_maturity(self, plan: Plan) -> tuple[Plan, Maturity | None]:
         if not plan.has_maturity:
@@ -262,6 +283,12 @@ class QueryService:
         Raises ``Rejected`` with reason ``not_found`` or ``ambiguous``, ``Transient`` or ``Misconfigured``.
         """
         return explain(self._client, self._database, self._policy, reference, self._settings)
+
+
+def _of_rates(found: Sequence[Sequence[Any]]) -> tuple[int, int]:
+    """How many rates there are, and the first day (since 1970) of all money that was found in the books."""
+    ((rows,),) = [row[3] for row in found if row[0] == _OF_RATES]
+    return int(rows), min((int(row[3][6]) for row in found if row[0] in _IN_BOOKS), default=END_OF_TIME)
 
 
 def _limits(client: Client, max_seconds: int) -> dict[str, Any]:

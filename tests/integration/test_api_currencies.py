@@ -221,3 +221,17 @@ def test_rows_can_be_put_in_the_order_of_every_metric_of_converted_money(store: 
         ordered = [row[1] for row in rows if row[1] is not None]
         assert ordered == sorted(ordered, key=Decimal)
     assert store.rows("roas", "channel") == [["Email", 10], ["Display", 5]]
+
+
+def test_rates_that_change_between_questions_change_the_answer_at_once(store: Store) -> None:
+    """Rates are remembered: a corrected one counts in the next question, and so does one of a day before all others."""
+    friday_rates(store)
+    store.put("fx_rates", rate("USD", "2026-09-30", "1.1"))
+    store.put("credits", credit("Email", "10", currency="EUR"))
+    assert store.rows("revenue") == [["12.50"]]
+    assert store.rows("revenue") == [["12.50"]]
+    store.put("fx_rates", rate("USD", "2026-10-02", "1.3", source="own"))
+    assert store.rows("revenue") == [["13.00"]]
+    store.put("credits", credit("Email", "10", currency="EUR", converted_at=NOON - 2 * DAY))
+    assert store.rows("revenue") == [["24.00"]]
+    assert store.rows("revenue", "day") == [["2026-09-30", "11.00"], ["2026-10-02", "13.00"]]
