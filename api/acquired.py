@@ -14,15 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from api.customers import DIGITS, Exact, Known
+from api.customers import DIGITS, Brought, Known
+from api.exact import Exact, numbered, sums, sums_of_products
 from attribution.bulk.persons import Names, places_in
 from attribution.bulk.persons import Numbers as Whole
 
 _SHARE_DIGITS = 9
 _COMPARED_DIGITS = 6
 """What was converted is cut off at some decimal: margin and spend are compared in millionths, as spend is kept."""
-_AGES = 1 << 20
-"""More than there are days."""
 
 
 class Acquired(NamedTuple):
@@ -44,17 +43,23 @@ def acquired_by(
     ``spent``: beside each group; ``None`` = payback is not asked for. ``margin``: the part of revenue that is.
     """
     group, place, share = _of_firsts(groups, known)
-    new = np.zeros(len(groups), dtype=np.int64)
-    np.add.at(new, group, share)
-    rated, lifetime = new, np.zeros(len(groups), dtype=object)
-    if len(known.worths):
-        rated = np.zeros(len(groups), dtype=np.int64)
+    count = len(groups)
+    new = rated = sums(share, group, count)
+    lifetime: Exact = np.zeros(count, dtype=object)
+    days: Sequence[int | None] = [None] * count
+    if known.brought is not None:
         its = known.are_rated[place]
-        np.add.at(rated, group[its], share[its])
-        np.add.at(lifetime, group[its], share[its].astype(object) * known.worths[place[its]])
-    days: Sequence[int | None] = [None] * len(groups)
-    if spent is not None:
-        days = _payback(group, place, share, known, spent, margin)
+        rated = sums(share[its], group[its], count)
+        row, booking = _bookings(place, known.brought)
+        if not its.all():
+            counted = its[row]
+            lifetime = sums_of_products(
+                share[row[counted]], known.brought.amounts, booking[counted], group[row[counted]], count
+            )
+        else:
+            lifetime = sums_of_products(share[row], known.brought.amounts, booking, group[row], count)
+        if spent is not None:
+            days = _payback(group[row], share[row], booking, known.brought, spent, margin)
     return [
         Acquired(
             _decimal(int(one), _SHARE_DIGITS),
@@ -72,15 +77,28 @@ def _of_firsts(groups: Sequence[Sequence[int]], known: Known) -> tuple[Whole, Wh
     every: Names = np.concatenate([*flat, np.zeros((0, 2), dtype=np.uint64)])
     group = np.repeat(np.arange(len(flat)), [len(one) for one in flat])
     place, is_first = places_in(known.firsts, every[:, 0])
-    return group[is_first], place[is_first], every[is_first, 1].view(np.int64)
+    many = len(known.firsts)
+    cells, which = numbered(group[is_first] * many + place[is_first], len(flat) * many)
+    share = sums(every[is_first, 1].view(np.int64), which, len(cells))
+    # What was credited and taken back is no share.
+    cells, share = cells[share != 0], share[share != 0]
+    return cells // max(many, 1), cells % max(many, 1), share
+
+
+def _bookings(place: Whole, brought: Brought) -> tuple[Whole, Whole]:
+    """What customers have booked: places in ``place``, each as often as its customer has some, and in ``brought``."""
+    counts = brought.starts[place + 1] - brought.starts[place]
+    row = np.repeat(np.arange(len(place)), counts)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return row, brought.starts[place[row]] + within
 
 
 def _payback(
-    group: Whole, place: Whole, share: Whole, known: Known, spent: Sequence[Decimal], margin: Decimal
+    group: Whole, share: Whole, booking: Whole, brought: Brought, spent: Sequence[Decimal], margin: Decimal
 ) -> list[int | None]:
     days: list[int | None] = [None] * len(spent)
     millionth = Fraction(margin) / 10 ** (_SHARE_DIGITS + DIGITS - _COMPARED_DIGITS)
-    for number, ages, amounts in _by_age(group, place, share, known):
+    for number, ages, amounts in _by_age(group, share, booking, brought, len(spent)):
         days[number] = _reached(ages, amounts, millionth, round(spent[number].scaleb(_COMPARED_DIGITS)))
     return days
 
@@ -97,19 +115,15 @@ def _reached(ages: Sequence[int], amounts: Sequence[int], millionth: Fraction, w
 
 
 def _by_age(
-    group: Whole, place: Whole, share: Whole, known: Known
+    group: Whole, share: Whole, booking: Whole, brought: Brought, count: int
 ) -> Iterator[tuple[int, Sequence[int], Sequence[int]]]:
     """Of each group that has customers: what has come by age, in whole days, and its share of that."""
-    starts, ages, amounts = known.brought
-    counts = starts[place + 1] - starts[place]
-    row = np.repeat(np.arange(len(place)), counts)
-    booking = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts) + starts[place[row]]
-    key, which = np.unique(group[row] * _AGES + ages[booking], return_inverse=True)
-    sums: Exact = np.zeros(len(key), dtype=object)
-    np.add.at(sums, which, share[row].astype(object) * amounts[booking])
-    bounds = np.flatnonzero(np.diff(key // _AGES, prepend=-1))
+    oldest = int(brought.ages.max(initial=0)) + 1
+    key, which = numbered(group * oldest + brought.ages[booking], count * oldest)
+    by_age = sums_of_products(share, brought.amounts, booking, which, len(key))
+    bounds = np.flatnonzero(np.diff(key // oldest, prepend=-1))
     for begin, end in pairwise([*bounds, len(key)]):
-        yield int(key[begin] // _AGES), (key[begin:end] % _AGES).tolist(), sums[begin:end].tolist()
+        yield int(key[begin] // oldest), (key[begin:end] % oldest).tolist(), by_age[begin:end].tolist()
 
 
 def _decimal(number: int, digits: int) -> Decimal:

@@ -91,7 +91,7 @@ class QueryService:
         """Table ``dropped_conversions`` has been seen to have rows."""
         self._people = People(database, policy.identity, self._ask, self._ask_numbers)
         self._funnel = FunnelReader(database, funnel, policy, self._people)
-        self._customers = Customers(database, policy.identity, self._people, self._ask_numbers)
+        self._customers = Customers(database, policy.identity, self._people, self._ask, self._ask_numbers)
         self._margin = margin
 
     def query(self, request: QueryRequest) -> QueryAnswer:

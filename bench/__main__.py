@@ -21,6 +21,7 @@ from rich.table import Table
 
 from attribution.errors import HeadwaterError
 from bench.collector import measure_collector, missing_tools
+from bench.customers import measure_customers
 from bench.freshness import measure_freshness
 from bench.headwater import BenchFailed, Installation
 from bench.identified import measure_identified
@@ -37,8 +38,8 @@ from bench.traffic import Traffic, build_traffic, envelopes, singles
 from bench.worker import PARTITIONS, Run, run_worker
 
 PARTS = ("worker", "rivals", "memory", "query", "collector", "freshness", "models", "restate")
-WHEN_ASKED = ("recovery", "identified", "paths")
-"""Only by ``--only``: as long as all others together, or (``paths``) a part of ``query`` already."""
+WHEN_ASKED = ("recovery", "identified", "paths", "customers")
+"""Only by ``--only``: long, or (``paths``) a part of ``query`` already."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Sizes:
     """Of the roll-ups that the page's table is asked of, the smallest first."""
     came: tuple[int, int]
     """Conversions whose paths are asked for, few and many."""
+    bought: tuple[int, ...]
+    """Conversions whose customers are asked for, the fewest first."""
     hour: Hour
     """For which the worker was away."""
     restated: int
@@ -81,6 +84,7 @@ FULL = Sizes(
     200,
     FULL_SCALES,
     (10_000, 1_000_000),
+    (30_000, 300_000, 1_000_000),
     Hour(150.0, 3600),
     40_000,
     100_000,
@@ -96,6 +100,7 @@ QUICK = Sizes(
     3.0,
     20,
     QUICK_SCALES,
+    (100, 1_000),
     (100, 1_000),
     Hour(50.0, 60),
     1_000,
@@ -139,6 +144,8 @@ class Bench:
             await self._query()
         if self._wanted & {"query", "paths"}:
             await self._paths()
+        if "customers" in self._wanted:
+            await self._customers()
         if "rivals" in self._wanted:
             await self._rivals()
         if "collector" in self._wanted:
@@ -231,6 +238,13 @@ class Bench:
         ):
             self._add(f"paths: {name} without the roll-up to with it", "", "", f"{old / max(new, 1):.2f} x")
             self._add(f"paths: {name} of many to few", "", times, f"{new / max(least, 1):.2f} x", "2 x")
+
+    async def _customers(self) -> None:
+        times = max(10, self._sizes.queries // 10)
+        for one in await measure_customers(self._sizes.bought, self._cores, times=times, say=self._say):
+            what = f"{one.conversions:,} conversions, {one.entries:,} entries of the model"
+            self._add_latency("customers by channel", one.kept, what)
+            self._add_latency("customers by channel, read anew", one.read, what)
 
     async def _rivals(self) -> None:
         self.rivals = await measure_rivals(self._sizes.rivals, self._cores, self._say)

@@ -28,6 +28,30 @@ class About(NamedTuple):
     ids: Names
 
 
+def standing(conversions: Names, facts: Names, signs: Numbers) -> tuple[Numbers, Numbers]:
+    """Rows of facts that stand, each fact once: in the order that rows are in, and in that of ``conversions``.
+
+    ``facts``: beside each of ``conversions`` what else is said of it. Of those that stand the ``signs`` add up to more
+    than 0.
+    """
+    by_name = np.argsort(conversions, kind="stable")
+    in_order = conversions[by_name]
+    differs = np.ones(len(in_order) + 1, dtype=np.bool_)
+    differs[1:-1] = in_order[1:] != in_order[:-1]
+    stands = np.zeros(len(in_order), dtype=np.bool_)
+    # Most have one row. Only the others need to be compared.
+    is_alone = differs[1:] & differs[:-1]
+    alone = by_name[is_alone]
+    stands[alone] = signs[alone] > 0
+    others = np.sort(by_name[~is_alone])
+    said = np.column_stack((conversions[others], facts[others]))
+    _, first, which = np.unique(said, axis=0, return_index=True, return_inverse=True)
+    total = np.zeros(len(first), dtype=np.int64)
+    np.add.at(total, which.reshape(-1), signs[others])
+    stands[others[first[total > 0]]] = True
+    return np.flatnonzero(stands), by_name[stands[by_name]]
+
+
 def customers_of(about: About, joined: Joined, rules: IdentityRules) -> Numbers:
     """For each conversion the place of the first one of its customer.
 

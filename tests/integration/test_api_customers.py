@@ -184,8 +184,11 @@ def test_margin_pays_back_and_is_told(world: Store, migrated: tuple[Client, str]
     assert store_with("0.8").rows("payback_days", filters=[search]) == [[30]]
 
 
-def test_more_than_can_be_read_is_refused_by_name(world: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_can_be_read_is_refused_by_name(
+    world: Store, migrated: tuple[Client, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever has not read it yet."""
     monkeypatch.setattr(api.customers, "MOST_CONVERSIONS", 3)
     with pytest.raises(Rejected, match="up to 3 conversions") as rejected:
-        world.rows("new_customers")
+        Store(*migrated).rows("new_customers")
     assert (rejected.value.reason, rejected.value.field) == ("not_available", "metrics")

@@ -54,6 +54,14 @@ async def test_restating_is_measured() -> None:
 
 
 @pytest.mark.slow
+async def test_questions_about_customers_are_measured() -> None:
+    """Of what is kept and of what is read anew, over few and many conversions."""
+    bench = Bench(QUICK, pick_cores(), ["customers"])
+    await bench.run()
+    assert len(bench.figures) == 2 * 3 * len(QUICK.bought)
+
+
+@pytest.mark.slow
 async def test_people_who_log_in_are_measured() -> None:
     """Nobody, some and all of them; every row is checked."""
     bench = Bench(QUICK, pick_cores(), ["identified"])

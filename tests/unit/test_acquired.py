@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from api.acquired import acquired_by
 from api.customers import DIGITS, Brought, Known
+from api.exact import parts_of
 
 WHOLE = 10**9
 EURO = 10**DIGITS
@@ -23,9 +23,8 @@ def known(*customers: list[tuple[int, str]], are_rated: bool = True) -> Known:
     return Known(
         np.arange(1, len(customers) + 1, dtype=np.uint64),
         0,
-        np.array([sum(amounts[a:b]) for a, b in pairwise(starts)], dtype=object),
         np.full(len(customers), are_rated),
-        Brought(starts, np.array([age for age, _ in every], dtype=np.int64), amounts),
+        Brought(starts, np.array([age for age, _ in every], dtype=np.int64), parts_of(amounts)),
     )
 
 
@@ -71,6 +70,19 @@ def test_a_group_has_its_share_of_what_customers_bring() -> None:
     assert group.lifetime == Decimal("79.99999997")
     assert group.payback_days == 2  # 50 + 9.99999999, then 19.99999998 more
     assert empty == (Decimal(0), Decimal(0), Decimal(0), None)
+
+
+def test_shares_of_a_customer_add_up_and_what_was_taken_back_is_none() -> None:
+    """Two touches of a channel; credit that a late touch took from a channel that had it."""
+    everybody = known([(0, "100")], [(3, "60")])
+    both, taken = acquired_by(
+        [[1, WHOLE // 4, 2, WHOLE, 1, WHOLE // 4, 2, 2**64 - WHOLE], [2, WHOLE, 2, 2**64 - WHOLE]],
+        everybody,
+        [Decimal(50), Decimal(0)],
+        Decimal(1),
+    )
+    assert both == (Decimal("0.5"), Decimal(50), Decimal("0.5"), 0)
+    assert taken == (0, 0, 0, None)
 
 
 def test_amounts_beyond_64_bits_stay_exact() -> None:

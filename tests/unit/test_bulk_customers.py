@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from customer_worlds import Sale, customers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.bulk.customers import About, customers_of, persons_about
+from attribution.bulk.customers import About, customers_of, persons_about, standing
 from attribution.bulk.persons import KINDS, LinkColumns, joined_by
 from attribution.identity import own_name
 from attribution.oracle_persons import Link, Visitor, named, persons
@@ -229,3 +231,26 @@ def test_two_visitors_of_one_deal_are_two_persons() -> None:
     deal = Sale("s", "1", "", ("crm:7", "crm:8"))
     found = whom([deal], links, IdentityRules())
     assert found == {deal: {frozenset({("s", "a")}), frozenset({("s", "b")})}}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(0, 1), st.sampled_from([-1, 1])),
+        max_size=24,
+    )
+)
+def test_what_stands_is_what_signs_add_up_to(rows: list[tuple[int, int, int, int]]) -> None:
+    """Each fact once, where its first row is; and in the order of conversions."""
+    table = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    in_time, by_name = standing(
+        table[:, 0].astype(np.uint64), table[:, 1:3].astype(np.uint64), table[:, 3].copy()
+    )
+    total = Counter[tuple[int, ...]]()
+    for *fact, sign in rows:
+        total[tuple(fact)] += sign
+    facts = [tuple(row[:3]) for row in rows]
+    assert in_time.tolist() == [
+        place for place, fact in enumerate(facts) if total[fact] > 0 and fact not in facts[:place]
+    ]
+    assert by_name.tolist() == sorted(in_time.tolist(), key=lambda place: (rows[place][0], place))

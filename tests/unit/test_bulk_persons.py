@@ -9,7 +9,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from attribution.bulk.persons import KINDS, LinkColumns, joined_by
+from attribution.bulk.persons import KINDS, LinkColumns, joined_by, places_in
 from attribution.identity import own_name
 from attribution.oracle_persons import Link, named, persons
 from attribution.persons import CLOSED_AT, IdentityRules, is_blocked
@@ -149,3 +149,18 @@ def test_nobody_is_joined_without_links() -> None:
         joined_by(columns_of({}, IdentityRules()), IdentityRules()).surplus(np.array([1, 2], dtype=np.uint64))
         == 0
     )
+
+
+@pytest.mark.parametrize("most", [2**64 - 1, 2**20], ids=["hashes", "skewed"])
+@pytest.mark.parametrize("many", [0, 1, 2, 1000])
+def test_names_are_found_where_searching_by_halves_finds_them(most: int, many: int) -> None:
+    """However they are spread: the first and the last, those between, before and behind."""
+    draw = np.random.default_rng(many)
+    names = np.sort(draw.integers(0, most, many, dtype=np.uint64, endpoint=True))
+    ends = np.array([0, most, 2**64 - 1], dtype=np.uint64)
+    wanted = np.concatenate(
+        (ends, names, names - 1, names + 1, draw.integers(0, most, 9000, dtype=np.uint64))
+    )
+    places, are_there = places_in(names, wanted)
+    assert are_there.tolist() == np.isin(wanted, names).tolist()
+    assert np.array_equal(places[are_there], np.searchsorted(names, wanted[are_there]))
