@@ -8,10 +8,10 @@ import numpy as np
 from customer_worlds import Sale, customers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from link_columns import link_columns
 
 from attribution.bulk.customers import About, customers_of, persons_about, standing
-from attribution.bulk.persons import KINDS, LinkColumns, joined_by
-from attribution.identity import own_name
+from attribution.bulk.persons import LinkColumns, joined_by
 from attribution.oracle_persons import Link, Visitor, named, persons
 from attribution.persons import CLOSED_AT, IdentityRules, is_blocked, is_shared
 
@@ -61,20 +61,7 @@ def columns_of(
     def number(*name: str) -> int:
         return hashes.setdefault(name, 7_919 * (len(hashes) + 3) % 1_009)
 
-    rows = [
-        (
-            number("visitor", site, visitor),
-            number("id", site, id_),
-            KINDS[id_[: id_.index(":") + 1]],
-            id_ == own_name(visitor),
-            is_blocked(id_, rules),
-            is_held,
-        )
-        for (site, visitor, id_), is_held in links.items()
-    ]
-    given_ = list(zip(*rows, strict=True)) or [()] * 6
-    types = (np.uint64, np.uint64, np.uint8, np.bool_, np.bool_, np.bool_)
-    columns = LinkColumns(*(np.array(column, dtype=kind) for column, kind in zip(given_, types, strict=True)))
+    columns = link_columns(links, rules, number)
     told = [
         (place, number("id", one.site, id_))
         for place, one in enumerate(sales)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from link_columns import link_columns
 
 from attribution.bulk.persons import KINDS, LinkColumns, joined_by, places_in
-from attribution.identity import own_name
 from attribution.oracle_persons import Link, named, persons
-from attribution.persons import CLOSED_AT, IdentityRules, is_blocked
+from attribution.persons import CLOSED_AT, IdentityRules
 
 VISITORS = ("a", "b", "c", "d", "e", "f", "user:u1", "u2")
 IDS = (
@@ -43,21 +43,7 @@ def columns_of(links: dict[Link, bool], rules: IdentityRules) -> LinkColumns:
     def number(*name: str) -> int:
         return names.setdefault(name, len(names))
 
-    rows = [
-        (
-            number("visitor", site, visitor),
-            number("id", site, id_),
-            KINDS[id_[: id_.index(":") + 1]],
-            id_ == own_name(visitor),
-            is_blocked(id_, rules),
-            is_held,
-        )
-        for (site, visitor, id_), is_held in links.items()
-        if not id_.startswith("account:")
-    ]
-    given = list(zip(*rows, strict=True)) or [()] * 6
-    types = (np.uint64, np.uint64, np.uint8, np.bool_, np.bool_, np.bool_)
-    return LinkColumns(*(np.array(column, dtype=kind) for column, kind in zip(given, types, strict=True)))
+    return link_columns(links, rules, number)
 
 
 def visitor_numbers(links: dict[Link, bool]) -> dict[tuple[str, str], int]:
